@@ -1,0 +1,99 @@
+"""Measure the generator itself: how late it sends, against a null server on the loopback."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+
+from loadtest import arrivals
+from loadtest.client import Client, encode
+from loadtest.errors import LoadtestError
+from loadtest.recorder import Recorder, read_trial
+from loadtest.runner import Effort, Runner, core_count
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """What the generator reached.
+
+    Attributes:
+        rate_hz: Requests a second that were asked for.
+        achieved_hz: Requests a second that were sent.
+        failures: Requests without a good answer.
+        lag_p50_s: Median of how late requests left.
+        lag_p99_s: 99th percentile of the same.
+        effort: CPU and requests under way.
+    """
+
+    rate_hz: float
+    achieved_hz: float
+    failures: int
+    lag_p50_s: float
+    lag_p99_s: float
+    effort: Effort
+
+
+@contextlib.contextmanager
+def known_server(*options: str) -> Iterator[str]:
+    """Run `python -m loadtest.knownserver` in a process of its own for the length of the block; gives its address.
+
+    Raises:
+        LoadtestError: It did not start.
+    """
+    command = [sys.executable, "-m", "loadtest.knownserver", *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            port = process.stdout.readline().strip()
+            if not port:
+                raise LoadtestError("the null server did not start; its reason stands above")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.stdin.close()
+            process.wait(timeout=30)
+
+
+def bench(rate_hz: float, duration_s: float, body_bytes: int, seed: int = 1) -> BenchResult:
+    """Send Poisson arrivals of body_bytes each to a null server for duration_s seconds.
+
+    Where the machine has two cores or more, generator and server each get one, so that one core is what is measured.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    with known_server() as target, tempfile.TemporaryDirectory() as folder:
+        if core_count() > 1:
+            os.sched_setaffinity(0, {cores[-1]})
+        try:
+            path = Path(folder) / "bench.jsonl.gz"
+            effort = asyncio.run(_drive(target, path, rate_hz, duration_s, body_bytes, seed=seed))
+        finally:
+            os.sched_setaffinity(0, set(cores))
+        samples = read_trial(path).samples
+    lags = np.array([sample.lag_s for sample in samples])
+    return BenchResult(
+        rate_hz=rate_hz,
+        achieved_hz=len(samples) / duration_s,
+        failures=sum(not sample.ok for sample in samples),
+        lag_p50_s=float(np.quantile(lags, 0.5)),
+        lag_p99_s=float(np.quantile(lags, 0.99)),
+        effort=effort,
+    )
+
+
+async def _drive(target: str, path: Path, rate_hz: float, duration_s: float, body_bytes: int, *, seed: int) -> Effort:
+    payload = encode("bench", bytes(body_bytes), "image/jpeg", multipart=True)
+    recorder = Recorder(path, {"cell": "bench"})
+    async with Client(target) as client:
+        await Runner(client, Recorder(path.with_suffix(".warm"), {}), repeat(payload)).closed_loop(8, requests=100)
+        offsets = list(arrivals.poisson(rate_hz, duration_s, np.random.default_rng(seed)))
+        effort = await Runner(client, recorder, repeat(payload)).open_loop(offsets)
+    recorder.close(effort.facts())
+    return effort

@@ -1,0 +1,236 @@
+"""One HTTP request and what its answer says about itself."""
+
+import asyncio
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from loadtest.errors import LoadtestError
+
+_BOUNDARY = "imagerec-loadtest-7d1f6c0e5b"
+_ASYNC_BODY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A request body, encoded once and sent many times.
+
+    Attributes:
+        key: Name of the picture in the samples, such as `224px`.
+        body: The bytes to send.
+        content_type: Their type.
+    """
+
+    key: str
+    body: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back; times in seconds, None where the service does not state them.
+
+    Attributes:
+        status: HTTP status, None when no HTTP answer came.
+        error: Short reason of a failure: the problem's slug, or of the connection; None for a status below 400.
+        worker: Who answered.
+        queue_s: Wait before the worker took the request, by its own account.
+        decode_s: Decoding and resizing.
+        inference_s: The model.
+        total_s: All of the worker's handling, the wait apart.
+        upstream_s: How long the balancer waited for the worker.
+        answer: Class ids of the predictions, best first, separated by spaces, where they were asked for.
+    """
+
+    status: int | None
+    error: str | None
+    worker: str | None = None
+    queue_s: float | None = None
+    decode_s: float | None = None
+    inference_s: float | None = None
+    total_s: float | None = None
+    upstream_s: float | None = None
+    answer: str | None = None
+
+
+def encode(key: str, image: bytes, media_type: str, *, multipart: bool) -> Payload:
+    """Make the request body of an image: a multipart form as a browser sends it, or the raw image."""
+    if not multipart:
+        return Payload(key, image, media_type)
+    head = (
+        f"--{_BOUNDARY}\r\n"
+        f'Content-Disposition: form-data; name="image"; filename="{key}"\r\n'
+        f"Content-Type: {media_type}\r\n\r\n"
+    )
+    body = head.encode() + image + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return Payload(key, body, f"multipart/form-data; boundary={_BOUNDARY}")
+
+
+class Client:
+    """Sends images to one service over connections that are kept open.
+
+    Args:
+        target: Address of the service, such as `http://127.0.0.1:8080`.
+        timeout_s: A request without its last byte after so long has failed.
+        keep_alive: Keep connections; otherwise each request opens its own, as the original's did.
+        want_answer: Read the predictions, not only the time they took.
+    """
+
+    def __init__(
+        self, target: str, *, timeout_s: float = 60.0, keep_alive: bool = True, want_answer: bool = False
+    ) -> None:
+        if not target.startswith(("http://", "https://")):
+            raise LoadtestError(f"the target {target!r} is no address; give one such as http://127.0.0.1:8080")
+        self._target = target.rstrip("/")
+        self._url = f"{self._target}/predict"
+        self._want_answer = want_answer
+        self._timeout_s = timeout_s
+        # limit=0: a limit here would queue requests out of the recorder's sight
+        connector = aiohttp.TCPConnector(limit=0, force_close=not keep_alive, ttl_dns_cache=None)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> "Client":
+        """Use the client's connections within a block."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def predict(self, payload: Payload) -> Reply:
+        """Send one image; a failure is a reply too, never an exception."""
+        body = payload.body
+        # aiohttp writes a large bytes object in one step, which would hold up every other request
+        data: Any = body if len(body) < _ASYNC_BODY_BYTES else io.BytesIO(body)
+        try:
+            async with self._session.post(
+                self._url, data=data, headers={"Content-Type": payload.content_type}
+            ) as response:
+                content = await response.read()
+                return self._reply(response, content)
+        except (TimeoutError, asyncio.TimeoutError):
+            return Reply(None, "timeout")
+        except (aiohttp.ClientError, OSError) as error:
+            return Reply(None, _reason(error))
+
+    async def describe(self) -> dict[str, Any]:
+        """Ask the service who it is.
+
+        Returns:
+            `{"version": …, "status": …}`: the answers of /version, and of /status or None where there is no balancer.
+
+        Raises:
+            LoadtestError: The target is down or is another service.
+        """
+        version = await self._get_json("/version")
+        if version is None or version.get("service") != "imagerec-worker" or "model" not in version:
+            raise LoadtestError(
+                f"{self._target} answers, but not as an image-recognition service: its /version does not name "
+                "imagerec-worker. Check the address and the port"
+            )
+        return {"version": version, "status": await self._get_json("/status")}
+
+    async def _get_json(self, path: str) -> dict[str, Any] | None:
+        try:
+            async with self._session.get(
+                self._target + path, timeout=aiohttp.ClientTimeout(total=min(10.0, self._timeout_s))
+            ) as response:
+                text = await response.text(errors="replace")
+                if response.status in {502, 503}:
+                    raise LoadtestError(
+                        f"{self._target}{path} answers {response.status}: the balancer runs but no worker does. "
+                        "Start the workers, then try again"
+                    )
+                value = json.loads(text) if response.status == 200 else None
+        except ValueError:
+            return None
+        except (TimeoutError, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise LoadtestError(
+                f"the target {self._target} does not answer ({_reason(error)}). "
+                "Start it (`make up` for this machine), or correct --target"
+            ) from error
+        return value if isinstance(value, dict) else None
+
+    def _reply(self, response: aiohttp.ClientResponse, content: bytes) -> Reply:
+        headers = response.headers
+        times = parse_server_timing(headers.getall("Server-Timing", ()))
+        worker = headers.get("X-Worker")
+        error = answer = None
+        if response.status >= 400 or worker is None or self._want_answer:
+            document = _json_object(content)
+            worker = worker or _text(document.get("worker"))
+            if response.status >= 400:
+                error = _text(document.get("type")) or f"HTTP {response.status}"
+                error = error.rpartition("/")[2][:80]
+            elif self._want_answer:
+                answer = _class_ids(document)
+        return Reply(
+            status=response.status,
+            error=error,
+            worker=worker,
+            queue_s=times.get("queue"),
+            decode_s=times.get("decode"),
+            inference_s=times.get("inference"),
+            total_s=times.get("total"),
+            upstream_s=times.get("upstream"),
+            answer=answer,
+        )
+
+
+def parse_server_timing(values: Iterable[str]) -> dict[str, float]:
+    """Read durations from Server-Timing headers (W3C Server Timing), in seconds by metric name."""
+    times: dict[str, float] = {}
+    for value in values:
+        for metric in value.split(","):
+            name, *parameters = metric.split(";")
+            for parameter in parameters:
+                key, _, number = parameter.partition("=")
+                if key.strip().lower() == "dur":
+                    try:
+                        times[name.strip()] = float(number.strip().strip('"')) / 1000
+                    except ValueError:
+                        continue
+    return times
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _class_ids(document: dict[str, Any]) -> str:
+    predictions = document.get("predictions")
+    if not isinstance(predictions, list):
+        return ""
+    return " ".join(str(entry.get("wnid")) for entry in predictions if isinstance(entry, dict))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return "timeout"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection: {error.os_error.strerror or 'address unknown'}"[:80]
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "disconnected"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:80]
+    return type(error).__name__

@@ -1,0 +1,134 @@
+"""A service of known service time that speaks the real one's HTTP, to measure the generator and the theory against.
+
+Each worker is a FIFO queue in virtual time: a request that comes at t starts at max(t, when the one before it ends)
+and is answered when its service time is over. Nothing is computed, so the wait of every request is known exactly, and
+with a service time of 0 it is a null server. Start it with `python -m loadtest.knownserver`; the first line on standard
+output is its port.
+"""
+
+import argparse
+import asyncio
+import itertools
+import random
+import sys
+import time
+
+from aiohttp import web
+
+POLICIES = ("random", "round_robin", "least_conn", "random_two")
+
+
+class Pool:
+    """Workers as queues in virtual time.
+
+    Args:
+        services_s: Mean service time of each worker, in seconds.
+        policy: How the balancer chooses: one of POLICIES.
+        exponential: Draw service times from the exponential law instead of taking the mean each time.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, services_s: list[float], policy: str, *, exponential: bool, seed: int) -> None:
+        self.policy = policy
+        self.names = [f"worker{number}" for number in range(1, len(services_s) + 1)]
+        self._services_s = services_s
+        self._exponential = exponential
+        self._random = random.Random(seed)  # noqa: S311 — simulation
+        self._turn = itertools.cycle(range(len(services_s)))
+        self._free_at = [0.0] * len(services_s)
+        self.in_flight = [0] * len(services_s)
+
+    def admit(self, now: float) -> tuple[int, float, float]:
+        """Take one request: the worker's number, when its service starts and how long it takes, in seconds."""
+        worker = self._choose()
+        mean_s = self._services_s[worker]
+        service_s = self._random.expovariate(1.0 / mean_s) if self._exponential and mean_s > 0 else mean_s
+        start = max(now, self._free_at[worker])
+        self._free_at[worker] = start + service_s
+        self.in_flight[worker] += 1
+        return worker, start, service_s
+
+    def _choose(self) -> int:
+        everyone = range(len(self._services_s))
+        if self.policy == "round_robin":
+            return next(self._turn)
+        if self.policy == "random" or len(everyone) == 1:
+            return self._random.choice(everyone)
+        asked = self._random.sample(everyone, 2) if self.policy == "random_two" else everyone
+        least = min(self.in_flight[worker] for worker in asked)
+        return self._random.choice([worker for worker in asked if self.in_flight[worker] == least])
+
+
+def application(pool: Pool) -> web.Application:
+    """Build the service around a pool."""
+
+    async def predict(request: web.Request) -> web.Response:
+        await request.read()
+        worker, start, service_s = pool.admit(now := time.perf_counter())
+        try:
+            if start + service_s > now:
+                await asyncio.sleep(start + service_s - time.perf_counter())
+        finally:
+            pool.in_flight[worker] -= 1
+        name = pool.names[worker]
+        timing = (
+            f"queue;dur={(start - now) * 1e3:.3f}, decode;dur=0, inference;dur={service_s * 1e3:.3f}, "
+            f"total;dur={service_s * 1e3:.3f}"
+        )
+        return web.Response(
+            text='{"predictions": [], "worker": "' + name + '"}',
+            content_type="application/json",
+            headers={"X-Worker": name, "Server-Timing": timing},
+        )
+
+    async def version(_: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "service": "imagerec-worker",
+                "version": "known-service-time",
+                "worker": pool.names[0],
+                "model": {"name": "none", "version": "0", "title": "no model: a known service time", "digest": "0"},
+            }
+        )
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response({"policy": pool.policy, "pool_size": len(pool.names), "workers": pool.names})
+
+    app = web.Application(client_max_size=32 << 20)
+    app.router.add_post("/predict", predict)
+    app.router.add_get("/version", version)
+    app.router.add_get("/status", status)
+    return app
+
+
+async def serve(pool: Pool) -> None:
+    """Listen on a free port of 127.0.0.1, print it, and serve until standard input closes."""
+    runner = web.AppRunner(application(pool), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+    await site.start()
+    print(runner.addresses[0][1], flush=True)  # noqa: T201 — the port is this program's output
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()  # the parent's end of the pipe closes when it ends, however it ends
+    await runner.cleanup()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the service from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=1, help="number of workers (default 1)")
+    parser.add_argument("--service-ms", type=float, default=0.0, help="mean service time (default 0: a null server)")
+    parser.add_argument("--exponential", action="store_true", help="exponential service times, not constant ones")
+    parser.add_argument("--slow", type=float, default=1.0, help="the last worker is slower by this factor (default 1)")
+    parser.add_argument("--policy", choices=POLICIES, default="random")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    services_s = [options.service_ms / 1e3] * options.workers
+    services_s[-1] *= options.slow
+    pool = Pool(services_s, options.policy, exponential=options.exponential, seed=options.seed)
+    asyncio.run(serve(pool))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""Send load and record it: the three loops, and what the generator notices of itself.
+
+- open: requests leave when the arrival law says, whatever the service does;
+- closed: each of k users sends its next request when its last is answered;
+- original: the original's loop, which sleeps whole seconds and waits for every k-th answer.
+"""
+
+import asyncio
+import gc
+import os
+import resource
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from loadtest.client import Client, Payload, Reply
+from loadtest.recorder import Recorder, RecorderError, Sample
+
+NOT_SENT = "not sent: in-flight limit"
+_PAUSE_AFTER_FAILURE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a trial cost the generator.
+
+    Attributes:
+        wall_s: From the first request to the last answer.
+        cpu_share: CPU seconds of this process for each second of wall time; near 1 its one core was full.
+        machine_busy: Share of all cores of this machine that were busy, by anyone; None where it cannot be read.
+        peak_in_flight: Most requests under way at one time.
+        mean_in_flight: Time average of the requests under way, counted as they come and go.
+        not_sent: Requests dropped because of the in-flight limit; each is also a failed sample.
+    """
+
+    wall_s: float
+    cpu_share: float
+    machine_busy: float | None
+    peak_in_flight: int
+    mean_in_flight: float
+    not_sent: int
+
+    def facts(self) -> dict[str, Any]:
+        """The same as JSON values for the footer of a samples file."""
+        return {
+            "wall_s": round(self.wall_s, 6),
+            "cpu_share": round(self.cpu_share, 4),
+            "machine_busy": None if self.machine_busy is None else round(self.machine_busy, 4),
+            "peak_in_flight": self.peak_in_flight,
+            "mean_in_flight": round(self.mean_in_flight, 6),
+            "not_sent": self.not_sent,
+        }
+
+
+class Runner:
+    """Runs one trial with one client and one recorder.
+
+    Args:
+        client: Sends the requests.
+        recorder: Keeps the samples.
+        payloads: What to send, one for each request; an iterator that ends ends the trial.
+        max_in_flight: Open loop: a request due while so many are under way is not sent, and recorded as failed.
+        progress: Called with the number of finished requests, now and then.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        recorder: Recorder,
+        payloads: Iterator[Payload],
+        *,
+        max_in_flight: int = 2000,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._payloads = payloads
+        self._max_in_flight = max_in_flight
+        self._progress = progress
+        self._origin = 0.0
+        self._in_flight = self._peak = self._finished = self._not_sent = self._seq = 0
+        self._area = self._changed = 0.0
+        self._failure: RecorderError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open_loop(self, offsets: Iterable[float]) -> Effort:
+        """Send at the given offsets in seconds and wait for the last answer.
+
+        Raises:
+            RecorderError: Samples can no longer be written.
+        """
+        return await self._measure(self._open(offsets))
+
+    async def closed_loop(self, users: int, *, requests: int | None = None, duration_s: float | None = None) -> Effort:
+        """Let `users` users send one request after the other, until so many requests or seconds.
+
+        A user whose request failed pauses for 0.1 s, so that a refusing service is not flooded.
+
+        Raises:
+            RecorderError: Samples can no longer be written.
+        """
+        if requests is None and duration_s is None:
+            raise ValueError("a closed loop needs an end: requests or duration_s")
+        return await self._measure(self._closed(users, requests, duration_s))
+
+    async def original_loop(self, pauses: Iterable[int], requests: int, measured_every: int) -> Effort:
+        """Send as the original did: pause, send, and wait for the answer of every measured_every-th request.
+
+        Raises:
+            RecorderError: Samples can no longer be written.
+        """
+        return await self._measure(self._original(pauses, requests, measured_every))
+
+    async def _open(self, offsets: Iterable[float]) -> None:
+        for offset in offsets:
+            delay = offset - self._now()
+            await asyncio.sleep(max(delay, 0.0))
+            if self._failure:
+                return
+            payload = next(self._payloads, None)
+            if payload is None:
+                return
+            if self._in_flight >= self._max_in_flight:
+                self._drop(offset, payload)
+            else:
+                self._start(self._request(self._take_seq(), offset, payload))
+
+    async def _closed(self, users: int, requests: int | None, duration_s: float | None) -> None:
+        left = requests
+
+        async def user() -> None:
+            nonlocal left
+            while self._failure is None and (duration_s is None or self._now() < duration_s):
+                if left is not None:
+                    if left == 0:
+                        return
+                    left -= 1
+                payload = next(self._payloads, None)
+                if payload is None:
+                    return
+                reply = await self._request(self._take_seq(), None, payload)
+                if reply.error is not None:
+                    await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+
+        await asyncio.gather(*(user() for _ in range(users)))
+
+    async def _original(self, pauses: Iterable[int], requests: int, measured_every: int) -> None:
+        for number, pause in zip(range(requests), pauses, strict=False):
+            payload = next(self._payloads, None)
+            if payload is None or self._failure:
+                return
+            if number % measured_every == measured_every - 1:
+                await self._request(self._take_seq(), None, payload)
+            else:
+                self._start(self._request(self._take_seq(), None, payload))
+            await asyncio.sleep(pause)
+
+    async def _request(self, seq: int, scheduled_s: float | None, payload: Payload) -> Reply:
+        sent_s = self._now()
+        self._count(sent_s, +1)
+        try:
+            reply = await self._client.predict(payload)
+        finally:
+            done_s = self._now()
+            self._count(done_s, -1)
+        self._record(
+            Sample(
+                seq=seq,
+                scheduled_s=sent_s if scheduled_s is None else scheduled_s,
+                sent_s=sent_s,
+                done_s=done_s,
+                status=reply.status,
+                worker=reply.worker,
+                error=reply.error,
+                image=payload.key,
+                queue_s=reply.queue_s,
+                decode_s=reply.decode_s,
+                inference_s=reply.inference_s,
+                total_s=reply.total_s,
+                upstream_s=reply.upstream_s,
+                answer=reply.answer,
+            )
+        )
+        return reply
+
+    def _drop(self, offset: float, payload: Payload) -> None:
+        now = self._now()
+        self._not_sent += 1
+        self._record(Sample(self._take_seq(), offset, now, now, None, None, NOT_SENT, payload.key))
+
+    def _record(self, sample: Sample) -> None:
+        try:
+            self._recorder.add(sample)
+        except RecorderError as error:
+            self._failure = error
+        self._finished += 1
+        if self._progress and self._finished % 20 == 0:
+            self._progress(self._finished)
+
+    def _start(self, request: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(request)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _measure(self, load: Coroutine[Any, Any, None]) -> Effort:
+        gc.collect()
+        gc.freeze()  # what exists now is not looked at again: a collection would hold up the requests for milliseconds
+        busy_before, cpu_before = _machine_times(), _cpu_s()
+        self._origin = time.perf_counter()
+        self._changed = 0.0
+        try:
+            await load
+            while self._tasks and self._failure is None:
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            gc.unfreeze()
+        wall_s = max(self._now(), 1e-9)
+        self._count(wall_s, 0)
+        if self._failure:
+            raise self._failure
+        return Effort(
+            wall_s=wall_s,
+            cpu_share=(_cpu_s() - cpu_before) / wall_s,
+            machine_busy=_busy_share(busy_before, _machine_times()),
+            peak_in_flight=self._peak,
+            mean_in_flight=self._area / wall_s,
+            not_sent=self._not_sent,
+        )
+
+    def _count(self, now: float, change: int) -> None:
+        self._area += self._in_flight * (now - self._changed)
+        self._changed = now
+        self._in_flight += change
+        self._peak = max(self._peak, self._in_flight)
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._origin
+
+    def _take_seq(self) -> int:
+        self._seq += 1
+        return self._seq - 1
+
+
+def raise_file_limit() -> int:
+    """Allow as many open connections as the system lets this process have; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return int(hard)
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _machine_times() -> "np.ndarray[Any, np.dtype[np.float64]] | None":
+    # /proc/stat (proc(5)): user nice system idle iowait irq softirq steal, in ticks, over all cores
+    try:
+        with open("/proc/stat", encoding="ascii") as file:  # noqa: PTH123 — /proc is not a file to model
+            return np.array(file.readline().split()[1:9], dtype=float)
+    except (OSError, ValueError):
+        return None
+
+
+def _busy_share(
+    before: "np.ndarray[Any, np.dtype[np.float64]] | None", after: "np.ndarray[Any, np.dtype[np.float64]] | None"
+) -> float | None:
+    if before is None or after is None:
+        return None
+    spent = after - before
+    total = float(spent.sum())
+    return None if total <= 0 else 1.0 - float(spent[3] + spent[4]) / total
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))

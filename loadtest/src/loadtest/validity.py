@@ -1,0 +1,51 @@
+"""When a trial says more about the generator than about the service."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from loadtest.recorder import Sample
+
+# The generator's own figure: a lag below it is not held against a trial, however short the service time.
+LAG_FLOOR_S = 0.002
+
+
+def invalid_because(
+    samples: Sequence[Sample],
+    footer: Mapping[str, Any] | None,
+    service_s: float | None,
+    limits: Mapping[str, float],
+) -> list[str]:
+    """List why a trial is not to be trusted; empty when it is.
+
+    Args:
+        samples: Its samples.
+        footer: What the generator noticed of itself; None for an incomplete trial.
+        service_s: Mean service time in seconds; None where it was not measured, then the mean response is taken.
+        limits: lag_of_service (p99 lag as a share of the service time) and client_cpu (share of one core).
+    """
+    reasons = []
+    if footer is None:
+        reasons.append("it is incomplete")
+    sent = [sample for sample in samples if sample.done_s > sample.sent_s]
+    if not sent:
+        return [*reasons, "no request was sent"]
+    lag_s = float(np.quantile([sample.lag_s for sample in sent], 0.99))
+    if service_s is None:
+        service_s = float(np.mean([sample.service_s for sample in sent]))
+    limit_s = max(LAG_FLOOR_S, limits["lag_of_service"] * service_s)
+    if lag_s > limit_s:
+        reasons.append(f"the generator lagged: p99 {lag_s * 1e3:.1f} ms, limit {limit_s * 1e3:.1f} ms")
+    if footer is not None:
+        if footer["cpu_share"] > limits["client_cpu"]:
+            reasons.append(f"the client's CPU was saturated: {footer['cpu_share']:.2f} of one core")
+        if footer["not_sent"]:
+            reasons.append(f"{footer['not_sent']} requests were not sent because of the in-flight limit")
+        in_system = sum(sample.service_s for sample in sent) / footer["wall_s"]
+        if abs(in_system - footer["mean_in_flight"]) > 0.02 * max(in_system, 1.0):
+            reasons.append(
+                f"Little's law fails: {footer['mean_in_flight']:.2f} requests were under way on average, the samples "
+                f"say {in_system:.2f}"
+            )
+    return reasons
