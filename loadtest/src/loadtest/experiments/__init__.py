@@ -1,0 +1,1 @@
+"""Experiments as data: designs, their levels and cells, and running them."""

@@ -1,0 +1,149 @@
+"""What a design is made of: deployment levels, load cells, and the seeds that pair them."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One deployment, set up by a playbook before its cells run.
+
+    Attributes:
+        pool_size: Number of workers the balancer uses; None: as deployed.
+        policy: How it balances; None: as deployed.
+        cpu_share: CPU cores' worth of time each worker gets; None: as deployed.
+        slow_worker: Factor by which the last worker of the pool is slower; 1: all alike.
+    """
+
+    pool_size: int | None = None
+    policy: str | None = None
+    cpu_share: float | None = None
+    slow_worker: float = 1.0
+
+    @property
+    def id(self) -> str:
+        """A name for folders and the command line, such as `pool4-random-slow3`."""
+        parts = []
+        if self.pool_size is not None:
+            parts.append(f"pool{self.pool_size}")
+        if self.policy is not None:
+            parts.append(self.policy)
+        if self.cpu_share is not None:
+            parts.append(f"share{self.cpu_share:g}")
+        if self.slow_worker != 1:
+            parts.append(f"slow{self.slow_worker:g}")
+        return "-".join(parts) or "as-deployed"
+
+    @property
+    def hardware_id(self) -> str:
+        """The level without its policy: levels that share it have the same capacity, so they share its calibration."""
+        return Level(self.pool_size, None, self.cpu_share, self.slow_worker).id
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One load, repeated a number of times at each level; None where a factor does not apply.
+
+    Attributes:
+        arrivals: The law, or `closed`, or `original`.
+        images: Sides in pixels with their weights, which sum to 1.
+        rate_hz: Requests a second.
+        interval_s: The same as a mean interval, in the original's terms.
+        utilisation: The same as a share ρ of the measured capacity.
+        in_flight: Users of a closed loop.
+        jitter: Half-width of jittered gaps, as a share of the mean gap.
+        trace: File of arrival offsets.
+        measured_every: The original's k: it waits for, and measures, every k-th request.
+        requests: Length of a trial as a number of requests.
+        every_image: The trial sends each labelled image once.
+        duration_s: Length of a trial in seconds.
+        min_duration_s: No trial whose length is given in requests is shorter.
+        max_duration_s: … or longer.
+        warmup_s: Samples due before it are recorded, but cut from summaries.
+    """
+
+    arrivals: str
+    images: tuple[tuple[int, float], ...]
+    rate_hz: float | None = None
+    interval_s: float | None = None
+    utilisation: float | None = None
+    in_flight: int | None = None
+    jitter: float | None = None
+    trace: str | None = None
+    measured_every: int | None = None
+    requests: int | None = None
+    every_image: bool = False
+    duration_s: float | None = None
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+    warmup_s: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """A name for files, such as `poisson-u0.8-128px`."""
+        parts = [self.arrivals]
+        if self.rate_hz is not None:
+            parts.append(f"r{self.rate_hz:g}")
+        if self.interval_s is not None:
+            parts.append(f"i{self.interval_s:g}")
+        if self.utilisation is not None:
+            parts.append(f"u{self.utilisation:g}")
+        if self.in_flight is not None:
+            parts.append(f"c{self.in_flight}")
+        if self.jitter is not None:
+            parts.append(f"j{self.jitter:g}")
+        if self.measured_every is not None:
+            parts.append(f"k{self.measured_every}")
+        if self.trace is not None:
+            parts.append(f"t{zlib.crc32(self.trace.encode()):08x}")
+        parts.append(self.images_id)
+        return "-".join(parts)
+
+    @property
+    def images_id(self) -> str:
+        """A name of what is sent, such as `128px` or `mix-64-224`."""
+        if len(self.images) == 1:
+            return f"{self.images[0][0]}px"
+        return "mix-" + "-".join(str(side) for side, _ in self.images)
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether requests leave without regard to answers."""
+        return self.arrivals not in ("closed", "original")
+
+    def rate(self, capacity_hz: float | None) -> float | None:
+        """Requests a second that are asked for, given the measured capacity; None for a closed loop or a trace."""
+        if self.rate_hz is not None:
+            return self.rate_hz
+        if self.interval_s is not None:
+            return 1.0 / self.interval_s
+        if self.utilisation is not None:
+            if capacity_hz is None:
+                raise ValueError("a rate in utilisation needs the measured capacity")
+            return self.utilisation * capacity_hz
+        return None
+
+    def length_s(self, rate_hz: float) -> float:
+        """Seconds that an open-loop trial lasts at this rate."""
+        if self.duration_s is not None:
+            return self.duration_s
+        assert self.requests is not None
+        wanted = self.requests / rate_hz
+        if self.min_duration_s is not None:
+            wanted = max(wanted, self.min_duration_s)
+        if self.max_duration_s is not None:
+            wanted = min(wanted, self.max_duration_s)
+        return wanted
+
+
+def trial_seed(design_seed: int, cell: Cell, repetition: int) -> np.random.SeedSequence:
+    """The seed of one trial; the level is no part of it, so all levels see the same arrivals (paired seeds)."""
+    return np.random.SeedSequence([design_seed, zlib.crc32(cell.id.encode()), repetition])
+
+
+def shuffled(count: int, design_seed: int, what: str) -> list[int]:
+    """A random order of `count` things, the same for the same seed and name."""
+    rng = np.random.default_rng([design_seed, zlib.crc32(what.encode())])
+    return [int(index) for index in rng.permutation(count)]

@@ -1,0 +1,118 @@
+"""Checks of single values in a design; each answers what is wrong, or None."""
+
+import math
+from collections.abc import Callable
+
+Check = Callable[[object], str | None]
+
+POLICIES = ("random", "round_robin", "least_conn", "random_two")
+ARRIVALS = ("poisson", "constant", "jittered", "trace", "closed", "original")
+
+
+def number(low: float, high: float, *, above: bool = False) -> Check:
+    """Accept numbers from low to high; with `above`, low itself is refused."""
+
+    def check(value: object) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"{value!r} is not a number"
+        if value > high or value < low or (above and value == low):
+            return f"{value} is impossible; give {'more than ' if above else ''}{low:g} to {high:g}"
+        return None
+
+    return check
+
+
+def whole(low: int, high: int) -> Check:
+    """Accept whole numbers from low to high."""
+
+    def check(value: object) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f"{value!r} is not a whole number"
+        return None if low <= value <= high else f"{value} is impossible; give {low} to {high}"
+
+    return check
+
+
+def one_of(*choices: str) -> Check:
+    """Accept one of these words."""
+
+    def check(value: object) -> str | None:
+        return None if value in choices else f"{value!r} is not one of {', '.join(choices)}"
+
+    return check
+
+
+def text(value: object) -> str | None:
+    """Accept a non-empty string."""
+    return None if isinstance(value, str) and value.strip() else f"{value!r} is not a text"
+
+
+def flag(value: object) -> str | None:
+    """Accept true and false."""
+    return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
+
+
+def count_or_all(value: object) -> str | None:
+    """Accept a number of requests, or `all` for each labelled image once."""
+    return None if value == "all" else whole(1, 10_000_000)(value)
+
+
+def image_mix(value: object) -> str | None:
+    """Accept a mapping of image side in pixels to its weight."""
+    if not isinstance(value, dict) or not value:
+        return f"{value!r} is not a mapping of pixels to weights, such as {{64: 0.5, 224: 0.5}}"
+    for side, weight in value.items():
+        if wrong := IMAGE_PX(side) or number(0, 1e6, above=True)(weight):
+            return wrong
+    return None
+
+
+IMAGE_PX = whole(1, 8000)
+
+DEPLOYMENT: dict[str, Check] = {
+    "pool_size": whole(1, 1000),
+    "policy": one_of(*POLICIES),
+    "cpu_share": number(0, 64, above=True),
+    "slow_worker": number(1, 100),
+}
+LOAD: dict[str, Check] = {
+    "arrivals": one_of(*ARRIVALS),
+    "image_px": IMAGE_PX,
+    "image_mix": image_mix,
+    "rate_hz": number(0, 100_000, above=True),
+    "interval_s": number(0, 3600, above=True),
+    "utilisation": number(0, 100, above=True),
+    "in_flight": whole(1, 10_000),
+    "jitter": number(0, 1),
+    "trace": text,
+    "measured_every": whole(1, 1_000_000),
+    "requests": count_or_all,
+    "duration_s": number(0, 86_400, above=True),
+    "min_duration_s": number(0, 86_400, above=True),
+    "max_duration_s": number(0, 86_400, above=True),
+    "warmup_s": number(0, 3600),
+}
+SECTIONS: dict[str, dict[str, Check]] = {
+    "images": {"jpeg_quality": whole(1, 95), "photo": text, "labelled": flag},
+    "client": {
+        "timeout_s": number(0, 3600, above=True),
+        "max_in_flight": whole(1, 100_000),
+        "warmup_requests": whole(0, 10_000),
+        "body": one_of("multipart", "raw"),
+        "keep_alive": flag,
+    },
+    "calibration": {
+        "unloaded_requests": whole(10, 100_000),
+        "saturated_s": number(0, 3600, above=True),
+        "in_flight_per_worker": whole(2, 1000),
+    },
+    "validity": {"lag_of_service": number(0, 100, above=True), "client_cpu": number(0, 64, above=True)},
+}
+FIGURES = ("resolution", "rate", "cdf", "shares", "timeseries", "method", "mix")
+TOP: dict[str, Check] = {
+    "name": text,
+    "goal": text,
+    "seed": whole(0, 2**63 - 1),
+    "repetitions": whole(1, 1000),
+    "minutes": number(0, 10_000, above=True),
+}

@@ -1,0 +1,150 @@
+"""A run folder: where everything of a run lies, and how it is continued without overwriting anything.
+
+- `run.json`: what is measured: the resolved design, and when it was begun;
+- `levels/LEVEL.json`: where: client, hosts, versions, model, pool, settings, capacity;
+- `calibration/HARDWARE.IMAGES.*`: raw samples behind the capacity;
+- `trials/LEVEL/CELL.rN.jsonl.gz`: raw samples;
+- `summary/`, `figures/`, `report.html`: made from the above, and rebuilt identically.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from loadtest.errors import LoadtestError
+from loadtest.experiments.cells import Cell, Level
+from loadtest.experiments.design import Design, design_from_resolved
+from loadtest.recorder import Trial, read_trial
+
+SCHEMA = 1
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        path: Where it lies.
+        design: What is measured.
+        created: When it was begun, UTC, ISO 8601.
+    """
+
+    def __init__(self, path: Path, design: Design, created: str) -> None:
+        self.path = path
+        self.design = design
+        self.created = created
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open an existing run.
+
+        Raises:
+            LoadtestError: It is no run folder.
+        """
+        try:
+            content = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            if content["schema"] != SCHEMA:
+                raise LoadtestError(f"{path} was written with schema {content['schema']}, this reads {SCHEMA}")
+            return cls(path, design_from_resolved(content["design"]), content["created"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LoadtestError(f"{path} is no run folder (run.json: {error}); `loadtest run` makes one") from error
+
+    @classmethod
+    def create(cls, path: Path, design: Design, created: str) -> "RunFolder":
+        """Begin a run.
+
+        Raises:
+            LoadtestError: The folder holds something already, or cannot be written.
+        """
+        if path.exists() and any(path.iterdir()):
+            raise LoadtestError(f"{path} exists, and a run is never overwritten: choose another --out, or add --resume")
+        write_json(path / "run.json", {"schema": SCHEMA, "created": created, "design": design.resolved()})
+        return cls(path, design, created)
+
+    @classmethod
+    def resume(cls, path: Path, design: Design, created: str) -> "RunFolder":
+        """Continue a run of the same design, or begin it where there is none.
+
+        Raises:
+            LoadtestError: The folder holds a run of another design.
+        """
+        if not (path / "run.json").exists():
+            return cls.create(path, design, created)
+        folder = cls.open(path)
+        if folder.design != design:
+            changed = [key for key, value in design.resolved().items() if folder.design.resolved()[key] != value]
+            raise LoadtestError(
+                f"{path} holds a run of another design (it differs in {', '.join(changed)}); choose another --out"
+            )
+        return folder
+
+    def level_path(self, level: Level) -> Path:
+        """Where a level's provenance lies."""
+        return self.path / "levels" / f"{level.id}.json"
+
+    def read_level(self, level: Level) -> dict[str, Any] | None:
+        """A level's provenance, None where it was not begun."""
+        path = self.level_path(level)
+        if not path.exists():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise LoadtestError(f"cannot read {path}: {error}") from error
+        return dict(content)
+
+    def measured_levels(self) -> list[Level]:
+        """Levels that were begun, in the design's order."""
+        return [level for level in self.design.levels if self.level_path(level).exists()]
+
+    def trial_path(self, level: Level, cell: Cell, repetition: int) -> Path:
+        """Where a trial's samples lie."""
+        return self.path / "trials" / level.id / f"{cell.id}.r{repetition}.jsonl.gz"
+
+    def calibration_path(self, level: Level, images_id: str, kind: str) -> Path:
+        """Where the samples behind a capacity lie; kind is `unloaded` or `saturated`."""
+        return self.path / "calibration" / f"{level.hardware_id}.{images_id}.{kind}.jsonl.gz"
+
+    def is_complete(self, path: Path) -> bool:
+        """Whether a samples file is there and whole."""
+        if not path.exists():
+            return False
+        try:
+            return read_trial(path).damage is None
+        except LoadtestError:
+            return False
+
+    def set_aside(self, path: Path) -> Path | None:
+        """Rename an incomplete samples file so that its trial can be run again; nothing is deleted."""
+        if not path.exists():
+            return None
+        stem = path.name.removesuffix(".jsonl.gz")
+        number = 1
+        while (aside := path.with_name(f"{stem}.incomplete{number}.jsonl.gz")).exists():
+            number += 1
+        path.rename(aside)
+        return aside
+
+    def trials(self, level: Level) -> Iterator[tuple[Cell, int, Trial]]:
+        """Read a level's trials that exist, whole or not, in the design's order."""
+        for cell in self.design.cells:
+            for repetition in range(1, self.design.repetitions + 1):
+                path = self.trial_path(level, cell, repetition)
+                if path.exists():
+                    yield cell, repetition, read_trial(path)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON aside and rename it, so that a reader never sees half of it.
+
+    Raises:
+        LoadtestError: It cannot be written.
+    """
+    aside = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(aside, path)  # noqa: PTH105 — atomic
+    except OSError as error:
+        raise LoadtestError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,110 @@
+"""What a run folder says of where it came from."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from loadtest.errors import LoadtestError
+
+_PACKAGES = ("imagerec-loadtest", "aiohttp", "numpy", "pillow")
+
+
+def client_facts() -> dict[str, Any]:
+    """This machine: name, system, processor, cores, memory, and the versions of what measures."""
+    return {
+        "hostname": socket.gethostname(),
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def source_state() -> dict[str, Any]:
+    """The commit of the checkout this code runs from, and whether files differ from it; None where there is none."""
+    git = shutil.which("git")
+    folder = Path(__file__).parent
+    if git is None:
+        return {"commit": None, "dirty": None}
+    commit = _git(git, folder, "rev-parse", "HEAD")
+    changes = _git(git, folder, "status", "--porcelain")
+    if commit is None or changes is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def read_facts(path: Path | None) -> dict[str, Any]:
+    """Read what a playbook knows of the deployment: commit, dirty, hosts, settings of nginx and gunicorn.
+
+    Raises:
+        LoadtestError: The file is not a JSON object.
+    """
+    if path is None:
+        return {}
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LoadtestError(f"cannot read the facts {path}: {error}") from error
+    if not isinstance(facts, dict):
+        raise LoadtestError(f"the facts {path} are not a JSON object")
+    return facts
+
+
+def machine_signature(level: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal for two sets of samples to be alike: the machines, and the model that answered."""
+    client = level["client"]
+    hosts = level["facts"].get("hosts") or {}
+    signature = {f"client {key}": client[key] for key in ("machine", "processor", "cores")}
+    for name, facts in sorted(hosts.items()):
+        for key in ("processor", "cores", "architecture"):
+            if isinstance(facts, dict) and key in facts:
+                signature[f"{name} {key}"] = facts[key]
+    model = level["version"]["model"]
+    signature.update({f"model {key}": model.get(key) for key in ("name", "version", "digest")})
+    return signature
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Name what differs between two signatures."""
+    return [
+        f"{key}: {one.get(key)!r} and {other.get(key)!r}"
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key)
+    ]
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model"):
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(git: str, folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 — fixed arguments
+            [git, "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

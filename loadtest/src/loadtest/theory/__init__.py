@@ -1,0 +1,1 @@
+"""Queueing theory: formulas for the steady state, and a simulation of each balancing policy."""
