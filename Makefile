@@ -1,0 +1,178 @@
+# `make help` is the whole workflow. Variables become Ansible's:
+#   INVENTORY  hosts to work on (default: this machine)   MODEL         imagenet | keras | embedded | path of a bundle
+#   MODEL_MIRROR  folder or URL tried before the network  POLICY        random | round_robin | least_conn | random_two
+#   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run
+#   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
+#   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+INVENTORY ?= inventory/local/hosts.yml
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+# A path stays right wherever a playbook runs; a URL or a model's name is left alone.
+path = $(if $(findstring ://,$(1)),$(1),$(abspath $(1)))
+EXTRA := $(if $(MODEL),-e model=$(if $(findstring /,$(MODEL)),$(abspath $(MODEL)),$(MODEL))) \
+	$(if $(MODEL_MIRROR),-e model_mirror=$(call path,$(MODEL_MIRROR))) \
+	$(if $(POLICY),-e balancer_policy=$(POLICY)) $(ARGS)
+PLAY = $(BIN)/ansible-playbook -i $(INVENTORY)
+# Of several slices on this machine, inventory/slice means the one that SLICE names.
+$(if $(SLICE),$(eval export GENI_MANIFEST ?= $(CURDIR)/rspec/manifests/$(SLICE).xml))
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+# --- environments ---------------------------------------------------------------------------------------------------
+UP_PACKAGES := python3-venv nginx
+TEST_PACKAGES := chromium fonts-dejavu-core
+SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
+
+# apt must not start what it installs: the distribution's nginx would take port 80.
+define install_packages
+	missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
+	if [ -n "$$missing" ]; then
+		command -v apt-get >/dev/null || { echo "Please install: $$missing (this machine has no apt-get)" >&2; exit 1; }
+		echo "Installing $$(echo $$missing) …"
+		$(SUDO) sh -euc '
+			policy=/usr/sbin/policy-rc.d
+			if [ ! -e $$policy ]; then printf "#!/bin/sh\nexit 101\n" > $$policy; chmod +x $$policy; trap "rm -f $$policy" EXIT; fi
+			export DEBIAN_FRONTEND=noninteractive
+			apt-get update -qq
+			apt-get install -y -qq --no-install-recommends '"$$(echo $$missing)"' >/dev/null'
+	fi
+endef
+
+.PHONY: setup setup-test setup-keras setup-slice
+setup: ## install nginx and the controller's environment
+	@$(call install_packages,$(UP_PACKAGES))
+	@$(MAKE) $(VENV)/.controller
+
+setup-test: ## install what `make test` and `make lint` need besides
+	@$(call install_packages,$(UP_PACKAGES) $(TEST_PACKAGES))
+	@$(MAKE) $(VENV)/.dev
+
+setup-slice: ## install what a slice on this machine needs (root)
+	@$(call install_packages,$(SLICE_PACKAGES))
+	@$(MAKE) setup
+
+setup-keras: ## install TensorFlow, for MODEL=keras and for training
+	@$(MAKE) setup .venv-keras/.keras
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.controller: requirements/controller.txt | $(VENV)/.python
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/controller.txt
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.controller
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker
+	rm -r $(VENV)/lib/python3*/site-packages/imagerec_worker # its version stays, its code is the checkout's
+	printf '%s\n' $(foreach d,services/worker services/model loadtest,$(CURDIR)/$(d)/src) $(CURDIR) \
+		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
+	touch $@
+
+.venv-keras/.keras: requirements/keras.txt
+	$(PYTHON) -m venv .venv-keras
+	.venv-keras/bin/python -m pip install --quiet --require-hashes --requirement requirements/keras.txt
+	printf '%s\n' $(foreach d,services/worker services/model,$(CURDIR)/$(d)/src) \
+		> "$$(.venv-keras/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
+	touch $@
+
+.PHONY: lock
+lock: $(VENV)/.dev ## renew every hashed requirements file
+	compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --generate-hashes \
+		--no-emit-package imagerec-worker -c requirements/constraints.in "$$@"; }
+	hosts() { compile --python-version 3.10 $$1/pyproject.toml requirements/wheelhouse.in -o $$1/requirements.txt; }
+	hosts services/worker
+	hosts loadtest
+	pins="-c services/worker/requirements.txt -c loadtest/requirements.txt"
+	compile --python-version 3.11 $$pins --group controller -o requirements/controller.txt
+	compile --python-version 3.11 $$pins -c requirements/controller.txt --group dev --extra figures \
+		services/worker/pyproject.toml services/model/pyproject.toml loadtest/pyproject.toml -o requirements/dev.txt
+	compile --python-version 3.11 $$pins --extra keras services/worker/pyproject.toml services/model/pyproject.toml \
+		requirements/keras.in -o requirements/keras.txt
+
+# --- the system -----------------------------------------------------------------------------------------------------
+.PHONY: up deploy down verify bundle
+up: setup ## deploy on this machine and serve http://127.0.0.1:8080/
+	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
+	start=$$(date +%s)
+	$(PLAY) site.yml $(EXTRA)
+	echo "Deployed in $$(( $$(date +%s) - start )) s. Open http://127.0.0.1:8080/ — make down stops and removes it."
+
+deploy: setup ## deploy onto INVENTORY, e.g. make deploy INVENTORY=inventory/slice
+	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
+	start=$$(date +%s)
+	$(PLAY) site.yml $(EXTRA)
+	echo "Deployed in $$(( $$(date +%s) - start )) s."
+
+down: setup ## stop and remove what `make up` started
+	@$(PLAY) playbooks/down.yml $(EXTRA)
+
+verify: setup ## prove the deployment, read-only
+	@$(PLAY) playbooks/verify.yml $(EXTRA)
+
+bundle: setup ## make the model bundle alone, with a progress bar
+	@PYTHONPATH=services/worker/src:services/model/src $(BIN)/python -m imagerec_model get $(or $(MODEL),imagenet) \
+		--out dist/bundles $(if $(MODEL_MIRROR),--mirror $(call path,$(MODEL_MIRROR)))
+
+# --- a slice on this machine ----------------------------------------------------------------------------------------
+SLICE_VARS := -e slice_name=$(or $(SLICE),local) $(if $(WORKERS),-e slice_workers=$(WORKERS)) \
+	$(if $(CPU_SCALE),-e local_slice_cpu_scale=$(CPU_SCALE)) $(ARGS)
+# A user who is not root is asked for the password of sudo, unless sudo wants none.
+ASK = $(if $(SUDO),$(shell sudo -n true 2>/dev/null || echo --ask-become-pass))
+SLICE_TOOL = $(SUDO) env PYTHONPATH=$(CURDIR) $(CURDIR)/$(BIN)/python -m rspec.local_slice
+
+.PHONY: rspec slice-up slice-down slice-status slice-ssh
+rspec: setup ## write the request RSpec for WORKERS to RSPEC (default rspec/requests/local.xml)
+	@$(BIN)/python -m rspec.request --workers $(or $(WORKERS),4) $(ARGS) --out $(or $(RSPEC),rspec/requests/local.xml)
+
+slice-up: setup-slice ## boot the slice on this machine (root): one machine for each node, or for each of RSPEC's
+	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_up.yml $(SLICE_VARS) $(if $(RSPEC),-e slice_rspec=$(abspath $(RSPEC)))
+
+slice-down: setup ## remove the slice and all it left on this machine
+	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_down.yml $(SLICE_VARS)
+
+slice-status: setup ## show the slice's machines
+	@$(SLICE_TOOL) status --slice $(or $(SLICE),local)
+
+slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
+	@$(SLICE_TOOL) ssh --slice $(or $(SLICE),local) $(or $(HOST),balancer)
+
+# --- proofs ---------------------------------------------------------------------------------------------------------
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: test test-unit test-ansible test-local lint docs
+test: setup-test ## every tier that this machine can run
+	@$(MAKE) test-unit test-ansible test-local
+
+test-unit: setup-test ## pure parts and real processes on free ports, no deployment
+	@$(PYTEST) tests/unit -n 2
+
+test-ansible: setup-test ## roles, templates, playbooks
+	@$(PYTEST) tests/ansible -n 2
+
+test-local: setup-test ## deploys this machine on free ports, asks it, removes it
+	@$(PYTEST) tests/local
+
+lint: setup-test ## ruff, mypy --strict, ansible-lint (production), yamllint
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	$(BIN)/ansible-lint --offline --quiet
+
+docs: setup ## write the roles' tables of variables
+	@$(BIN)/python roles/write_readmes.py
