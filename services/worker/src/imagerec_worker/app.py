@@ -1,0 +1,89 @@
+"""The application factory: settings and bundle in, a Flask application out."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import cv2
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from imagerec_worker.bundle import load_bundle
+from imagerec_worker.classifier import Classifier
+from imagerec_worker.errors import MethodNotAllowedError, NotFoundError, ProblemError, TooLargeError
+from imagerec_worker.metrics import Metrics
+from imagerec_worker.preprocess import warm_up
+from imagerec_worker.service import Service, current_service, remember_service
+from imagerec_worker.settings import Settings
+from imagerec_worker.uploads import UploadRequest
+from imagerec_worker.views import blueprint, problem_response
+
+# Werkzeug's own defaults, said aloud because the contract depends on them.
+_MAX_FORM_PARTS = 1000
+_MAX_FORM_FIELD_BYTES = 500_000
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Return an application that serves the bundle which ``settings`` names.
+
+    The bundle is verified, the model loaded and run once before this returns.
+
+    Args:
+        settings: Settings; read from the environment when None.
+
+    Raises:
+        SettingsError: The environment does not make valid settings.
+        BundleError: The bundle is missing, damaged or contradicts itself.
+    """
+    settings = Settings.from_environment() if settings is None else settings
+    cv2.setNumThreads(1)  # there is a process for every core already
+    bundle = load_bundle(settings.bundle)
+    warm_up(bundle.input_size)
+    app = Flask(__name__, static_folder=None)
+    app.request_class = UploadRequest
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_bytes,
+        MAX_FORM_PARTS=_MAX_FORM_PARTS,
+        MAX_FORM_MEMORY_SIZE=_MAX_FORM_FIELD_BYTES,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    remember_service(
+        app,
+        Service(
+            settings=settings,
+            version=version("imagerec-worker"),
+            classifier=Classifier(bundle),
+            metrics=Metrics(bundle, settings.worker_name),
+        ),
+    )
+    app.register_blueprint(blueprint)
+    app.register_error_handler(ProblemError, problem_response)
+    app.register_error_handler(HTTPException, _http_exception_response)
+    app.after_request(_finish)
+    return app
+
+
+def _http_exception_response(error: HTTPException) -> Response:
+    """Answer what Flask and Werkzeug raise in the shape of every other problem."""
+    if isinstance(error, NotFound):
+        return problem_response(NotFoundError(f"there is nothing at {request.path}"))
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return problem_response(MethodNotAllowedError(f"{request.path} answers {allowed} only", {"Allow": allowed}))
+    if isinstance(error, RequestEntityTooLarge):
+        return problem_response(
+            TooLargeError(
+                f"at most {current_service().settings.max_bytes} bytes, {_MAX_FORM_PARTS} form parts and "
+                f"{_MAX_FORM_FIELD_BYTES} bytes in a text field are accepted"
+            )
+        )
+    return problem_response(error)
+
+
+def _finish(response: Response) -> Response:
+    service = current_service()
+    response.headers["X-Worker"] = service.settings.worker_name
+    response.headers["Cache-Control"] = "no-store"
+    route = request.url_rule.rule if request.url_rule is not None else "unknown"
+    service.metrics.count_answer(route, response.status_code)
+    return response

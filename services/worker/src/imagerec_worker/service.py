@@ -1,0 +1,35 @@
+"""What the views of one application share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from imagerec_worker.classifier import Classifier
+from imagerec_worker.metrics import Metrics
+from imagerec_worker.settings import Settings
+
+_EXTENSION = "imagerec_worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Settings, version of the distribution, classifier and metrics of an application."""
+
+    settings: Settings
+    version: str
+    classifier: Classifier
+    metrics: Metrics
+
+
+def remember_service(app: Flask, service: Service) -> None:
+    """Attach ``service`` to ``app``."""
+    app.extensions[_EXTENSION] = service
+
+
+def current_service() -> Service:
+    """Return the service of the application that handles the present request."""
+    service = current_app.extensions[_EXTENSION]
+    assert isinstance(service, Service)
+    return service

@@ -1,0 +1,114 @@
+"""Settings of the worker: one frozen dataclass, read from one table of environment names."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class SettingsError(Exception):
+    """The environment does not make valid settings; the message lists every reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a worker process must know.
+
+    Attributes:
+        bundle: Folder of the model bundle.
+        worker_name: Name given in every answer; the host's name when empty.
+        max_bytes: Largest request body, in bytes.
+        max_pixels: Largest image, in pixels, checked from its header before it is decoded.
+        queue_budget_s: Longest time a request may have waited for this worker, in seconds, before it is
+            answered with 429; 0 accepts any age.
+        drain_file: While this file exists, ``/readyz`` says 503; None never drains.
+    """
+
+    bundle: Path
+    worker_name: str = ""
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    queue_budget_s: float = 0.0
+    drain_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.worker_name:
+            object.__setattr__(self, "worker_name", socket.gethostname())
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings from ``environment``, the process's own by default.
+
+        An empty value counts as absent.
+
+        Raises:
+            SettingsError: A required variable is absent or a value is not valid.
+        """
+        environment = os.environ if environment is None else environment
+        values: dict[str, Any] = {}
+        reasons: list[str] = []
+        for variable in VARIABLES:
+            text = environment.get(variable.name, "")
+            if not text:
+                if variable.required:
+                    reasons.append(f"{variable.name} is not set: {variable.meaning}")
+                continue
+            try:
+                values[variable.field] = variable.parse(text)
+            except ValueError as error:
+                reasons.append(f"{variable.name}={text!r}: {error}")
+        if reasons:
+            raise SettingsError("; ".join(reasons))
+        return cls(**values)
+
+
+class Variable(NamedTuple):
+    """One row of the table: environment name, field of :class:`Settings`, parser, meaning."""
+
+    name: str
+    field: str
+    parse: Callable[[str], object]
+    meaning: str
+    required: bool = False
+
+
+def _positive_integer(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise ValueError("must be a whole number above 0")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ValueError("must be a number of seconds, 0 or more")
+    return number
+
+
+def _header_token(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and len(text) <= 255):
+        raise ValueError("must be printable ASCII, at most 255 characters: it is sent in a header")
+    return text
+
+
+VARIABLES = (
+    Variable("IMAGEREC_BUNDLE", "bundle", Path, "folder of the model bundle", required=True),
+    Variable("IMAGEREC_WORKER_NAME", "worker_name", _header_token, "name given in every answer"),
+    Variable("IMAGEREC_MAX_BYTES", "max_bytes", _positive_integer, "largest request body, in bytes"),
+    Variable("IMAGEREC_MAX_PIXELS", "max_pixels", _positive_integer, "largest image, in pixels"),
+    Variable(
+        "IMAGEREC_QUEUE_BUDGET_S",
+        "queue_budget_s",
+        _seconds,
+        "longest wait for this worker, in seconds, before a request is answered with 429; 0 is no limit",
+    ),
+    Variable("IMAGEREC_DRAIN_FILE", "drain_file", Path, "while this file exists, /readyz says 503"),
+)

@@ -1,0 +1,202 @@
+"""The HTTP contract: routes, and how answers and problems are written."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any, NamedTuple
+
+from flask import Blueprint, Response, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from imagerec_worker.classifier import Prediction
+from imagerec_worker.errors import BadParameterError, BusyError, DrainingError, ProblemError
+from imagerec_worker.metrics import CONTENT_TYPE
+from imagerec_worker.preprocess import FORMATS, ImageInfo, preprocess
+from imagerec_worker.service import current_service
+from imagerec_worker.uploads import read_image
+
+TOP_DEFAULT = 5
+TOP_MAX = 20
+RETRY_AFTER_S = 1
+
+blueprint = Blueprint("imagerec", __name__)
+
+
+class Timing(NamedTuple):
+    """Where the time of a classification went, in milliseconds; ``total`` is the worker's own, queue apart."""
+
+    queue: float
+    decode: float
+    inference: float
+    total: float
+
+
+class Classification(NamedTuple):
+    """A classified upload."""
+
+    predictions: list[Prediction]
+    image: ImageInfo
+    timing_ms: Timing
+
+
+@blueprint.post("/predict")
+def predict() -> ResponseReturnValue:
+    """Classify the uploaded image."""
+    return _classification_response(_classify())
+
+
+@blueprint.post("/submit")
+def submit() -> ResponseReturnValue:
+    """Classify the uploaded image; a browser's form gets a page."""
+    if not _wants_html():
+        return _classification_response(_classify())
+    result = _classify()
+    page = Response(
+        render_template("result.html", result=result, **_identity()), content_type="text/html; charset=utf-8"
+    )
+    return _with_timing(page, result.timing_ms)
+
+
+@blueprint.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    """Say that the process answers."""
+    return {"status": "live"}
+
+
+@blueprint.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """Say whether new work is welcome."""
+    drain_file = current_service().settings.drain_file
+    if drain_file is not None and drain_file.exists():
+        raise DrainingError("this worker is being taken out of service; ask another one")
+    return {"status": "ready"}
+
+
+@blueprint.get("/version")
+def version() -> ResponseReturnValue:
+    """Say what runs here and what it accepts."""
+    service = current_service()
+    bundle = service.classifier.bundle
+    return {
+        "service": "imagerec-worker",
+        "version": service.version,
+        "worker": service.settings.worker_name,
+        "model": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "title": bundle.title,
+            "digest": bundle.digest,
+            "classes": len(bundle.classes),
+            "input_size": bundle.input_size,
+            "quantisation": bundle.quantisation,
+            "notice": bundle.notice,
+        },
+        "limits": {"max_bytes": service.settings.max_bytes, "max_pixels": service.settings.max_pixels},
+        "formats": list(FORMATS),
+    }
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Give the metrics to Prometheus."""
+    return Response(current_service().metrics.render(), content_type=CONTENT_TYPE)
+
+
+def problem_response(error: ProblemError | HTTPException) -> Response:
+    """Return the problem document (RFC 9457) of an error, or a page for a browser's form."""
+    if isinstance(error, ProblemError):
+        document, headers = error.document(), dict(error.headers)
+    else:
+        document = {
+            "type": "about:blank",
+            "title": error.name,
+            "status": error.code or 500,
+            "detail": error.description,
+        }
+        headers = {}
+    document["instance"] = request.path
+    document["worker"] = current_service().settings.worker_name
+    if request.path == "/submit" and _wants_html():
+        page = render_template("problem.html", problem=document)
+        return Response(page, document["status"], headers, content_type="text/html; charset=utf-8")
+    return Response(json.dumps(document), document["status"], headers, content_type="application/problem+json")
+
+
+def _classify() -> Classification:
+    started_s = time.perf_counter()
+    service = current_service()
+    queue_s = _queue_s()
+    if 0 < service.settings.queue_budget_s < queue_s:
+        raise BusyError(
+            f"the request has waited {queue_s:.1f} s already; try again in {RETRY_AFTER_S} s",
+            {"Retry-After": str(RETRY_AFTER_S)},
+        )
+    top = _top()
+    data = read_image(request)
+    read_s = time.perf_counter()
+    pixels, info = preprocess(data, service.classifier.bundle.input_size, service.settings.max_pixels)
+    decoded_s = time.perf_counter()
+    predictions = service.classifier.classify(pixels, top)
+    inferred_s = time.perf_counter()
+    timing = Timing(
+        queue=round(queue_s * 1000, 3),
+        decode=round((decoded_s - read_s) * 1000, 3),
+        inference=round((inferred_s - decoded_s) * 1000, 3),
+        total=round((inferred_s - started_s) * 1000, 3),
+    )
+    service.metrics.observe_phases(timing._asdict())
+    return Classification(predictions, info, timing)
+
+
+def _queue_s() -> float:
+    """Return how long the request has waited since the balancer passed it on, in seconds.
+
+    The balancer sends ``X-Request-Start: t=<unix seconds>``; 0 without it, and when the clocks of two
+    hosts disagree so far that it would be negative.
+    """
+    start = request.headers.get("X-Request-Start", "")
+    try:
+        waited_s = time.time() - float(start.removeprefix("t="))
+    except ValueError:
+        return 0.0
+    return max(waited_s, 0.0) if math.isfinite(waited_s) else 0.0
+
+
+def _top() -> int:
+    text = request.args.get("top")
+    if text is None:
+        return TOP_DEFAULT
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= TOP_MAX):
+        raise BadParameterError(f"top must be a whole number from 1 to {TOP_MAX}")
+    return int(text)
+
+
+def _wants_html() -> bool:
+    accepted = request.accept_mimetypes
+    return accepted.quality("text/html") > accepted.quality("application/json")
+
+
+def _identity() -> dict[str, Any]:
+    service = current_service()
+    bundle = service.classifier.bundle
+    return {"model": {"name": bundle.name, "version": bundle.version}, "worker": service.settings.worker_name}
+
+
+def _classification_response(result: Classification) -> Response:
+    document = {
+        "predictions": [prediction._asdict() for prediction in result.predictions],
+        **_identity(),
+        "image": result.image._asdict(),
+        "timing_ms": result.timing_ms._asdict(),
+    }
+    return _with_timing(jsonify(document), result.timing_ms)
+
+
+def _with_timing(response: Response, timing: Timing) -> Response:
+    response.headers["Server-Timing"] = ", ".join(
+        f"{phase};dur={duration_ms}" for phase, duration_ms in timing._asdict().items()
+    )
+    return response

@@ -1,0 +1,182 @@
+"""The bundle: written, read back, refused with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagerec_worker import bundle as bundles
+from imagerec_worker.bundle import Bundle, BundleError, load_bundle
+
+
+@pytest.fixture
+def copy(colours: Bundle, tmp_path: Path) -> Path:
+    """A copy of the colour bundle that a test may break."""
+    return shutil.copytree(colours.path, tmp_path / "copy")
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = folder / "bundle.json"
+    document = json.loads(manifest.read_text())
+    change(document)
+    manifest.write_text(json.dumps(document))
+
+
+def replace_file(folder: Path, name: str, content: bytes) -> None:
+    """Replace a file and its sha256, so that only its content is wrong."""
+    (folder / name).write_bytes(content)
+    rewrite(folder, lambda document: document["files"].update({name: hashlib.sha256(content).hexdigest()}))
+
+
+def test_what_was_written_is_read_back(colours: Bundle) -> None:
+    loaded = load_bundle(colours.path)
+    assert loaded == colours
+    assert (loaded.name, loaded.version, loaded.input_size) == ("colours", "1.0", 16)
+    assert [entry.label for entry in loaded.classes] == ["red", "green", "blue"]
+    assert loaded.digest == hashlib.sha256((colours.path / "bundle.json").read_bytes()).hexdigest()
+
+
+def test_the_same_arguments_give_the_same_digest(
+    colours: Bundle, write_colours: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    assert write_colours(tmp_path / "again").digest == colours.digest
+    assert write_colours(tmp_path / "other", notice="Only colours.").digest != colours.digest
+
+
+def test_the_model_may_be_a_path(colours: Bundle, write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
+    assert write_colours(tmp_path / "copied", model=colours.model_path).digest == colours.digest
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "classes.json"])
+def test_a_damaged_file_is_refused_by_name(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(BundleError, match=rf"{name} is damaged.*sha256.*build the bundle again"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "model.tflite", "classes.json"])
+def test_a_missing_file_is_refused_by_name(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=rf"{copy.name} has no {name}; build the bundle again"):
+        load_bundle(copy)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="nowhere does not exist"):
+        load_bundle(tmp_path / "nowhere")
+
+
+BROKEN = {
+    "later schema": (lambda d: d.update(schema=2), "schema is 2, this version reads schema 1"),
+    "name that is no folder name": (lambda d: d.update(name="../etc"), "name must be"),
+    "version missing": (lambda d: d.pop("version"), "version must be"),
+    "title that is no text": (lambda d: d.update(title=7), "title must be a string"),
+    "input missing": (lambda d: d.pop("input"), "input.size must be 1 to 4096 pixels"),
+    "size zero": (lambda d: d["input"].update(size=0), "input.size must be"),
+    "size as text": (lambda d: d["input"].update(size="224"), "input.size must be"),
+    "scale zero": (lambda d: d["input"].update(scale=0), "input.scale must be a number above 0"),
+    "scale infinite": (lambda d: d["input"].update(scale=float("inf")), "input.scale must be"),
+    "offset missing": (lambda d: d["input"].pop("offset"), "input.offset must be a number"),
+    "unknown activation": (
+        lambda d: d["output"].update(activation="tanh"),
+        "output.activation must be softmax or logits",
+    ),
+    "background as text": (lambda d: d["output"].update(background="yes"), "output.background must be true or false"),
+    "unknown quantisation": (lambda d: d.update(quantisation="int4"), "quantisation must be int8 or float32"),
+    "file not listed": (lambda d: d["files"].pop("model.tflite"), "files must be the sha256 of"),
+    "foreign file listed": (lambda d: d["files"].update({"../passwd": "0" * 64}), "files must be the sha256 of"),
+    "digest cut short": (lambda d: d["files"].update({"model.tflite": "abc"}), "64 hexadecimal digits"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_description_is_refused(copy: Path, change: Callable[[dict[str, Any]], object], reason: str) -> None:
+    rewrite(copy, change)
+    with pytest.raises(BundleError, match=r"bundle\.json is not a valid bundle description") as refusal:
+        load_bundle(copy)
+    assert reason in str(refusal.value)
+
+
+def test_every_reason_is_given_at_once(copy: Path) -> None:
+    rewrite(copy, lambda document: document.update(name="", quantisation="none", licence=None))
+    with pytest.raises(BundleError) as refusal:
+        load_bundle(copy)
+    assert all(word in str(refusal.value) for word in ("name must", "quantisation must", "licence must"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"{", "not valid JSON"), (b"\xff\xfe", "not valid JSON"), (b"[]", "not a JSON object")],
+    ids=["cut short", "not text", "a list"],
+)
+def test_a_description_that_is_no_object_is_refused(copy: Path, content: bytes, reason: str) -> None:
+    (copy / "bundle.json").write_bytes(content)
+    with pytest.raises(BundleError, match=reason):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"not JSON", "classes.json is not valid JSON"),
+        (b"[]", "list of classes that is not empty"),
+        (b'{"0": "red"}', "list of classes that is not empty"),
+        (b'[{"wnid": "n1", "label": "red"}, {"wnid": "n2"}]', "entry 1 must have a wnid and a label"),
+        (b'["red"]', "entry 0 must have a wnid and a label"),
+    ],
+    ids=["not JSON", "empty", "an object", "label missing", "bare names"],
+)
+def test_broken_classes_are_refused(copy: Path, content: bytes, reason: str) -> None:
+    replace_file(copy, "classes.json", content)
+    with pytest.raises(BundleError, match=reason):
+        load_bundle(copy)
+
+
+def test_writing_refuses_what_reading_would(write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"input\.scale must be a number above 0"):
+        write_colours(tmp_path / "bad", scale=-1.0)
+    with pytest.raises(BundleError, match="list of classes that is not empty"):
+        write_colours(tmp_path / "bad", classes=[])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_replaces_an_older_bundle_whole(write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
+    write_colours(tmp_path / "bundle")
+    (tmp_path / "bundle/leftover").touch()
+    newer = write_colours(tmp_path / "bundle", version="2.0")
+    assert load_bundle(tmp_path / "bundle") == newer
+    assert sorted(path.name for path in newer.path.iterdir()) == ["bundle.json", "classes.json", "model.tflite"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_writing_refuses_a_folder_of_something_else(write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="holds files that are no bundle"):
+        write_colours(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_model_that_is_not_there_is_refused(write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"has no absent\.tflite"):
+        write_colours(tmp_path / "bundle", model=tmp_path / "absent.tflite")
+
+
+def test_the_command_prints_the_identity(colours: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bundles.main([str(colours.path)]) == 0
+    assert capsys.readouterr().out == f"colours 1.0 {colours.digest}\n"
+
+
+def test_the_command_prints_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bundles.main([str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert "has no bundle.json" in printed.err

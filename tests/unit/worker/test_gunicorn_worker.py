@@ -1,0 +1,113 @@
+"""The worker class, and the plain one beside it, on the wire: however a request comes, it is answered whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def picture(side: int = 64) -> bytes:
+    """A green PNG of noise, which takes about three bytes a pixel."""
+    pixels = np.random.default_rng(3).integers(0, 60, (side, side, 3), np.uint8)
+    pixels[..., 1] += 190
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def head(length: int | None, *fields: str) -> bytes:
+    lines = ["POST /predict HTTP/1.1", "Host: worker", "Content-Type: image/png", *fields]
+    if length is not None:
+        lines.append(f"Content-Length: {length}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def assert_green(answer: bytes) -> None:
+    header, body = answer.split(b"\r\n\r\n", 1)
+    assert header.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nConnection: close" in header
+    assert json.loads(body)["predictions"][0]["label"] == "green"
+
+
+@pytest.mark.parametrize("side", [16, 64, 500, 1300], ids=["1 kB", "10 kB", "600 kB", "5 MB"])
+def test_a_body_of_any_size_is_read_whole(server: Any, side: int) -> None:
+    body = picture(side)
+    assert_green(server.exchange(head(len(body)) + body))
+
+
+def test_a_body_in_pieces_is_read_whole(server: Any) -> None:
+    body = picture()
+    request = head(len(body)) + body
+    pieces = [request[start : start + 2000] for start in range(0, len(request), 2000)]
+    assert_green(server.exchange(*pieces, pause_s=0.01))
+
+
+def test_a_header_in_pieces_is_read_whole(server: Any) -> None:
+    body = picture()
+    request = head(len(body))
+    assert_green(server.exchange(request[:20], request[20:], body[:100], body[100:], pause_s=0.05))
+
+
+def test_a_chunked_body_is_read_whole(server: Any) -> None:
+    body = picture()
+    chunks = [body[start : start + 3000] for start in range(0, len(body), 3000)]
+    encoded = b"".join(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks) + b"0\r\n\r\n"
+    assert_green(server.exchange(head(None, "Transfer-Encoding: chunked") + encoded))
+
+
+def test_a_client_that_waits_for_permission_gets_it(server: Any) -> None:
+    body = picture()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head(len(body), "Expect: 100-continue"))
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    assert_green(answer)
+
+
+def test_a_body_cut_short_is_a_bad_request(server: Any) -> None:
+    body = picture()
+    answer = server.exchange(head(len(body)) + body[:-1])
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"about:blank" in answer
+
+
+def test_what_follows_the_body_does_not_cut_the_answer(server: Any) -> None:
+    """A second request on the connection is not answered, but must not reset the first one's answer."""
+    body = picture()
+    request = head(len(body)) + body
+    assert_green(server.exchange(request + request))
+
+
+def test_requests_without_a_body_are_answered(server: Any) -> None:
+    answer = server.exchange(b"GET /healthz HTTP/1.1\r\nHost: worker\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b'{"status":"live"}\n')
+
+
+def test_head_has_no_body(server: Any) -> None:
+    answer = server.exchange(b"HEAD /healthz HTTP/1.1\r\nHost: worker\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_a_request_that_is_no_http_is_refused(server: Any) -> None:
+    assert server.exchange(b"picture please\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_that_leaves_harms_nobody(server: Any) -> None:
+    pid = server.worker_pid()
+    body = picture()
+    for sent in (0, 10, len(head(len(body))) + 100):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall((head(len(body)) + body)[:sent])
+    assert_green(server.exchange(head(len(body)) + body))
+    assert server.worker_pid() == pid

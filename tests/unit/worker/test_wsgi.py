@@ -1,0 +1,119 @@
+"""The entry for gunicorn and its hooks: starting, refusing to start, shared metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from imagerec_worker import gunicorn_hooks
+from imagerec_worker.bundle import Bundle
+
+
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("IMAGEREC_", "PROMETHEUS_"))}
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gunicorn", "--no-control-socket", "--worker-tmp-dir", str(folder)),
+            *("--bind", f"unix:{folder / 'socket'}", *arguments, "imagerec_worker.wsgi:app"),
+        ],
+        env=clean | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def stop(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.communicate(timeout=30)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.communicate()[0]
+
+
+@pytest.mark.parametrize("value", [None, "/nowhere"], ids=["no bundle named", "no bundle there"])
+def test_a_bad_setting_ends_gunicorn_with_one_line(tmp_path: Path, value: str | None) -> None:
+    process = start(tmp_path, **({"IMAGEREC_BUNDLE": value} if value else {}))
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode not in {0, None}
+    reason = "IMAGEREC_BUNDLE is not set" if value is None else "/nowhere does not exist; build the bundle again"
+    assert output.count(f"error: imagerec-worker cannot start: {reason}") == 1
+    assert "Traceback" not in output
+
+
+def test_importing_the_package_loads_neither_flask_nor_the_network() -> None:
+    """Who only reads bundles must not pay for serving them."""
+    code = (
+        "import sys, imagerec_worker, imagerec_worker.bundle;"
+        "print(sorted({'flask', 'numpy', 'cv2', 'PIL', 'ai_edge_litert'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+CONFIGURATION = """
+from imagerec_worker.gunicorn_hooks import child_exit, on_starting
+bind = "127.0.0.1:{port}"
+workers = 2
+control_socket_disable = True
+worker_class = "imagerec_worker.gunicorn_worker.ImageWorker"
+max_requests = 5
+"""
+
+
+def test_processes_add_up_their_metrics_and_outlive_none(
+    colours: Bundle, tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes, each replaced after five requests: no answer may be missing from the sum."""
+    (tmp_path / "gunicorn.conf.py").write_text(CONFIGURATION.format(port=unused_port))
+    shared = tmp_path / "run/metrics"
+    environment = {"IMAGEREC_BUNDLE": str(colours.path), "PROMETHEUS_MULTIPROC_DIR": str(shared)}
+    monkeypatch.chdir(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "imagerec_worker.wsgi:app"],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{unused_port}"
+    try:
+        answered = 0
+        deadline = time.monotonic() + 60
+        while answered < 23 and time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/version", timeout=10) as answer:
+                answered += answer.status == 200
+        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    finally:
+        output = stop(process)
+    assert output.count("Booting worker") > 4
+    assert re.search(r'imagerec_answers_total\{route="/version",status="200"\} 23\.0', text), text
+    assert len(re.findall(r"^imagerec_model_info\{", text, re.MULTILINE)) == 1
+
+
+def test_starting_forgets_the_metrics_of_an_earlier_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
+    gunicorn_hooks.on_starting(None)
+    (tmp_path / "metrics/counter_1.db").touch()
+    (tmp_path / "metrics/notes.txt").touch()
+    gunicorn_hooks.on_starting(None)
+    assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["notes.txt"]
+
+
+def test_the_hooks_do_nothing_without_shared_metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    gunicorn_hooks.on_starting(None)
+    gunicorn_hooks.child_exit(None, None)
+    assert list(tmp_path.iterdir()) == []
