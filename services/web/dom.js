@@ -1,0 +1,31 @@
+/** The element with this id; throws when the page and the script disagree. */
+export function byId(id) {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`index.html has no element #${id}`);
+  return element;
+}
+
+/** A copy of the first element inside <template id=…>. */
+export function fromTemplate(id) {
+  return byId(id).content.firstElementChild.cloneNode(true);
+}
+
+/** Set the text of a descendant, found by class name. */
+export function setText(root, className, text) {
+  root.querySelector(`.${className}`).textContent = text;
+}
+
+/** Show one element and hide its siblings named in the list. */
+export function showOnly(element, among) {
+  for (const each of among) each.hidden = each !== element;
+}
+
+/** The nodes of a text in which `backticks` mark code. */
+export function withCode(text) {
+  return text.split("`").map((piece, index) => {
+    if (index % 2 === 0) return document.createTextNode(piece);
+    const code = document.createElement("code");
+    code.textContent = piece;
+    return code;
+  });
+}

@@ -1,0 +1,74 @@
+const MB = 1024 * 1024;
+
+/** A size for people, in the units of the service's limit: 1 MB = 1024² bytes. */
+export function formatBytes(bytes) {
+  return `${(bytes / MB).toFixed(bytes < 10 * MB && bytes % MB ? 1 : 0)} MB`;
+}
+
+function limitsText(version) {
+  if (!version) return "";
+  const { max_bytes: bytes, max_pixels: pixels } = version.limits;
+  return `A picture may have ${formatBytes(bytes)} and ${Math.floor(pixels / 1e6)} million pixels.`;
+}
+
+/**
+ * What to tell a person about a failure.
+ *
+ * @param {import("./api.js").Failure} failure
+ * @param {{formats?: string[], limits?: {max_bytes: number, max_pixels: number}} | null} version
+ * @returns {{kind: string, kicker: string, title: string, text: string, retry: boolean}}
+ */
+export function explain(failure, version) {
+  const formats = (version?.formats ?? ["JPEG", "PNG", "WEBP", "GIF"]).map((name) => (name === "WEBP" ? "WebP" : name));
+  const listed = `${formats.slice(0, -1).join(", ")} or ${formats.at(-1)}`;
+  switch (failure.status) {
+    case 400:
+      return {
+        kind: "picture", kicker: "Nothing to look at", title: "No picture arrived",
+        text: "The file seems to be empty. Choose another one.", retry: false,
+      };
+    case 413:
+      return {
+        kind: "picture", kicker: "Not sent through", title: "That picture is too large",
+        text: `${limitsText(version)} Make it smaller and try again: the network looks at a few hundred pixels only.`,
+        retry: false,
+      };
+    case 415:
+      return {
+        kind: "picture", kicker: "Not a picture", title: "That file cannot be read as a picture",
+        text: `Whatever its name says, its content is no ${listed}.`, retry: false,
+      };
+    case 422:
+      return {
+        kind: "picture", kicker: "Damaged", title: "That picture is broken",
+        text: "It starts like a picture and cannot be decoded to its end. Was it copied or downloaded whole?", retry: false,
+      };
+    case 429:
+      return {
+        kind: "busy", kicker: "Busy", title: "All workers are busy",
+        text: "More pictures arrive than they can look at. That passes.", retry: true,
+      };
+    case 0:
+    case 502:
+    case 503:
+    case 504:
+      return {
+        kind: "gone", kicker: "No answer", title: "The service cannot be reached",
+        text: failure.status
+          ? "The balancer is there, and no worker behind it answers. Your picture is still here."
+          : "Neither the balancer nor a worker answers. Your picture is still here.",
+        retry: true,
+      };
+    default:
+      return {
+        kind: "other", kicker: "Unexpected", title: failure.title || "Something went wrong",
+        text: failure.detail || "The service gave an answer which this page does not know.", retry: true,
+      };
+  }
+}
+
+/** The failure in the service's own terms, for whoever debugs it. */
+export function technical(failure) {
+  const code = failure.status ? `HTTP ${failure.status}` : "no HTTP answer";
+  return [code, failure.slug, failure.worker, failure.detail].filter(Boolean).join(" · ");
+}

@@ -1,0 +1,145 @@
+"""What a person reads when there is no answer, and what the page does about it.
+
+Refusals come from the deployment itself. A healthy deployment is neither busy nor gone on demand: there single answers
+are replaced on their way to the browser, in the form of the HTTP contract, and all others are the deployment's own.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REFUSALS = {
+    "pixels": (413, "too large", "million pixels"),
+    "text": (415, "cannot be read as a picture", "JPEG, PNG, WebP or GIF"),
+    "truncated": (422, "broken", "cannot be decoded"),
+    "empty": (400, "No picture arrived", "empty"),
+}
+
+
+def logged(status: int) -> str:
+    return f"status of {status}"
+
+
+def busy(route, retry_after_s: int = 1) -> None:
+    problem = {"type": "/problems/busy", "title": "Busy", "status": 429, "detail": "Every worker is busy."}
+    route.fulfill(
+        status=429,
+        json=problem,
+        headers={"Content-Type": "application/problem+json", "Retry-After": str(retry_after_s)},
+    )
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_refused_file_is_explained(visit: Callable, bad_files: dict[str, Path], case: str) -> None:
+    status, title, text = REFUSALS[case]
+    here = visit(expected_console=logged(status)).open()
+    here.choose(bad_files[case])
+    here.page.locator("#error").wait_for()
+    assert title in here.text("#error-title")
+    assert text in here.text("#error-text")
+    assert here.text("#error-technical").startswith(f"HTTP {status} ")
+    assert here.page.locator("#retry").is_hidden()
+    assert here.text("#error-title") in here.text("#announcement")
+    assert here.page.locator("#shots li").count() == 0
+
+
+def test_a_file_over_the_limit_is_not_sent(visit: Callable, bad_files: dict[str, Path]) -> None:
+    here = visit().open()
+    here.choose(bad_files["bytes"])
+    here.page.locator("#error").wait_for()
+    assert "too large" in here.text("#error-title")
+    assert "20 MB" in here.text("#error-text")
+    assert "not sent" in here.text("#error-technical")
+    assert here.predictions_sent() == 0
+
+
+def test_a_good_picture_follows_a_refused_one(
+    visit: Callable, bad_files: dict[str, Path], photographs: dict[str, Path]
+) -> None:
+    here = visit(expected_console=logged(415)).open()
+    here.choose(bad_files["text"])
+    here.page.locator("#preview-missing").wait_for()
+    here.recognise(photographs["coffee"])
+    assert here.page.locator("#error").is_hidden()
+    assert here.page.locator("#preview").is_visible()
+
+
+def test_busy_counts_down_and_asks_once_more(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit(expected_console=logged(429)).open()
+    here.page.route("**/predict", lambda route: busy(route, retry_after_s=2), times=1)
+    here.choose(photographs["chelsea"])
+    here.page.locator("#countdown", has_text="Trying once more in 2 s").wait_for()
+    assert "busy" in here.text("#error-title")
+    assert here.page.locator("#retry").is_hidden()
+    here.page.locator("#countdown", has_text="Trying once more in 1 s").wait_for()
+    here.wait_for_answer()
+    assert here.predictions_sent() == 2
+    assert here.page.locator("#error").is_hidden()
+
+
+def test_still_busy_asks_the_person(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit(expected_console=logged(429)).open()
+    here.page.route("**/predict", busy, times=2)
+    here.choose(photographs["chelsea"])
+    here.page.locator("#retry").wait_for()
+    assert here.predictions_sent() == 2
+    here.page.wait_for_timeout(1500)
+    assert here.predictions_sent() == 2, "there is one automatic retry, not more"
+    here.page.click("#retry")
+    here.wait_for_answer()
+    assert here.predictions_sent() == 3
+
+
+def test_a_new_picture_ends_the_countdown(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit(expected_console=logged(429)).open()
+    here.page.route("**/predict", lambda route: busy(route, retry_after_s=2), times=1)
+    here.choose(photographs["chelsea"])
+    here.page.locator("#countdown").wait_for()
+    here.recognise(photographs["rocket"])
+    here.page.wait_for_timeout(2500)
+    assert here.predictions_sent() == 2
+    assert here.page.locator("#shots li").count() == 1
+
+
+def refuse(route) -> None:
+    route.abort("connectionrefused")
+
+
+@pytest.mark.parametrize("status", [502, 503, 504, 0], ids=["bad-gateway", "unavailable", "gateway-timeout", "network"])
+def test_a_service_that_is_gone_can_be_asked_again(visit: Callable, photographs: dict[str, Path], status: int) -> None:
+    here = visit(expected_console=logged(status) if status else "ERR_CONNECTION_REFUSED").open()
+    answer = (lambda route: route.fulfill(status=status, body="<html>no</html>")) if status else refuse
+    here.page.route("**/predict", answer, times=1)
+    here.choose(photographs["coffee"])
+    here.page.locator("#retry").wait_for()
+    assert "cannot be reached" in here.text("#error-title")
+    assert here.predictions_sent() == 1
+    here.page.click("#retry")
+    here.wait_for_answer()
+    assert here.page.locator("#error").is_hidden()
+    assert here.page.evaluate("document.activeElement.id") == "answer", "the focus must not be lost with the button"
+
+
+def test_the_chart_counts_what_was_turned_away(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit(expected_console=logged(429)).open()
+    here.recognise(photographs["coffee"])
+    here.page.route("**/predict", busy, times=3)
+    here.page.click("#send20")
+    here.page.get_by_text("17 of 20 answered").wait_for()
+    assert here.page.locator("#chart-rows [data-failed] .row-count").inner_text() == "3"
+    assert here.page.locator("#sequence [data-state=failed]").count() == 3
+
+
+def test_the_newest_picture_wins(visit: Callable, photographs: dict[str, Path]) -> None:
+    """A slow answer to an earlier picture must not land on a later one."""
+    here = visit().open()
+    held = []
+    here.page.route("**/predict", lambda route: held.append(route), times=1)  # noqa: PLW0108 (Playwright marks handlers)
+    here.choose(photographs["chelsea"])
+    here.page.locator("#waiting").wait_for()
+    here.recognise(photographs["rocket"])
+    best = here.text("#best")
+    assert len(held) == 1
+    assert here.page.locator("#shots li").count() == 1
+    assert here.text("#shots .shot-label").lower() == best.lower()

@@ -1,0 +1,251 @@
+"""Every way in which a picture comes to the page ends with the service's own answer on it."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+
+CATS = {"tabby", "tiger cat", "Egyptian cat"}
+
+# A file on the clipboard, as a browser has it after "Copy image".
+COPY_PNG = """async (encoded) => {
+  const bytes = Uint8Array.from(atob(encoded), (char) => char.charCodeAt(0));
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": new Blob([bytes], { type: "image/png" }) })]);
+}"""
+
+
+def ask(url: str, photograph: Path) -> dict:
+    with photograph.open("rb") as file:
+        answer = requests.post(f"{url}/predict", files={"image": file}, timeout=30)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def plain(label: str) -> str:
+    return label.split(",", maxsplit=1)[0].replace("_", " ")
+
+
+def percent(text: str) -> float:
+    return {"under 0.1%": 0.05, "over 99%": 99.5}.get(text) or float(text.rstrip("%"))
+
+
+def assert_shows(visited, expected: dict) -> None:
+    """The bars are those of a direct answer to the same bytes: labels, order and shares."""
+    bars = visited.bars()
+    assert [label for label, _ in bars] == [plain(each["label"]) for each in expected["predictions"]]
+    for (_, share), each in zip(bars, expected["predictions"], strict=True):
+        assert percent(share) == pytest.approx(100 * each["probability"], abs=0.51)
+    best = expected["predictions"][0]
+    assert visited.text("#best").lower() == plain(best["label"]).lower()
+    widths = visited.page.locator(".bar-fill").evaluate_all(
+        "fills => fills.map(fill => Number(fill.style.getPropertyValue('--share')))"
+    )
+    assert widths == pytest.approx([each["probability"] for each in expected["predictions"]], abs=1e-3)
+
+
+def wait_for_bars(visited) -> None:
+    visited.wait_for_answer()
+    visited.page.wait_for_function("document.querySelector('.bar-fill').style.getPropertyValue('--share') > 0")
+
+
+def test_a_chosen_file_is_recognised(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit().open()
+    here.choose(photographs["chelsea"])
+    wait_for_bars(here)
+    expected = ask(here.url, photographs["chelsea"])
+    assert_shows(here, expected)
+    if requests.get(f"{here.url}/version", timeout=30).json()["model"]["classes"] == 1000:
+        assert here.text("#best").lower() in {cat.lower() for cat in CATS}
+    assert here.text("#worker") in requests.get(f"{here.url}/status", timeout=30).json()["workers"]
+    assert here.text("#result-model") == "{name} {version}".format(**expected["model"])
+    assert "451 \N{MULTIPLICATION SIGN} 300" in here.text("#result-image")
+    assert here.page.locator("#preview").evaluate("image => image.naturalWidth") == 451
+
+
+def test_a_dropped_file_is_recognised(visit: Callable, photographs: dict[str, Path]) -> None:
+    """The browser itself drops a file of this machine; the page gets a trusted event."""
+    here = visit().open()
+    box = here.page.locator("#zone").bounding_box()
+    devtools = here.context.new_cdp_session(here.page)
+    point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    data = {"items": [], "files": [str(photographs["rocket"])], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "data": data, **point})
+    here.page.locator("#zone[data-over]").wait_for()
+    devtools.send("Input.dispatchDragEvent", {"type": "drop", "data": data, **point})
+    wait_for_bars(here)
+    assert_shows(here, ask(here.url, photographs["rocket"]))
+    assert here.page.locator("#zone[data-over]").count() == 0
+
+
+def test_a_drop_without_a_file_is_explained(visit: Callable) -> None:
+    here = visit().open()
+    transfer = here.page.evaluate_handle("new DataTransfer()")
+    here.page.dispatch_event("#zone", "drop", {"dataTransfer": transfer})
+    assert "no file" in here.text("#zone-title")
+    assert here.predictions_sent() == 0
+
+
+def test_a_pasted_picture_is_recognised(visit: Callable, photographs: dict[str, Path], tmp_path: Path) -> None:
+    """Ctrl+V with a picture on the browser's clipboard, wherever the focus is."""
+    here = visit(permissions=["clipboard-read", "clipboard-write"]).open()
+    png = tmp_path / "coffee.png"
+    Image.open(photographs["coffee"]).save(png)
+    here.page.evaluate(COPY_PNG, base64.b64encode(png.read_bytes()).decode())
+    here.page.keyboard.press("Control+V")
+    wait_for_bars(here)
+    assert_shows(here, ask(here.url, png))
+    assert here.text("#result-image").startswith("PNG")
+
+
+def test_pasted_text_is_left_alone(visit: Callable) -> None:
+    here = visit(permissions=["clipboard-read", "clipboard-write"]).open()
+    here.page.evaluate("navigator.clipboard.writeText('tabby')")
+    here.page.keyboard.press("Control+V")
+    here.page.wait_for_timeout(200)
+    assert here.predictions_sent() == 0
+    assert here.page.locator("#empty").is_visible()
+
+
+def test_the_camera_takes_a_picture(visit: Callable) -> None:
+    """Chromium's test camera, through the page's live view."""
+    here = visit(permissions=["camera"]).open()
+    here.page.click("#camera")
+    here.page.locator("#camera-take:enabled").click()
+    here.wait_for_answer()
+    assert here.text("#result-image").startswith("JPEG")
+    assert not here.page.locator("#camera-dialog").is_visible()
+    assert here.page.locator("#camera-video").evaluate("video => video.srcObject") is None
+
+
+def test_a_refused_camera_is_explained(visit: Callable) -> None:
+    here = visit(permissions=[]).open()
+    here.page.click("#camera")
+    here.page.locator("#camera-error").wait_for()
+    assert "choose a file" in here.text("#camera-error")
+    here.page.keyboard.press("Escape")
+    assert not here.page.locator("#camera-dialog").is_visible()
+
+
+def test_a_phone_opens_its_own_camera(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit(width=390, has_touch=True, is_mobile=True).open()
+    with here.page.expect_file_chooser() as chooser:
+        here.page.tap("#camera")
+    assert chooser.value.element.get_attribute("capture") == "environment"
+    chooser.value.set_files(photographs["coffee"])
+    wait_for_bars(here)
+    assert_shows(here, ask(here.url, photographs["coffee"]))
+
+
+def test_the_answer_is_announced(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit().open()
+    here.recognise(photographs["chelsea"])
+    spoken = here.page.locator("#announcement[role=status][aria-live=polite]").inner_text()
+    assert here.text("#best") in spoken
+    assert here.text("#worker") in spoken
+
+
+def test_a_doubtful_answer_says_so(visit: Callable, tmp_path: Path) -> None:
+    """A plain grey card shows nothing that a network could know, so its best guess is a poor one."""
+    here = visit().open()
+    card = tmp_path / "grey.png"
+    Image.new("RGB", (400, 300), (128, 128, 128)).save(card)
+    here.recognise(card)
+    best = ask(here.url, card)["predictions"][0]["probability"]
+    sure_from = here.page.evaluate("import('./answer.js').then(module => module.SURE_FROM)")
+    assert ("Not sure" in here.text("#verdict")) == (best < sure_from)
+    assert here.page.locator("#result").get_attribute("data-sure") == ("no" if best < sure_from else "yes")
+
+
+def test_the_time_strip_adds_up(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit().open()
+    here.recognise(photographs["chelsea"])
+    names = here.page.locator("#legend .part-name").all_inner_texts()
+    assert names == ["Upload", "Balancer", "Queue", "Decode", "Inference", "Other"]
+    total = milliseconds(here.text("#time-total"))
+    parts = [milliseconds(text) for text in here.page.locator("#legend .part-ms").all_inner_texts()]
+    # The balancer's clock counts whole milliseconds, so parts that it bounds may be off by two.
+    assert sum(parts) == pytest.approx(total, abs=3)
+    assert parts[3] > 0
+    assert parts[4] > 0
+    assert here.page.locator("#strip span").count() >= 3
+
+
+def milliseconds(text: str) -> float:
+    number, unit = text.split()
+    return float(number) * {"ms": 1, "s": 1000}[unit]
+
+
+def test_earlier_answers_come_back_without_asking(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit().open()
+    answers = []
+    for name in ("chelsea", "coffee", "rocket"):
+        here.recognise(photographs[name])
+        answers.append((here.text("#best"), here.text("#worker"), here.bars()))
+    shots = here.page.locator("#shots button")
+    assert shots.count() == 3
+    sent = here.predictions_sent()
+    for position, answer in enumerate(reversed(answers)):
+        shots.nth(position).click()
+        assert (here.text("#best"), here.text("#worker"), here.bars()) == answer
+        assert shots.nth(position).get_attribute("aria-current") == "true"
+        assert here.page.locator("#shots [aria-current]").count() == 1
+    assert here.predictions_sent() == sent == 3
+
+
+def test_twenty_requests_show_the_balancing(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit().open()
+    here.recognise(photographs["coffee"])
+    here.page.click("#send20")
+    here.page.get_by_text("20 of 20 answered").wait_for()
+    names = here.page.locator("#chart-rows .row-name").all_inner_texts()
+    counts = [int(text) for text in here.page.locator("#chart-rows .row-count").all_inner_texts()]
+    assert names == requests.get(f"{here.url}/status", timeout=30).json()["workers"]
+    assert len(names) == 2
+    assert sum(counts) == 20
+    assert all(count > 0 for count in counts)
+    assert here.page.locator("#sequence [data-state=answered]").count() == 20
+    assert here.predictions_sent() == 21
+    colours = here.page.locator("#chart-rows .row-fill").evaluate_all(
+        "fills => fills.map(fill => getComputedStyle(fill).backgroundColor)"
+    )
+    assert len(set(colours)) == 2
+
+
+def test_the_snippet_works_and_is_copied(visit: Callable) -> None:
+    here = visit(permissions=["clipboard-read", "clipboard-write"]).open()
+    assert here.text("#curl") == f"curl -F image=@photo.jpg {here.url}/predict"
+    here.page.click("#copy")
+    here.page.get_by_role("button", name="Copied").wait_for()
+    assert here.page.evaluate("navigator.clipboard.readText()") == here.text("#curl")
+
+
+def test_the_model_is_named(visit: Callable) -> None:
+    here = visit().open()
+    version = requests.get(f"{here.url}/version", timeout=30).json()
+    assert here.text("#model") == version["model"]["title"]
+    badge = here.page.locator("#notice")
+    if version["model"]["notice"]:
+        assert badge.inner_text() == version["model"]["notice"].replace("`", "")
+    else:
+        assert badge.is_hidden()
+
+
+def test_a_bundles_notice_is_a_badge(visit: Callable) -> None:
+    """The deployment's own /version, with a notice put into it on its way."""
+    here = visit()
+    notice = "Embedded model: 200 classes. `make up MODEL=imagenet` has 1000."
+
+    def add_notice(route) -> None:
+        answer = route.fetch()
+        version = answer.json()
+        version["model"]["notice"] = notice
+        route.fulfill(response=answer, json=version)
+
+    here.page.route("**/version", add_notice)
+    here.open()
+    assert here.text("#notice") == notice.replace("`", "")
+    assert here.text("#notice code") == "make up MODEL=imagenet"
