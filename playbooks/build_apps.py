@@ -1,0 +1,170 @@
+"""Build what hosts are given: an archive of each application, for each kind of host, and one of the page.
+
+Everything is named by its digest and built aside, so an interrupted run leaves nothing that looks finished, and a run
+with unchanged sources and locks changes nothing. Prints one JSON line: whether anything changed, and the error if any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+# Newest first; pip takes a wheel only for a platform named here. 2.35 is the oldest C library among the targets.
+GLIBC_MINORS = range(35, 4, -1)
+
+
+PAGE_SUFFIXES = {".html", ".js", ".css", ".svg"}
+
+
+class BuildError(Exception):
+    """A step failed; the message says which and what to do."""
+
+
+def run(command: list[str], remedy: str) -> None:
+    """Run a command and raise BuildError with its last lines and the remedy if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own commands
+    if done.returncode != 0:
+        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise BuildError(f"{' '.join(command[:6])} … failed: {tail}\n{remedy}")
+
+
+def build_wheel(source: Path, wheels: Path) -> tuple[Path, bool]:
+    """Build a source folder's wheel into a folder; return its path there and whether it differs from before.
+
+    The backend builds reproducibly, so the same sources give the same bytes.
+    """
+    with tempfile.TemporaryDirectory(dir=wheels, prefix=".building-") as aside:
+        run(
+            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", aside, str(source)],
+            f"Look into {source}; `make setup` installs what building needs.",
+        )
+        built = next(Path(aside).glob("*.whl"))
+        target = wheels / built.name
+        if target.exists() and target.read_bytes() == built.read_bytes():
+            return target, False
+        built.replace(target)
+    return target, True
+
+
+def pip_platform(platform: str) -> list[str]:
+    """Turn a host's kind, such as ``cp311-x86_64``, into pip's options for downloading for it."""
+    match = re.fullmatch(r"cp(3)(\d+)-(\w+)", platform)
+    if match is None:
+        raise BuildError(f"{platform} is no platform such as cp311-x86_64; the hosts' facts look wrong.")
+    major, minor, machine = match.groups()
+    tags = [f"manylinux_2_{glibc}_{machine}" for glibc in GLIBC_MINORS] + [f"manylinux2014_{machine}"]
+    return [
+        "--only-binary=:all:",
+        "--implementation=cp",
+        f"--python-version={major}.{minor}",
+        *(f"--platform={tag}" for tag in tags),
+    ]
+
+
+def collect_wheelhouse(lock: Path, platform: str, folder: Path) -> bool:
+    """Download every wheel that a hashed lock names, for one kind of host; return whether there was anything to do."""
+    if folder.exists():
+        return False
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"),
+            *pip_platform(platform),
+            *("--requirement", str(lock), "--dest", str(aside)),
+        ],
+        f"The package index could not give what {lock} names for {platform}; see the lines above, then run it again.",
+    )
+    aside.rename(folder)
+    return True
+
+
+def archive(files: list[Path], target: Path) -> bool:
+    """Put files into one uncompressed archive, the same bytes for the same files; return whether it was made."""
+    if target.exists():
+        return False
+    aside = target.with_name(f".{target.name}.partial")
+    with tarfile.open(aside, "w") as tar:
+        for file in sorted(files, key=lambda path: path.name):
+            entry = tarfile.TarInfo(file.name)
+            entry.size = file.stat().st_size
+            entry.mode = 0o644
+            with file.open("rb") as content:
+                tar.addfile(entry, content)
+    aside.replace(target)
+    return True
+
+
+def digest_of(files: list[Path]) -> str:
+    """Return one sha256 over the names and contents of files."""
+    sums = [f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+    return hashlib.sha256("\n".join(sorted(sums)).encode()).hexdigest()
+
+
+def build_page(folder: Path, dist: Path) -> tuple[dict[str, object], bool]:
+    """Archive the page; return what is deployed of it and whether anything changed."""
+    files = [path for path in folder.iterdir() if path.suffix in PAGE_SUFFIXES]
+    if not (folder / "index.html").is_file():
+        raise BuildError(f"{folder} has no index.html; name the folder of the page.")
+    digest = digest_of(files)
+    target = dist / "releases" / f"page-{digest[:16]}.tar"
+    changed = archive(files, target)
+    return {"archive": str(target), "digest": digest}, changed
+
+
+def build_app(name: str, source: Path, platforms: list[str], dist: Path) -> tuple[dict[str, object], bool]:
+    """Build one application; return what is deployed of it and whether anything changed."""
+    lock = source / "requirements.txt"
+    wheel, changed = build_wheel(source, dist / "wheels")
+    digest = digest_of([wheel, lock])
+    lock_digest = digest_of([lock])
+    archives: dict[str, str] = {}
+    for platform in platforms:
+        wheelhouse = dist / "wheelhouse" / f"{name}-{lock_digest[:16]}-{platform}"
+        changed |= collect_wheelhouse(lock, platform, wheelhouse)
+        target = dist / "releases" / f"{name}-{digest[:16]}-{platform}.tar"
+        changed |= archive([*wheelhouse.iterdir(), wheel, lock], target)
+        archives[platform] = str(target)
+    return {"digest": digest, "archives": archives}, changed
+
+
+def main() -> int:
+    """Build what the command line names; 0 when everything is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dist", type=Path, required=True, help="folder for everything that is built")
+    parser.add_argument("--platform", action="append", required=True, help="kind of host, such as cp311-x86_64")
+    parser.add_argument("--page", type=Path, required=True, help="folder of the page")
+    parser.add_argument("apps", nargs="+", metavar="NAME=FOLDER", help="distribution and its source folder")
+    arguments = parser.parse_args()
+    for folder in ("wheels", "wheelhouse", "releases"):
+        (arguments.dist / folder).mkdir(parents=True, exist_ok=True)
+    apps: dict[str, object] = {}
+    changed = False
+    try:
+        apps["page"], changed = build_page(arguments.page, arguments.dist)
+        for pair in arguments.apps:
+            name, _, source = pair.partition("=")
+            apps[name], app_changed = build_app(name, Path(source), sorted(set(arguments.platform)), arguments.dist)
+            changed |= app_changed
+    except BuildError as error:
+        print(json.dumps({"changed": changed, "error": str(error)}))
+        return 1
+    listing = arguments.dist / "releases.json"
+    text = json.dumps(apps, indent=2) + "\n"
+    if not listing.exists() or listing.read_text() != text:
+        listing.write_text(text)
+        changed = True
+    print(json.dumps({"changed": changed, "error": None}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+# Ansible managed
+"""gunicorn on worker1: one listener, one single-threaded process for each core the worker is given."""
+
+from imagerec_worker.gunicorn_hooks import child_exit, on_starting  # noqa: F401
+
+bind = ["10.10.1.1:5000"]  # under systemd the socket unit's listener takes its place
+backlog = 64
+workers = 2
+worker_class = "imagerec_worker.gunicorn_worker.ImageWorker"
+worker_tmp_dir = "/dev/shm"  # the heartbeat must never wait for a disk
+timeout = 30
+graceful_timeout = 20
+max_requests = 100000
+max_requests_jitter = 10000  # processes must not all leave together
+accesslog = None  # the balancer keeps the access log
+errorlog = "-"
+loglevel = "info"
+proc_name = "imagerec worker1"
+forwarded_allow_ips = ""

@@ -1,0 +1,95 @@
+"""Wheels and wheelhouses: reproducible, built aside, refused with a remedy."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+SCRIPT = REPOSITORY / "playbooks/build_apps.py"
+spec = importlib.util.spec_from_file_location("build_apps", SCRIPT)
+assert spec is not None
+assert spec.loader is not None
+build_apps = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build_apps)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A distribution that needs nothing, and its empty lock."""
+    folder = tmp_path / "source"
+    (folder / "src/tiny").mkdir(parents=True)
+    (folder / "src/tiny/__init__.py").write_text('"""Nothing."""\n')
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "tiny"\nversion = "1"\n[tool.hatch.build.targets.wheel]\npackages = ["src/tiny"]\n'
+    )
+    (folder / "requirements.txt").write_text("")
+    return folder
+
+
+def build(source: Path, dist: Path, *extra: str) -> dict[str, object]:
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(SCRIPT),
+            "--dist",
+            str(dist),
+            "--platform=cp311-x86_64",
+            "--page",
+            str(REPOSITORY / "services/web"),
+            *extra,
+            f"tiny={source}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null"},
+    )
+    answer = json.loads(done.stdout)
+    assert isinstance(answer, dict)
+    assert done.returncode == (0 if answer["error"] is None else 1), done.stderr
+    return answer
+
+
+def test_unchanged_sources_change_nothing(source: Path, tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    wheel, first = build_apps.build_wheel(source, wheels)
+    before = wheel.read_bytes()
+    _, second = build_apps.build_wheel(source, wheels)
+    assert (first, second) == (True, False)
+    (source / "src/tiny/__init__.py").write_text('"""Something."""\n')
+    _, third = build_apps.build_wheel(source, wheels)
+    assert third
+    assert wheel.read_bytes() != before
+    assert [path.name for path in wheels.iterdir()] == [wheel.name]
+
+
+def test_a_package_that_cannot_be_had_is_an_error_with_a_remedy_and_leaves_nothing_finished(
+    source: Path, tmp_path: Path
+) -> None:
+    (source / "requirements.txt").write_text(f"absent==1 --hash=sha256:{'0' * 64}\n")
+    answer = build(source, tmp_path / "dist")
+    assert "absent==1" in str(answer["error"])
+    assert "run it again" in str(answer["error"])
+    assert not list((tmp_path / "dist/wheelhouse").glob("tiny-*"))
+
+
+@pytest.mark.parametrize("platform", ["cp311", "pp310-x86_64", "cp311-x86 64", ""])
+def test_an_unknown_kind_of_host_is_refused(platform: str) -> None:
+    with pytest.raises(build_apps.BuildError, match="no platform"):
+        build_apps.pip_platform(platform)
+
+
+def test_a_host_with_another_python_gets_wheels_for_it() -> None:
+    options = build_apps.pip_platform("cp312-aarch64")
+    assert "--python-version=3.12" in options
+    assert "--platform=manylinux_2_28_aarch64" in options
+    assert "--only-binary=:all:" in options

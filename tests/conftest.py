@@ -1,0 +1,124 @@
+"""What every tier shares: the repository, the models beside it, a real deployment, and the refusal of skips."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+# The environment's own ansible-playbook, also when the environment is not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback interface that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With REFUSE_SKIPS=1, as in CI, a skipped test fails the run, unless it needs files that only some sites have."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("REFUSE_SKIPS") != "1" or reporter is None:
+        return
+    refused = [report for report in reporter.stats.get("skipped", []) if "../shared" not in str(report.longrepr)]
+    if refused:
+        for report in refused:
+            reporter.write_line(f"refused skip: {report.nodeid}: {report.longrepr}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder of the repository."""
+    return REPOSITORY
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deployment:
+    """A system deployed on this machine by ``make up``.
+
+    Attributes:
+        folder: stands for the checkout: inventory/local with free ports, and .run/ beside it.
+        url: the balancer's address.
+        workers: each worker's name and address.
+        model: name of the model that was asked for.
+    """
+
+    folder: Path
+    url: str
+    workers: dict[str, str]
+    model: str
+
+    @property
+    def inventory(self) -> Path:
+        """The inventory that `make` is pointed at."""
+        return self.folder / "inventory/local/hosts.yml"
+
+    def make(self, target: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a target of the Makefile on this deployment; print what it said if it failed."""
+        mirror = SHARED / "models"
+        done = subprocess.run(
+            [
+                *("make", target, f"INVENTORY={self.inventory}", f"MODEL={self.model}"),
+                *([f"MODEL_MIRROR={mirror}"] if mirror.exists() else []),
+                *arguments,
+            ],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+            env={key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "ANSIBLE", "MFLAGS"))},
+        )
+        if check and done.returncode != 0:
+            print(done.stdout[-8000:], done.stderr[-8000:])
+            raise AssertionError(f"make {target} failed with {done.returncode}")
+        return done
+
+
+def local_deployment(folder: Path, model: str | None = None) -> Deployment:
+    """Prepare, not start, a deployment of inventory/local on free ports in a folder of its own."""
+    inventory = folder / "inventory/local"
+    shutil.copytree(REPOSITORY / "inventory/local", inventory)
+    hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
+    groups = hosts["all"]["children"]
+    balancer_port, *worker_ports = free_ports(1 + len(groups["workers"]["hosts"]))
+    groups["balancers"]["hosts"]["balancer"]["balancer_port"] = balancer_port
+    for host, port in zip(groups["workers"]["hosts"].values(), worker_ports, strict=True):
+        host["worker_port"] = port
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    return Deployment(
+        folder=folder,
+        url=f"http://127.0.0.1:{balancer_port}",
+        workers={name: f"http://127.0.0.1:{host['worker_port']}" for name, host in groups["workers"]["hosts"].items()},
+        model=model or ("imagenet" if (SHARED / "models").exists() else "embedded"),
+    )
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Nginx and two gunicorn workers, deployed by `make up` on free ports, removed by `make down`."""
+    system = local_deployment(tmp_path_factory.mktemp("local"))
+    try:
+        system.make("up")
+        yield system
+    finally:
+        system.make("down")

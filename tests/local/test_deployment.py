@@ -1,0 +1,207 @@
+"""`make up` on inventory/local, as a newcomer has it: real nginx, real gunicorn, real photographs."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+from skimage import data
+from sklearn.datasets import load_sample_image
+
+from tests.conftest import REPOSITORY, SHARED, Deployment
+
+CATS = {"tabby", "tiger cat", "Egyptian cat"}
+
+
+def jpeg(pixels: object, quality: int = 90) -> bytes:
+    """Encode an array of pixels as a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def cat() -> bytes:
+    return jpeg(data.chelsea())
+
+
+def predict(deployment: Deployment, body: bytes, **params: str) -> requests.Response:
+    return requests.post(
+        f"{deployment.url}/predict",
+        data=body,
+        params=params,
+        headers={"Content-Type": "image/jpeg"},
+        timeout=20,
+    )
+
+
+def recap(output: str) -> dict[str, dict[str, int]]:
+    """Read Ansible's last table: host → counter → number."""
+    return {
+        match["host"]: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", match["counts"])}
+        for match in re.finditer(r"^(?P<host>\S+)\s+: (?P<counts>ok=.*)$", output, re.MULTILINE)
+    }
+
+
+def test_the_page_is_served(deployment: Deployment) -> None:
+    answer = requests.get(deployment.url, timeout=5)
+    assert answer.status_code == 200
+    assert "<title>" in answer.text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_every_file_of_the_page_is_served(deployment: Deployment) -> None:
+    for path in (REPOSITORY / "services/web").rglob("*"):
+        if path.suffix in {".js", ".css", ".svg"}:
+            answer = requests.get(f"{deployment.url}/{path.relative_to(REPOSITORY / 'services/web')}", timeout=5)
+            assert answer.status_code == 200, path
+            assert answer.content == path.read_bytes()
+
+
+def test_a_photograph_is_classified_through_the_balancer(deployment: Deployment, cat: bytes) -> None:
+    answer = predict(deployment, cat).json()
+    assert answer["model"]["name"] == deployment.model
+    assert len(answer["predictions"]) == 5
+    probabilities = [prediction["probability"] for prediction in answer["predictions"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    if deployment.model == "imagenet":
+        assert answer["predictions"][0]["label"] in CATS
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+def test_multipart_and_raw_bodies_get_the_same_answer(deployment: Deployment, name: str) -> None:
+    body = jpeg(load_sample_image(name))
+    raw = predict(deployment, body).json()
+    form = requests.post(f"{deployment.url}/submit", files={"image": body}, timeout=20).json()
+    assert raw["predictions"] == form["predictions"]
+
+
+def test_both_workers_answer(deployment: Deployment, cat: bytes) -> None:
+    workers = Counter(predict(deployment, cat).json()["worker"] for _ in range(40))
+    assert set(workers) == set(deployment.workers)
+
+
+def test_every_answer_says_where_the_time_went(deployment: Deployment, cat: bytes) -> None:
+    header = predict(deployment, cat).headers["Server-Timing"]
+    durations = {name: float(value) for name, value in re.findall(r"(\w+);dur=([\d.]+)", header)}
+    assert {"edge", "upstream", "queue", "decode", "inference", "total"} <= set(durations)
+    assert durations["inference"] > 0
+    assert durations["edge"] >= durations["upstream"] - 2  # nginx's clock has whole milliseconds
+
+
+def test_the_access_log_names_the_worker_and_the_times(deployment: Deployment, cat: bytes) -> None:
+    answer = predict(deployment, cat)
+    log = deployment.folder / ".run/balancer/log/access.log"
+    deadline = time.monotonic() + 5
+    lines: list[dict[str, object]] = []
+    while not lines and time.monotonic() < deadline:
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        lines = [entry for entry in entries if entry["id"] == answer.headers["X-Request-Id"]]
+    assert lines[0]["worker"] == answer.json()["worker"]
+    assert lines[0]["upstream_addr"] in {url.removeprefix("http://") for url in deployment.workers.values()}
+    assert float(str(lines[0]["upstream_response_s"])) > 0
+
+
+def test_the_pool_is_told(deployment: Deployment) -> None:
+    status = requests.get(f"{deployment.url}/status", timeout=5).json()
+    assert status == {"policy": "random", "pool_size": 2, "workers": ["worker1", "worker2"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        pytest.param("GET", "/nothing-here", 404, id="unknown-path"),
+        pytest.param("GET", "/metrics", 404, id="metrics-are-for-workers-only"),
+        pytest.param("GET", "/predict", 405, id="wrong-method-for-the-api"),
+        pytest.param("POST", "/", 405, id="wrong-method-for-the-page"),
+        pytest.param("POST", "/predict", 400, id="no-image"),
+    ],
+)
+def test_errors_are_problem_json(deployment: Deployment, method: str, path: str, status: int) -> None:
+    answer = requests.request(method, deployment.url + path, timeout=5)
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+def test_a_body_over_the_limit_is_refused_by_the_balancer(deployment: Deployment) -> None:
+    answer = predict(deployment, b"\xff\xd8" + bytes(30_000_000))
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "/problems/too-large"
+
+
+def test_metrics_of_a_worker_count_its_requests(deployment: Deployment) -> None:
+    text = requests.get(f"{deployment.workers['worker1']}/metrics", timeout=5).text
+    assert re.search(r"^imagerec_\w+\{?.*\}? [\d.]+$", text, re.MULTILINE)
+
+
+def test_a_second_run_changes_nothing(deployment: Deployment) -> None:
+    hosts = recap(deployment.make("up").stdout)
+    assert {"balancer", "worker1", "worker2"} <= set(hosts)
+    assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
+
+
+def test_check_mode_is_clean(deployment: Deployment) -> None:
+    hosts = recap(deployment.make("up", "ARGS=--check --diff").stdout)
+    assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
+
+
+def test_verify_is_read_only_and_passes(deployment: Deployment) -> None:
+    output = deployment.make("verify").stdout
+    assert {counts["changed"] for counts in recap(output).values()} == {0}
+    assert f"serves {deployment.model}" in output
+
+
+def test_a_killed_process_is_replaced_and_the_listener_stays(deployment: Deployment, cat: bytes) -> None:
+    url = deployment.workers["worker1"]
+    pids = subprocess.run(
+        ["pgrep", "-f", str(deployment.folder / ".run/worker1")], capture_output=True, text=True, check=True
+    ).stdout.split()
+    newest = max(map(int, pids))  # gunicorn's child, not its master
+    subprocess.run(["kill", "-9", str(newest)], check=True)
+    answers = [
+        requests.post(f"{url}/predict", data=cat, headers={"Content-Type": "image/jpeg"}, timeout=20) for _ in range(5)
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 5
+
+
+def test_the_hundred_photographs_are_recognised_through_the_balancer(deployment: Deployment) -> None:
+    folder = SHARED / "images/imagenet-sample"
+    if deployment.model != "imagenet" or not folder.exists():
+        pytest.skip("needs the ImageNet model and ../shared/images beside the repository")
+    photographs = sorted(folder.glob("*.JPEG"))
+    right = sum(
+        predict(deployment, path.read_bytes(), top="1").json()["predictions"][0]["wnid"] == path.name.split("_")[0]
+        for path in photographs
+    )
+    assert len(photographs) == 100
+    assert right >= 82
+
+
+def test_policy_and_pool_size_are_changed_by_playbook(deployment: Deployment, cat: bytes) -> None:
+    try:
+        deployment.make("up", "POLICY=least_conn", "ARGS=-e balancer_pool_size=1")
+        status = requests.get(f"{deployment.url}/status", timeout=5).json()
+        assert status == {"policy": "least_conn", "pool_size": 1, "workers": ["worker1"]}
+        assert {predict(deployment, cat).json()["worker"] for _ in range(10)} == {"worker1"}
+    finally:
+        deployment.make("up")
+
+
+def test_a_drained_worker_leaves_and_returns(deployment: Deployment) -> None:
+    drain = Path(deployment.folder / ".run/worker2/etc/drain")
+    drain.touch()
+    try:
+        assert requests.get(f"{deployment.workers['worker2']}/readyz", timeout=5).status_code == 503
+    finally:
+        drain.unlink()
+    assert requests.get(f"{deployment.workers['worker2']}/readyz", timeout=5).status_code == 200
