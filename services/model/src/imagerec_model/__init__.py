@@ -1,0 +1,1 @@
+"""Recipes that make model bundles: download, export, training."""
