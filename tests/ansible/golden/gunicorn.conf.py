@@ -15,5 +15,6 @@ max_requests_jitter = 10000  # processes must not all leave together
 accesslog = None  # the balancer keeps the access log
 errorlog = "-"
 loglevel = "info"
+control_socket_disable = True  # nobody commands it but signals, and the sandbox has no home to put a socket in
 proc_name = "imagerec worker1"
 forwarded_allow_ips = ""
