@@ -1,0 +1,326 @@
+"""Ansible inventory plugin: the hosts of a slice, from the manifest RSpec that granted it."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+try:
+    from lxml import etree
+except ImportError:  # said when a manifest is read, with the remedy
+    etree = None
+
+DOCUMENTATION = """
+name: geni_manifest
+short_description: Hosts of a slice, from its manifest RSpec
+description:
+  - Reads a manifest as CloudLab, Emulab or the local slice answers with, and puts its nodes into the groups C(balancers),
+    C(workers) and C(clients) by their names.
+  - Each host gets C(ansible_host), C(ansible_port) and C(ansible_user), by which it is reached, C(slice_address), its address
+    on the experiment network, and C(slice_cores) where the manifest says how many cores the node has.
+  - Other nodes are left out, with a warning that names them.
+options:
+  plugin:
+    description: Marks a file as this plugin's.
+    required: true
+    choices: [geni_manifest]
+  manifest:
+    description: Path of the manifest; a relative one starts at the inventory file's folder, or for the environment
+      variable at the working directory.
+    type: str
+    default: ../../rspec/manifests/local.xml
+    env: [{name: GENI_MANIFEST}]
+  user:
+    description: Which of several logins to use; without it, the one of the user who runs Ansible, or the only one.
+    type: str
+    default: ""
+    env: [{name: GENI_USER}]
+  groups_by_name:
+    description: Group of each node, by a regular expression that its whole name matches.
+    type: dict
+    default:
+      balancers: "balancer\\\\d*"
+      workers: "(worker|server)-?\\\\d+"
+      clients: "client\\\\d*"
+author: imagerec
+"""
+EXAMPLES = """
+plugin: geni_manifest
+manifest: ../../rspec/manifests/cloudlab.xml
+user: alice
+"""
+
+_RSPEC = "{http://www.geni.net/resources/rspec/3}"
+_EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
+_LOCAL = "{urn:imagerec:rspec:ext:local-slice:1}"
+# Whom a host of each group talks to: of several addresses, the one on a link they share is its slice_address.
+_PEERS = {"workers": "balancers", "clients": "balancers", "balancers": "clients"}
+_SSH_PORT = 22
+
+
+class ManifestError(Exception):
+    """The manifest cannot be used; the message lists every reason with its remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How one user reaches a node."""
+
+    user: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a manifest; addresses are by the name of the link they are on."""
+
+    name: str
+    logins: tuple[Login, ...]
+    addresses: dict[str, str]
+    cores: float | None = None
+    identity_file: str | None = None
+    known_hosts: str | None = None
+    problems: tuple[str, ...] = field(default=())
+
+
+def _children(element: Any, tag: str) -> Iterator[Any]:
+    yield from element.iterfind(f"{_RSPEC}{tag}")
+
+
+def _read_logins(name: str, element: Any) -> tuple[list[Login], list[str]]:
+    """The logins of a node, and what is wrong with those that cannot be used."""
+    logins, problems = [], []
+    for login in element.iterfind(f"{_RSPEC}services/{_RSPEC}login"):
+        user, host, port = login.get("username"), login.get("hostname"), login.get("port") or str(_SSH_PORT)
+        if not user or not host:
+            problems.append(f"a login of node {name} lacks its {'hostname' if user else 'username'}")
+        elif not port.isdecimal() or not 0 < int(port) < 65536:
+            problems.append(f"the login of {user} on node {name} has the port {port!r}, which is none")
+        else:
+            logins.append(Login(user, host, int(port)))
+    return logins, problems
+
+
+def _read_node(element: Any, links: dict[str, str]) -> Node:
+    name = element.get("client_id") or ""
+    logins, problems = _read_logins(name, element)
+    addresses = {}
+    for interface in _children(element, "interface"):
+        ip = interface.find(f"{_RSPEC}ip")
+        ids = (interface.get("sliver_id"), interface.get("client_id"))
+        link = next((links[item] for item in ids if item in links), None)
+        if ip is not None and ip.get("address") and link is not None:
+            addresses[link] = ip.get("address")
+    xen = element.find(f"{_RSPEC}sliver_type/{_EMULAB}xen")
+    ssh = element.find(f"{_RSPEC}services/{_LOCAL}ssh")
+    return Node(
+        name=name,
+        logins=tuple(logins),
+        addresses=addresses,
+        cores=float(xen.get("cores")) if xen is not None and xen.get("cores") else None,
+        identity_file=None if ssh is None else ssh.get("identity_file"),
+        known_hosts=None if ssh is None else ssh.get("known_hosts"),
+        problems=tuple(problems),
+    )
+
+
+def read_manifest(text: bytes, source: str) -> list[Node]:
+    """Read the nodes of a manifest RSpec.
+
+    Args:
+        text: the file's bytes, of any encoding that its declaration names.
+        source: what to call it in messages.
+
+    Returns:
+        The nodes in the manifest's order, each with the addresses of the links it is on.
+
+    Raises:
+        ManifestError: it is not XML, or not a manifest RSpec, or has no node.
+    """
+    if etree is None:
+        raise ManifestError("manifests are read with lxml, which Ansible's Python lacks: run `make setup`")
+    try:
+        root = etree.fromstring(text, etree.XMLParser(resolve_entities=False, no_network=True))
+    except etree.XMLSyntaxError as error:
+        raise ManifestError(f"{source} is not XML: {error}; save the manifest again, as it stands") from error
+    if root.tag != f"{_RSPEC}rspec" or root.get("type") != "manifest":
+        kind = f"an RSpec of type {root.get('type')!r}" if root.tag == f"{_RSPEC}rspec" else f"<{root.tag}>"
+        raise ManifestError(f"{source} is {kind}, not a manifest RSpec: take the one the testbed answered with")
+    links = {}
+    for link in _children(root, "link"):
+        for reference in _children(link, "interface_ref"):
+            for key in ("sliver_id", "client_id"):
+                links[reference.get(key)] = link.get("client_id")
+    links.pop(None, None)
+    nodes = [_read_node(element, links) for element in _children(root, "node")]
+    if not nodes:
+        raise ManifestError(f"{source} has no node: is the slice granted already?")
+    return nodes
+
+
+def group_of(name: str, groups: dict[str, str]) -> str | None:
+    """The group whose expression matches the whole name of a node, or None."""
+    return next((group for group, pattern in groups.items() if re.fullmatch(pattern, name)), None)
+
+
+def choose_login(node: Node, user: str, own_user: str) -> Login:
+    """Choose how to reach a node.
+
+    Args:
+        node: the node.
+        user: the login asked for; empty where none is.
+        own_user: the user who runs Ansible.
+
+    Raises:
+        ManifestError: there is no login, not that one, or several of which none is the own user's.
+    """
+    by_user: dict[str, Login] = {}
+    for login in node.logins:
+        by_user.setdefault(login.user, login)
+    if not by_user:
+        raise ManifestError(f"node {node.name} has no login: is it ready? Save the manifest again when it is")
+    listed = ", ".join(sorted(by_user))
+    if user:
+        if user not in by_user:
+            raise ManifestError(f"node {node.name} has no login of {user!r}, but of {listed}: set user or GENI_USER")
+        return by_user[user]
+    if len(by_user) == 1:
+        return next(iter(by_user.values()))
+    if own_user in by_user:
+        return by_user[own_user]
+    raise ManifestError(f"node {node.name} has logins of {listed}: choose yours by user or GENI_USER")
+
+
+def slice_address(node: Node, peers: list[Node]) -> str:
+    """The address at which a node's peers reach it.
+
+    Args:
+        node: the node.
+        peers: those it talks to; their links come first where the node is on several.
+
+    Raises:
+        ManifestError: the node has no address on any link.
+    """
+    for peer in peers:
+        for link, address in node.addresses.items():
+            if link in peer.addresses:
+                return address
+    if not node.addresses:
+        raise ManifestError(f"node {node.name} has no address on any link: give its interface one in the request")
+    return next(iter(node.addresses.values()))
+
+
+def host_variables(node: Node, peers: list[Node], user: str, own_user: str) -> dict[str, Any]:
+    """The variables of a host.
+
+    Raises:
+        ManifestError: it has no usable login or no address.
+    """
+    login = choose_login(node, user, own_user)
+    variables: dict[str, Any] = {
+        "ansible_host": login.host,
+        "ansible_port": login.port,
+        "ansible_user": login.user,
+        "slice_address": slice_address(node, peers),
+    }
+    if node.cores is not None:
+        variables["slice_cores"] = node.cores
+    if node.identity_file:
+        variables["ansible_ssh_private_key_file"] = node.identity_file
+    if node.known_hosts:
+        option = f"UserKnownHostsFile={node.known_hosts}"
+        variables["ansible_ssh_common_args"] = f"-o {shlex.quote(option)} -o StrictHostKeyChecking=yes"
+    return variables
+
+
+def read_hosts(
+    nodes: list[Node], groups: dict[str, str], user: str, own_user: str
+) -> tuple[dict[str, dict[str, dict[str, Any]]], list[str]]:
+    """Sort nodes into groups.
+
+    Args:
+        nodes: the nodes of a manifest.
+        groups: regular expression of each group.
+        user: the login asked for; empty where none is.
+        own_user: the user who runs Ansible.
+
+    Returns:
+        The variables of each host, by group and host, and the names of the nodes that fit no group.
+
+    Raises:
+        ManifestError: every problem of every node that fits a group, or two nodes have one name.
+    """
+    members: dict[str, list[Node]] = {group: [] for group in groups}
+    extra, problems = [], []
+    for node in nodes:
+        group = group_of(node.name, groups)
+        if group is None:
+            extra.append(node.name or "a node without a name")
+        elif any(node.name == other.name for other in members[group]):
+            problems.append(f"two nodes are named {node.name}")
+        else:
+            members[group].append(node)
+    hosts: dict[str, dict[str, dict[str, Any]]] = {group: {} for group in groups}
+    for group, grouped in members.items():
+        peers = members.get(_PEERS.get(group, ""), [])
+        for node in grouped:
+            try:
+                hosts[group][node.name] = host_variables(node, peers, user, own_user)
+            except ManifestError as error:
+                problems += [*node.problems, str(error)]
+    problems += [f"no node is one of the {group} (named {groups[group]})" for group in groups if not members[group]]
+    if problems:
+        raise ManifestError("; ".join(problems))
+    return hosts, extra
+
+
+class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible has no types
+    """Reads `*.yml` files that name this plugin."""
+
+    NAME = "geni_manifest"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether a file can be this plugin's: YAML; its `plugin` key says whether it is."""
+        return bool(super().verify_file(path)) and path.endswith((".yml", ".yaml")) and self._names_us(Path(path))
+
+    def _names_us(self, path: Path) -> bool:
+        return re.search(rf"^plugin:\s*{self.NAME}\s*$", path.read_text(errors="replace"), re.MULTILINE) is not None
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Fill the inventory from the manifest that the file names."""
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        manifest = Path(self.get_option("manifest"))
+        if self.get_option_and_origin("manifest")[1] != "env: GENI_MANIFEST":
+            manifest = Path(path).resolve().parent / manifest
+        try:
+            hosts, extra = read_hosts(
+                read_manifest(manifest.read_bytes(), str(manifest)),
+                self.get_option("groups_by_name"),
+                self.get_option("user"),
+                getpass.getuser(),
+            )
+        except OSError as error:
+            raise AnsibleParserError(
+                f"there is no manifest at {manifest} ({error.strerror}): make one with `make slice-up`, or save the "
+                "testbed's and name it by GENI_MANIFEST or in the inventory file"
+            ) from error
+        except ManifestError as error:
+            raise AnsibleParserError(f"manifest {manifest}: {error}") from error
+        for group, members in hosts.items():
+            inventory.add_group(group)
+            for host, variables in members.items():
+                inventory.add_host(host, group=group)
+                for name, value in variables.items():
+                    inventory.set_variable(host, name, value)
+        if extra:
+            self.display.warning(f"nodes that are no part of the system are left out: {', '.join(extra)}")

@@ -1,0 +1,270 @@
+"""The steps by which a slice comes up and goes down; each can be repeated, and says whether it changed anything."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rspec.checks import load_checked
+from rspec.geni_compat import GeniLibError
+from rspec.local_slice import base, machines, network, preflight, registry
+from rspec.local_slice.host import SliceError, mount_points_below, succeeds, write
+from rspec.local_slice.limits import Limiter
+from rspec.local_slice.manifest import manifest_text, write_manifest
+from rspec.local_slice.naming import Names
+from rspec.local_slice.plan import Plan, differences, load_plan, make_plan, need_plan
+from rspec.model import Request, RSpecError
+from rspec.request import ProfileError, write_request
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a step did."""
+
+    changed: bool
+    message: str
+    notices: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    return {
+        "machines": [machine.name for machine in plan.machines],
+        "control_subnet": plan.control_subnet,
+        "addresses": {machine.name: machine.control_address for machine in plan.machines},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a slice is to be.
+
+    Args:
+        request: file of the request RSpec, None for one written from the profile.
+        parameters: the profile's parameters for a request that is written.
+        cpu_scale: share of a host core that stands for one core of a scaled machine.
+        cpu_scaled: regular expression of the names of the machines that are scaled.
+        control_subnet: the control network, None for the first free one that follows from the name.
+        release: code name of the machines' release, None for the host's own.
+    """
+
+    request: Path | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    cpu_scale: float = 1.0
+    cpu_scaled: str = ".*"
+    control_subnet: str | None = None
+    release: str | None = None
+
+
+def _read_request(wishes: Wishes) -> tuple[Request, str]:
+    """The request and its text, which is written first where no file is named."""
+    with tempfile.TemporaryDirectory(prefix="imagerec-") as folder:
+        path = wishes.request
+        try:
+            if path is None:
+                path = Path(folder) / "request.xml"
+                words = [word for name, value in wishes.parameters.items() for word in (f"--{name}", value)]
+                write_request(words, path)
+            return load_checked(path), path.read_text()
+        except (RSpecError, ProfileError, GeniLibError) as error:
+            raise SliceError(str(error)) from error
+
+
+def plan_slice(names: Names, wishes: Wishes, *, check: bool) -> Result:
+    """Check the request and the host, claim the name, and save what is to be made.
+
+    Args:
+        names: the slice's names.
+        wishes: what it is to be.
+        check: only say what would be done.
+
+    Raises:
+        SliceError: with every problem found at once.
+    """
+    request, text = _read_request(wishes)
+    registry.refuse_foreign(names)
+    saved = load_plan(names)
+    release = wishes.release or (saved.release if saved else base.host_release())
+    found = preflight.problems(names, request, release, Limiter(names.slice_name), fresh=saved is None)
+    if found:
+        listed = "".join(f"\n  - {problem}" for problem in found)
+        raise SliceError(f"this host cannot be slice {names.slice_name!r}:{listed}")
+    if saved is None:
+        subnet = preflight.choose_subnet(names, request, wishes.control_subnet)
+        plan = make_plan(names, request, subnet, base.base_name(release), wishes.cpu_scale, wishes.cpu_scaled)
+    else:
+        subnet = ipaddress.IPv4Network(wishes.control_subnet or saved.control_subnet)
+        plan = make_plan(names, request, subnet, saved.base, wishes.cpu_scale, wishes.cpu_scaled)
+        other = differences(saved, plan)
+        if other:
+            raise SliceError(
+                f"slice {names.slice_name!r} is already up and is not what is asked for ({'; '.join(other)}): "
+                f"take it down first (make slice-down SLICE={names.slice_name}) or choose another name (SLICE=...)"
+            )
+    changed = registry.holder(names) is None or saved is None
+    if changed and not check:
+        registry.claim(names)
+        write(names.request_file, text)
+        plan.save(names.plan_file)
+    notices = preflight.notices(request, plan, release)
+    return Result(changed, f"{len(plan.machines)} machines on {plan.control_subnet}", notices, _facts(plan))
+
+
+def build_base(names: Names) -> Result:
+    """Build the base image that the plan names, unless it is there."""
+    plan = need_plan(names)
+    built = base.build(names, plan.release)
+    return Result(built, f"base image {plan.base}")
+
+
+def lay_network(names: Names) -> Result:
+    """Make namespaces, links, rates and the way out, as far as they are missing."""
+    plan = need_plan(names)
+    shaped = any(port.sends.delay_ms or port.sends.loss for wiring in plan.wirings for port in wiring.ports)
+    changed = network.add_network(names, plan, netem=shaped and network.can_shape("netem"))
+    changed |= registry.forward()
+    return Result(changed, f"{len(plan.wirings)} links")
+
+
+def make_disks(names: Names) -> Result:
+    """Mount every machine's disk, write what is its own, and how to log in."""
+    plan = need_plan(names)
+    changed = machines.make_login_key(names)
+    for machine in plan.machines:
+        changed |= machines.mount_disk(names, plan, machine.name)
+        changed |= machines.write_files(names, plan, machine)
+    changed |= machines.write_ssh_files(names, plan)
+    return Result(changed, f"{len(plan.machines)} disks over {plan.base}")
+
+
+def boot(names: Names, machine: str) -> Result:
+    """Switch one machine on, unless it is."""
+    plan = need_plan(names)
+    changed = machines.switch_on(names, plan.machine(machine), Limiter(names.slice_name))
+    return Result(changed, f"{machine} is {'switched on' if changed else 'on'}")
+
+
+def wait(names: Names, machine: str, timeout_s: float) -> Result:
+    """Wait until one machine is ready."""
+    plan = need_plan(names)
+    found = machines.wait_ready(names, plan.machine(machine), Limiter(names.slice_name), timeout_s)
+    return Result(False, f"{machine} is ready", found)
+
+
+def hand_over(names: Names) -> Result:
+    """Write the manifest, by which inventories find the machines."""
+    plan = need_plan(names)
+    changed = write_manifest(names, plan)
+    return Result(changed, f"manifest {names.manifest}", facts=_facts(plan) | {"manifest": str(names.manifest)})
+
+
+def outlook(names: Names, command: str, machine: str | None) -> Result:
+    """Say whether a step would change anything, without doing it."""
+    plan = load_plan(names)
+    if command == "down":
+        return Result(names.state.exists() or names.manifest.exists(), f"slice {names.slice_name!r} would be gone")
+    if plan is None:
+        return Result(True, f"slice {names.slice_name!r} would be made")
+    mounted = mount_points_below(names.state)
+    would = {
+        "base": lambda: not (names.cache / plan.base).is_dir(),
+        "network": lambda: len(network.namespaces(names)) <= len(plan.machines),
+        "disks": lambda: len(mounted) < len(plan.machines),
+        "boot": lambda: not Limiter(names.slice_name).running(machine or ""),
+        "manifest": lambda: not names.manifest.is_file() or names.manifest.read_text() != manifest_text(names, plan),
+    }
+    return Result(would.get(command, bool)(), f"{command} was only looked at")
+
+
+def _known_machines(names: Names, limiter: Limiter) -> list[str]:
+    """Every machine of which anything is left, whether a plan knows it or not."""
+    found = set(limiter.machines())
+    found |= {name.removeprefix(f"{names.mark}.") for name in network.namespaces(names) if name != names.mark}
+    folder = names.state / "machines"
+    if folder.is_dir():
+        found |= {path.name for path in folder.iterdir()}
+    return sorted(found)
+
+
+def take_down(names: Names) -> Result:
+    """Remove everything a slice made, found by its name: it needs no plan and mends what a crash left.
+
+    Raises:
+        SliceError: naming all that could not be removed; the rest is gone, and repeating it is safe.
+    """
+    if os.geteuid() != 0:
+        raise SliceError("removing a slice needs root: run as root or through sudo")
+    registry.refuse_foreign(names)
+    missing = preflight.missing_programs()
+    if missing:
+        raise SliceError("; ".join(missing))
+    limiter = Limiter(names.slice_name)
+    changed = names.state.exists() or names.manifest.exists()
+    failures = []
+    removals: list[Callable[[], bool]] = [
+        *(partial(machines.remove_machine, names, name, limiter) for name in _known_machines(names, limiter)),
+        partial(network.remove_network, names),
+        limiter.remove_empty,
+        partial(base.discard_unfinished, names),
+        partial(machines.unmount_below, names.state),
+    ]
+    for remove in removals:
+        try:
+            changed |= remove()
+        except (SliceError, OSError) as error:  # noqa: PERF203  the rest is to go all the same
+            failures.append(str(error))
+    if failures:
+        raise SliceError("; ".join(failures) + "; run it again when that is mended")
+    if names.state.exists():
+        shutil.rmtree(names.state)
+    names.manifest.unlink(missing_ok=True)
+    changed |= registry.release(names)
+    for folder in (names.state.parent, names.state.parent.parent):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return Result(changed, f"slice {names.slice_name!r} is {'gone' if changed else 'not there'}")
+
+
+def status(names: Names) -> str:
+    """Describe a slice as a table: each machine, whether it is on, and its addresses.
+
+    Raises:
+        SliceError: there is no such slice in this checkout.
+    """
+    plan = need_plan(names)
+    limiter = Limiter(names.slice_name)
+    rows = [("MACHINE", "STATE", "SSH", "CONTROL", "CORES", "MEMORY", "SLICE ADDRESSES")]
+    for machine in plan.machines:
+        on = limiter.running(machine.name)
+        login = [
+            "ssh",
+            "-F",
+            str(names.ssh_config),
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=3",
+            machine.name,
+            "true",
+        ]
+        rows.append(
+            (
+                machine.name,
+                "on" if on else "off",
+                "yes" if on and succeeds(login) else "no",
+                machine.control_address,
+                "-" if machine.cores is None else f"{machine.cores:g}",
+                "-" if machine.memory_mb is None else f"{machine.memory_mb} MB",
+                " ".join(str(port.ip.ip) for port in plan.ports(machine.name)) or "-",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(table)
