@@ -82,6 +82,10 @@ def build_parser() -> argparse.ArgumentParser:
     wait = add("wait", "wait until one machine is ready")
     wait.add_argument("machine")
     wait.add_argument("--timeout", type=_positive, default=120.0, metavar="SECONDS")
+    limit = add("limit", "change the CPU limit of a machine that is on")
+    limit.add_argument("machine")
+    limit.add_argument("--cores", type=_positive, metavar="CORES", help="cores of this host (default: as planned)")
+    limit.add_argument("--slower", type=_positive, default=1.0, metavar="FACTOR", help="divide the cores by this")
     add("manifest", "write the manifest RSpec")
     add("down", "remove everything the slice made")
     return parser
@@ -102,6 +106,8 @@ def _step(options: argparse.Namespace, names: Names) -> steps.Result:
         return steps.outlook(names, options.command, getattr(options, "machine", None))
     if options.command == "boot":
         return steps.boot(names, options.machine)
+    if options.command == "limit":
+        return steps.limit(names, options.machine, options.cores, options.slower)
     if options.command == "wait":
         return steps.wait(names, options.machine, options.timeout)
     plain = {

@@ -16,7 +16,7 @@ from rspec.checks import load_checked
 from rspec.geni_compat import GeniLibError
 from rspec.local_slice import base, machines, network, preflight, registry
 from rspec.local_slice.host import SliceError, mount_points_below, succeeds, write
-from rspec.local_slice.limits import Limiter
+from rspec.local_slice.limits import LEAST_CORES, Limiter
 from rspec.local_slice.manifest import manifest_text, write_manifest
 from rspec.local_slice.naming import Names
 from rspec.local_slice.plan import Plan, differences, load_plan, make_plan, need_plan
@@ -156,6 +156,21 @@ def wait(names: Names, machine: str, timeout_s: float) -> Result:
     plan = need_plan(names)
     found = machines.wait_ready(names, plan.machine(machine), Limiter(names.slice_name), timeout_s)
     return Result(False, f"{machine} is ready", found)
+
+
+def limit(names: Names, machine: str, cores: float | None, slower: float) -> Result:
+    """Give a machine that is on so many cores of this host, or as many as planned, divided by `slower`.
+
+    Raises:
+        SliceError: neither cores nor a planned limit is known, or it would be less than the kernel can deal out.
+    """
+    wanted = cores or need_plan(names).machine(machine).cores
+    if wanted is None:
+        raise SliceError(f"machine {machine} has no CPU limit to start from: give --cores, or make the slice with one")
+    if wanted / slower < 0.999 * LEAST_CORES:
+        raise SliceError(f"{wanted / slower:g} cores are too few: {LEAST_CORES:g} is the least that can be dealt out")
+    Limiter(names.slice_name).limit_cpu(machine, wanted / slower)
+    return Result(True, f"{machine} has {wanted / slower:g} cores", facts={"cores": wanted / slower})
 
 
 def hand_over(names: Names) -> Result:
