@@ -7,9 +7,11 @@ batch is the same whichever thread makes it, and a resumed run sees what an unin
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -23,9 +25,11 @@ OFFSET = -1.0
 _ASPECT = (3 / 4, 4 / 3)
 
 Floats = npt.NDArray[np.float32]
+Batch = tuple[Floats, Floats]
+_AHEAD = 4
 
 
-class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type information
+class TrainingBatches(Sequence[Batch]):
     """One epoch of augmented batches; the last, incomplete batch is left out.
 
     Args:
@@ -36,10 +40,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has
         epoch: counted from 0; it decides the order, the crops and their size.
     """
 
-    def __init__(
-        self, pixels: Pixels, labels: Labels, classes: int, settings: TrainingSettings, epoch: int
-    ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
+    def __init__(self, pixels: Pixels, labels: Labels, classes: int, settings: TrainingSettings, epoch: int) -> None:
         self._pixels, self._labels, self._classes = pixels, labels, classes
         self._settings, self._epoch = settings, epoch
         self._order = np.random.default_rng([settings.seed, epoch]).permutation(len(labels))
@@ -59,11 +60,10 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has
         return mix(images, targets, rng) if rng.random() < settings.mix else (images, targets)
 
 
-class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type information
+class ValidationBatches(Sequence[Batch]):
     """The validation pictures as they are, resized to one side."""
 
     def __init__(self, pixels: Pixels, labels: Labels, classes: int, size: int, batch: int) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self._pixels, self._labels, self._classes = pixels, labels, classes
         self._size, self._batch = size, batch
 
@@ -74,6 +74,21 @@ class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras h
         """Return float32 [n, size, size, 3] in −1..1 and float32 [n, classes]; the last batch may be shorter."""
         span = slice(index * self._batch, (index + 1) * self._batch)
         return to_input(self._pixels[span], self._size), one_hot(self._labels[span], self._classes)
+
+
+def ahead(batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Yield batches in their order while a thread prepares the next ones."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for index in range(len(batches)):
+                waiting.append(pool.submit(batches.__getitem__, index))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def to_input(pixels: Pixels, size: int) -> Floats:

@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from imagerec_worker.bundle import Bundle, BundleError, load_bundle
-
 from imagerec_model import get as getting
 from imagerec_model import imagenet, keras_mobilenet
 from imagerec_model.errors import ModelError
 from imagerec_model.training_settings import TrainingSettings
+from imagerec_worker.bundle import Bundle, BundleError, load_bundle
 
 _INTERRUPTED = 130
 
@@ -81,9 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str
-) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=run)
     return parser
@@ -169,7 +166,9 @@ def _export(options: argparse.Namespace) -> None:
     photographs = sorted(options.photographs.iterdir()) if options.photographs else []
     bundle, measured = export_run(options.training, layout, options.out, photographs)
     for name, evaluation in measured.evaluations.items():
-        figures = f"top-1 {evaluation.top1 / evaluation.pictures:.2%}, top-5 {evaluation.top5 / evaluation.pictures:.2%}"
+        figures = (
+            f"top-1 {evaluation.top1 / evaluation.pictures:.2%}, top-5 {evaluation.top5 / evaluation.pictures:.2%}"
+        )
         print(f"{name}: {figures}, {evaluation.inference_ms:.2f} ms an inference", file=sys.stderr)
     _print(bundle, options, True)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from imagerec_worker.bundle import Bundle, ClassName, Quantisation, load_bundle, write_bundle
 
 from imagerec_model import mobilenet
 from imagerec_model.augment import OFFSET, SCALE, resize
@@ -19,8 +18,8 @@ from imagerec_model.get import EMBEDDED, copy_bundle
 from imagerec_model.model_card import Measured, write_card
 from imagerec_model.tiny_imagenet import Layout, load_pixels
 from imagerec_model.training import load_run
-from imagerec_model.training_record import TrainingRecord
 from imagerec_model.training_settings import TrainingSettings
+from imagerec_worker.bundle import Bundle, ClassName, Quantisation, load_bundle, write_bundle
 
 # int8 is taken unless it loses more than this share of the answers.
 INT8_TOLERANCE = 0.015

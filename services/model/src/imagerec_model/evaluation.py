@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from imagerec_model.progress import progress
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.preprocess import preprocess
-
-from imagerec_model.progress import progress
 
 _Z_95 = 1.959963984540054
 _MAX_PIXELS = 50_000_000

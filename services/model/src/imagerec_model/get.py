@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from imagerec_worker.bundle import Bundle, BundleError, load_bundle, write_bundle
-
 from imagerec_model import imagenet, keras_mobilenet
 from imagerec_model.errors import ModelError
+from imagerec_worker.bundle import Bundle, BundleError, load_bundle, write_bundle
 
 EMBEDDED = "embedded"
 NAMES = (imagenet.NAME, keras_mobilenet.NAME, EMBEDDED)

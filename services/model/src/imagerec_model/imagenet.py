@@ -6,9 +6,8 @@ import csv
 from importlib import resources
 from pathlib import Path
 
-from imagerec_worker.bundle import Bundle, ClassName, write_bundle
-
 from imagerec_model.download import PinnedFile, fetch
+from imagerec_worker.bundle import Bundle, ClassName, write_bundle
 
 NAME = "imagenet"
 _COMMIT = "104342d2d3480b3e66203073dac24f4e2dbb4c41"

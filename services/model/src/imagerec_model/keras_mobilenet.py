@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagerec_worker.bundle import Bundle, BundleError, load_bundle, write_bundle
-
 from imagerec_model.errors import DownloadError, ModelError
 from imagerec_model.imagenet import imagenet_classes
+from imagerec_worker.bundle import Bundle, BundleError, load_bundle, write_bundle
 
 NAME = "keras"
 WEIGHTS = ("imagenet", "none")

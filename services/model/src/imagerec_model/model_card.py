@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagerec_worker.bundle import Bundle, Quantisation
-from imagerec_worker.classifier import Classifier
-from imagerec_worker.preprocess import preprocess
-
 from imagerec_model.evaluation import Evaluation, wilson
 from imagerec_model.tiny_imagenet import Layout
 from imagerec_model.training_record import TrainingRecord
+from imagerec_worker.bundle import Bundle, Quantisation
+from imagerec_worker.classifier import Classifier
+from imagerec_worker.preprocess import preprocess
 
 _EXTREMES = 12
 _MAX_PIXELS = 50_000_000
@@ -160,7 +159,9 @@ def _photographs(bundle: Bundle, photographs: Sequence[Path]) -> str:
         pixels, _ = preprocess(path.read_bytes(), bundle.input_size, _MAX_PIXELS)
         answers = (f"{one.label} {one.probability:.0%}" for one in classifier.classify(pixels, 3))
         rows.append(f"| {path.name} | {', '.join(answers)} |")
-    return "\n".join(["## On photographs of full size", "", "| picture | first three answers |", "|---|---|", *rows, ""])
+    return "\n".join(
+        ["## On photographs of full size", "", "| picture | first three answers |", "|---|---|", *rows, ""]
+    )
 
 
 def _classes(bundle: Bundle, evaluation: Evaluation) -> str:

@@ -66,7 +66,11 @@ class TrainingRecord:
         loss.plot(epochs, [entry["loss"] for entry in self.history], "o-", ms=3, label="training (augmented)")
         loss.plot(epochs, [entry["val_loss"] for entry in self.history], "s-", ms=3, label="validation")
         loss.set_ylabel("cross-entropy, smoothed labels (nat)")
-        for key, label in (("val_top1", "validation top-1"), ("val_top5", "validation top-5"), ("top1", "training top-1")):
+        for key, label in (
+            ("val_top1", "validation top-1"),
+            ("val_top5", "validation top-5"),
+            ("top1", "training top-1"),
+        ):
             accuracy.plot(epochs, [100 * entry[key] for entry in self.history], "o-", ms=3, label=label)
         accuracy.set_ylabel("right answers (%)")
         for axes in (loss, accuracy):
