@@ -38,10 +38,10 @@ class TrainingSettings:
         seed: of the first weights, the order, the crops.
     """
 
-    epochs: int = 10
+    epochs: int = 8
     width: float = 0.5
     strides: tuple[int, ...] = (2, 1, 2, 2, 2, 1, 1, 1)
-    sizes: tuple[int, ...] = (32, 32, 32, 32, 48)
+    sizes: tuple[int, ...] = (24, 24, 32, 40)
     serve_size: int = 64
     batch: int = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"
