@@ -165,14 +165,35 @@ test-unit: setup-test ## pure parts and real processes on free ports, no deploym
 test-ansible: setup-test ## roles, templates, playbooks
 	@$(PYTEST) tests/ansible -n 2
 
-test-local: setup-test ## deploys this machine on free ports, asks it, removes it
-	@$(PYTEST) tests/local
+test-local: setup-test ## deploys this machine on free ports, asks it by HTTP and in a browser, removes it
+	@$(PYTEST) tests/local tests/browser
+
+# --- experiments -----------------------------------------------------------------------------------------------------
+LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.cli
+
+.PHONY: experiment figures plan
+experiment: setup-test ## run DESIGN (rtt …) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
+	@$(PLAY) playbooks/experiment.yml -e design=$(or $(DESIGN),rtt) $(if $(IMAGES),-e images=$(abspath $(IMAGES))) \
+		$(if $(SCALE),-e scale=$(SCALE)) $(if $(RUN),-e run=$(RUN)) $(ARGS)
+
+figures: setup-test ## rebuild every summary, figure and report from the raw samples
+	@runs=$$(find results/reference results/runs -name run.json -printf '%h\n' 2>/dev/null | sort)
+	test -n "$$runs" || { echo "There is no run below results/; make experiment makes one." >&2; exit 1; }
+	$(LOADTEST) summarize $$runs
+	$(LOADTEST) plot $$runs
+
+plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
+	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
+
+.PHONY: bench
+bench: setup-test setup-keras ## images/s against the machine's limit and a baseline, 10 minutes; RECORD=results keeps it
+	@$(BIN)/python -m tests.bench $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
 lint: setup-test ## ruff, mypy --strict, ansible-lint (production), yamllint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
-	$(BIN)/ansible-lint --offline --quiet
+	$(BIN)/ansible-lint --offline -q
 
 docs: setup ## write the roles' tables of variables
 	@$(BIN)/python roles/write_readmes.py

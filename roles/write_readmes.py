@@ -54,7 +54,7 @@ def main() -> int:
     for role in sorted(path.parent for path in ROLES.glob("*/meta")):
         readme = role / "README.md"
         text = readme.read_text()
-        fresh = TABLE.sub(lambda _, role=role: table(role), text)
+        fresh = TABLE.sub(table(role).replace("\\", r"\\"), text)
         if fresh != text:
             stale.append(readme)
             if not check:
