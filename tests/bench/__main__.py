@@ -1,0 +1,140 @@
+"""`make bench`: how much of what the machine can do reaches a client, in one run with interleaved rounds.
+
+Every round measures each system once, so that whatever else the machine does meets all of them; figures are medians
+over the rounds, and ratios are medians of the rounds' own ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from imagerec_worker.bundle import load_bundle
+from imagerec_worker.classifier import Classifier
+from tests.bench import limit, systems
+from tests.bench.photographs import LABELLED, typical
+from tests.bench.report import write
+from tests.conftest import REPOSITORY, Deployment, local_deployment
+
+Rounds = dict[str, list[systems.Measured]]
+CONNECTIONS = (1, 4, 16)
+SATURATED = CONNECTIONS[-1]
+
+
+def main() -> int:
+    """Measure, print, and record where asked to."""
+    parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (%(default)s)")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write throughput.json and throughput.md there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        try:
+            result = _measure(Path(name), stack, options.rounds, options.seconds)
+        except (RuntimeError, AssertionError) as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 1
+    print(write(result, options.record))
+    return 0
+
+
+def _deploy(stack: ExitStack, system: Deployment) -> systems.Served:
+    stack.callback(system.make, "down")
+    system.make("up")
+    return systems.served_by(system)
+
+
+def _measure(folder: Path, stack: ExitStack, rounds: int, seconds: float) -> dict[str, Any]:
+    for part in ("host", "local", "images"):
+        (folder / part).mkdir()
+    described = typical(folder / "images")
+    images = [path.read_bytes() for path in sorted((folder / "images").iterdir())]
+    one_host = systems.one_host(folder / "host")
+    through, direct = _deploy(stack, one_host)
+    pair, _ = _deploy(stack, local_deployment(folder / "local"))
+    bundle = one_host.folder / ".run/worker1/models/current"
+    in_process = systems.Limit(bundle.resolve(), folder / "images")
+    stack.callback(in_process.close)
+    old = stack.enter_context(systems.baseline())
+
+    runs: Rounds = defaultdict(list)
+    client_ms = []
+    for number in range(rounds + 1):  # the first round warms everything up and is not counted
+        sys.stderr.write(f"round {number} of {rounds}\n")
+        this: dict[str, systems.Measured] = {
+            f"limit {decoder}": in_process.run(decoder, seconds)
+            for decoder in ("served", "served_pillow", "plain_pillow")
+        }
+        for connections in CONNECTIONS:
+            this[f"gunicorn {connections}"], _ = direct.run(images, connections, seconds)
+            this[f"nginx {connections}"], load = through.run(images, connections, seconds)
+            this[f"two workers {connections}"], _ = pair.run(images, connections, seconds)
+        client_ms.append(1e3 * load.client_cpu_s / len(load.latencies_s))
+        this[f"baseline {SATURATED}"], _ = old.run(images, SATURATED, max(seconds, 8.0))
+        if number:
+            for name, measured in this.items():
+                runs[name].append(measured)
+    return {
+        "machine": _machine(),
+        "commit": _commit(),
+        "images": described,
+        "model": load_bundle(bundle).title,
+        "rounds": rounds,
+        "seconds": seconds,
+        "connections": list(CONNECTIONS),
+        "rate_hz": {name: [round(one.rate_hz, 2) for one in each] for name, each in runs.items()},
+        "cpu_ms": {name: [round(one.cpu_ms, 3) for one in each if one.cpu_ms] for name, each in runs.items()},
+        "client_cpu_ms": round(statistics.median(client_ms[1:]), 3),
+        "resident_mb": [round(size / 1e6, 1) for size in direct.resident_bytes()],
+        "accuracy": _accuracy(bundle),
+    }
+
+
+def _accuracy(bundle_folder: Path) -> dict[str, Any] | None:
+    """Right answers of each decoder on the labelled photographs, and how often it agrees with the slow reference."""
+    bundle = load_bundle(bundle_folder)
+    if not LABELLED.is_dir() or len(bundle.classes) != 1000:
+        return None
+    classifier = Classifier(bundle)
+    photographs = sorted(LABELLED.glob("*.JPEG"))
+    answers = {
+        name: [classifier.classify(decode(path.read_bytes(), bundle.input_size), 1)[0].wnid for path in photographs]
+        for name, decode in limit.DECODERS.items()
+    }
+    truth = [path.name.partition("_")[0] for path in photographs]
+    return {
+        "photographs": len(photographs),
+        "right": {name: sum(map(str.__eq__, each, truth)) for name, each in answers.items()},
+        "as_reference": {name: sum(map(str.__eq__, each, answers["reference"])) for name, each in answers.items()},
+    }
+
+
+def _machine() -> str:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    return f"{model}, 2 cores used, Python {platform.python_version()}, Linux"
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(REPOSITORY)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    return commit.strip() + (" with local changes" if dirty else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

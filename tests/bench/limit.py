@@ -1,0 +1,91 @@
+"""The in-process limit: one pinned process that decodes, infers and ranks, with no HTTP at all.
+
+``python -m tests.bench.limit BUNDLE FOLDER CORE`` reads lines ``DECODER SECONDS`` from standard input and answers each
+with ``IMAGES CPU_SECONDS``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from imagerec_worker import preprocess as worker_preprocess
+from imagerec_worker.bundle import load_bundle
+from imagerec_worker.classifier import Classifier
+
+Pixels = npt.NDArray[np.uint8]
+MAX_PIXELS = 50_000_000
+
+
+def served(data: bytes, size: int) -> Pixels:
+    """What the worker does: libjpeg-turbo and OpenCV for photographs."""
+    return worker_preprocess.preprocess(data, size, MAX_PIXELS)[0]
+
+
+def served_pillow(data: bytes, size: int) -> Pixels:
+    """What the worker does with everything that its fast decoder leaves: Pillow, bicubic."""
+    fast = worker_preprocess._decode_fast
+    worker_preprocess._decode_fast = lambda *_: None
+    try:
+        return served(data, size)
+    finally:
+        worker_preprocess._decode_fast = fast
+
+
+def plain_pillow(data: bytes, size: int) -> Pixels:
+    """The usual way: decode whole, centre square, bilinear."""
+    return _by_pillow(data, size, Image.Resampling.BILINEAR)
+
+
+def reference(data: bytes, size: int) -> Pixels:
+    """The slow reference: decode whole, upright, RGB on white, centre square, bicubic."""
+    return _by_pillow(data, size, Image.Resampling.BICUBIC)
+
+
+def _by_pillow(data: bytes, size: int, method: Image.Resampling) -> Pixels:
+    image: Image.Image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = image.convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return np.asarray(image.crop((left, top, left + side, top + side)).resize((size, size), method))
+
+
+DECODERS: dict[str, Callable[[bytes, int], Pixels]] = {
+    "served": served,
+    "served_pillow": served_pillow,
+    "plain_pillow": plain_pillow,
+    "reference": reference,
+}
+
+
+def main() -> None:
+    """Answer rounds until standard input ends."""
+    bundle_folder, images_folder, core = sys.argv[1:]
+    os.sched_setaffinity(0, {int(core)})
+    classifier = Classifier(load_bundle(bundle_folder))
+    size = classifier.bundle.input_size
+    images = [path.read_bytes() for path in sorted(Path(images_folder).iterdir())]
+    worker_preprocess.warm_up(size)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        name, seconds = line.split()
+        decode, done = DECODERS[name], 0
+        end_s, cpu_s = time.perf_counter() + float(seconds), time.process_time()
+        while time.perf_counter() < end_s:
+            classifier.classify(decode(images[done % len(images)], size), 5)
+            done += 1
+        print(done, time.process_time() - cpu_s, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""What is measured: processes of the limit, deployments by `make up`, the baseline; and what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from tests.bench.load import Load, form_request, run_load
+from tests.conftest import REPOSITORY, Deployment, free_ports, local_deployment
+
+KERAS_PYTHON = REPOSITORY / ".venv-keras/bin/python"
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """One run of one system: images a second, and CPU milliseconds an image on the serving side (None: unknown)."""
+
+    rate_hz: float
+    cpu_ms: float | None
+
+
+class Limit:
+    """Two pinned processes without HTTP."""
+
+    def __init__(self, bundle: Path, images: Path) -> None:
+        cores = sorted(os.sched_getaffinity(0))[:2]
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.bench.limit", str(bundle), str(images), str(core)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=REPOSITORY,
+            )
+            for core in cores
+        ]
+        for process in self._processes:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "ready":
+                raise RuntimeError("a process of the in-process limit did not start; its reason stands above")
+
+    def run(self, decoder: str, seconds: float) -> Measured:
+        """Run all processes at once with a decoder for so many seconds."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{decoder} {seconds}\n")
+            process.stdin.flush()
+        answers = [process.stdout.readline().split() for process in self._processes if process.stdout]
+        images = sum(int(count) for count, _ in answers)
+        return Measured(images / seconds, 1e3 * sum(float(cpu) for _, cpu in answers) / images)
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.communicate()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Served:
+    """An HTTP server to send load to.
+
+    Attributes:
+        port: on the loopback.
+        path: of the form.
+        roots: process ids whose trees serve.
+    """
+
+    port: int
+    path: str
+    roots: tuple[int, ...]
+
+    def run(self, images: list[bytes], connections: int, seconds: float) -> tuple[Measured, Load]:
+        """Send the images as forms over so many connections; every answer must be 200."""
+        requests = [form_request(self.path, image) for image in images]
+        before = sum(_cpu_s(pid) for root in self.roots for pid in _tree(root))
+        load = run_load(("127.0.0.1", self.port), requests, connections, seconds)
+        spent = sum(_cpu_s(pid) for root in self.roots for pid in _tree(root)) - before
+        if set(load.statuses) != {200}:
+            raise RuntimeError(f"port {self.port} answered {dict(load.statuses)}; only 200 counts")
+        return Measured(load.rate_hz, 1e3 * spent / len(load.latencies_s)), load
+
+    def resident_bytes(self) -> list[int]:
+        """Resident memory of each process below the roots that has no children: the ones that work."""
+        leaves = [pid for root in self.roots for pid in _tree(root) if not _children(pid)]
+        return [_resident_bytes(pid) for pid in leaves]
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _tree(pid: int) -> list[int]:
+    return [pid, *(below for child in _children(pid) for below in _tree(child))]
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _resident_bytes(pid: int) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+def one_host(folder: Path) -> Deployment:
+    """Prepare inventory/local as one machine of a slice: a single worker host that has a process for every core."""
+    system = local_deployment(folder)
+    hosts = yaml.safe_load(system.inventory.read_text())
+    workers = hosts["all"]["children"]["workers"]["hosts"]
+    del workers["worker2"]
+    system.inventory.write_text(yaml.safe_dump(hosts))
+    return dataclasses.replace(system, workers={"worker1": system.workers["worker1"]})
+
+
+def served_by(system: Deployment) -> tuple[Served, Served]:
+    """Return a deployment as seen through nginx, and its first worker seen directly."""
+    pids = {name: _supervised(system.folder, name) for name in ("balancer", *system.workers)}
+    first = next(iter(system.workers))
+    through = Served(_port(system.url), "/predict", tuple(pids.values()))
+    return through, Served(_port(system.workers[first]), "/predict", (pids[first],))
+
+
+def _supervised(folder: Path, name: str) -> int:
+    control = subprocess.run(
+        [
+            Path(sys.executable).parent / "supervisorctl",
+            "-c",
+            folder / ".run/supervisor/supervisord.conf",
+            "pid",
+            name,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(control.stdout)
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+@contextlib.contextmanager
+def baseline() -> Iterator[Served]:
+    """Run the baseline of two servers and a balancer; gives the balancer."""
+    if not KERAS_PYTHON.exists():
+        raise RuntimeError("the baseline needs TensorFlow; run `make setup-keras`")
+    first, second, front = free_ports(3)
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    commands = [["server", str(first)], ["server", str(second)], ["balancer", str(front), str(first), str(second)]]
+    processes = [
+        subprocess.Popen(
+            [KERAS_PYTHON, "-m", "tests.bench.baseline", *command],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for command in commands
+    ]
+    try:
+        for port in (first, second, front):
+            _wait(f"http://127.0.0.1:{port}/")
+        yield Served(front, "/submit", tuple(process.pid for process in processes))
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _wait(url: str) -> None:
+    for _ in range(600):
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=60):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"{url} did not answer within two minutes")
