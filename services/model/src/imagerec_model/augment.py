@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,15 @@ Batch = tuple[Floats, Floats]
 _AHEAD = 4
 
 
-class TrainingBatches(Sequence[Batch]):
+class Batches(Protocol):
+    """Batches by their number, each made when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Batch: ...
+
+
+class TrainingBatches:
     """One epoch of augmented batches; the last, incomplete batch is left out.
 
     Args:
@@ -48,7 +56,7 @@ class TrainingBatches(Sequence[Batch]):
     def __len__(self) -> int:
         return len(self._order) // self._settings.batch
 
-    def __getitem__(self, index: int) -> tuple[Floats, Floats]:
+    def __getitem__(self, index: int) -> Batch:
         """Return float32 [batch, size, size, 3] in −1..1 and float32 [batch, classes]."""
         settings = self._settings
         rng = np.random.default_rng([settings.seed, self._epoch, index])
@@ -60,7 +68,7 @@ class TrainingBatches(Sequence[Batch]):
         return mix(images, targets, rng) if rng.random() < settings.mix else (images, targets)
 
 
-class ValidationBatches(Sequence[Batch]):
+class ValidationBatches:
     """The validation pictures as they are, resized to one side."""
 
     def __init__(self, pixels: Pixels, labels: Labels, classes: int, size: int, batch: int) -> None:
@@ -70,13 +78,13 @@ class ValidationBatches(Sequence[Batch]):
     def __len__(self) -> int:
         return math.ceil(len(self._labels) / self._batch)
 
-    def __getitem__(self, index: int) -> tuple[Floats, Floats]:
+    def __getitem__(self, index: int) -> Batch:
         """Return float32 [n, size, size, 3] in −1..1 and float32 [n, classes]; the last batch may be shorter."""
         span = slice(index * self._batch, (index + 1) * self._batch)
         return to_input(self._pixels[span], self._size), one_hot(self._labels[span], self._classes)
 
 
-def ahead(batches: Sequence[Batch]) -> Iterator[Batch]:
+def ahead(batches: Batches) -> Iterator[Batch]:
     """Yield batches in their order while a thread prepares the next ones."""
     with ThreadPoolExecutor(1) as pool:
         waiting: deque[Future[Batch]] = deque()
@@ -147,7 +155,7 @@ def change_colour(images: Floats, strength: float, rng: np.random.Generator) -> 
     return np.clip(images, 0, 255, out=images)
 
 
-def mix(images: Floats, targets: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def mix(images: Floats, targets: Floats, rng: np.random.Generator) -> Batch:
     """Mix a batch with its own reverse: mixup (Zhang et al., 2018) or CutMix (Yun et al., 2019), as often each.
 
     The shares come from Beta(1, 1) for CutMix and from Beta(0.2, 0.2) for mixup, the values of the papers.

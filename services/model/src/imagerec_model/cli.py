@@ -178,8 +178,8 @@ def _need_keras() -> None:
     missing = [name for name in ("keras", backend) if importlib.util.find_spec(name) is None]
     if missing:
         raise ModelError(
-            f"{' and '.join(missing)} is not installed: run `make setup-keras`, or `pip install 'imagerec-model[keras]'`; "
-            "KERAS_BACKEND=torch or jax chooses another backend that is installed"
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: run `make setup-keras`, "
+            "or `pip install 'imagerec-model[keras]'`; KERAS_BACKEND=torch or jax chooses another installed backend"
         )
 
 

@@ -40,7 +40,7 @@ def use_tensorflow() -> None:
 
 def to_float32(network: Any) -> bytes:
     """Convert a Keras network with a fixed input size; weights, input and output stay float32."""
-    return _convert(network, lambda converter: None)
+    return _convert(network, lambda _: None)
 
 
 def to_int8(network: Any, pictures: Pixels, scale: float, offset: float) -> bytes:

@@ -26,8 +26,8 @@ PINNED = PinnedFile(
 def imagenet_classes() -> tuple[ClassName, ...]:
     """Return the 1000 classes of ILSVRC 2012 with their WordNet ids, in the order of the networks' outputs."""
     table = resources.files("imagerec_model") / "data" / "imagenet_classes.csv"
-    with table.open(encoding="utf-8", newline="") as lines:
-        return tuple(ClassName(row["wnid"], row["label"]) for row in csv.DictReader(lines))
+    rows = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    return tuple(ClassName(row["wnid"], row["label"]) for row in rows)
 
 
 def make(folder: Path, *, model: bytes | None = None, mirror: str | None = None, offline: bool = False) -> Bundle:

@@ -83,7 +83,7 @@ def _batch_norm(x: Any, name: str, gamma: str = "ones") -> Any:
     )(x)
 
 
-def _conv_bn(x: Any, channels: int, kernel: int, stride: int, name: str, gamma: str = "ones") -> Any:
+def _conv_bn(x: Any, channels: int, kernel: int, stride: int, name: str, *, gamma: str = "ones") -> Any:
     x = keras.layers.Conv2D(
         channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
     )(x)

@@ -46,6 +46,7 @@ def write_card(
     record: TrainingRecord,
     layout: Layout,
     measured: Measured,
+    *,
     photographs: Sequence[Path] = (),
 ) -> None:
     """Write `MODEL_CARD.md` into the bundle's folder."""
@@ -65,8 +66,9 @@ def write_card(
 def _head(bundle: Bundle, measured: Measured) -> str:
     return f"""# The embedded model
 
-{bundle.title}, {measured.size_bytes / 1e6:.1f} MB. It lets a first deployment classify photographs where no model can be
-downloaded, and it is what the tests classify with. For real use take `MODEL=imagenet`: 1000 classes, and far better.
+{bundle.title}, {measured.size_bytes / 1e6:.1f} MB. It lets a first deployment classify photographs where no model
+can be downloaded, and it is what the tests classify with. For real use take `MODEL=imagenet`: 1000 classes, and far
+better.
 
 Input: the centre square of a picture as {bundle.input_size} × {bundle.input_size} RGB. Output: one logit for each of
 {len(bundle.classes)} classes; the worker turns them into probabilities.
@@ -83,8 +85,8 @@ def _accuracy(measured: Measured) -> str:
     return f"""## Accuracy
 
 Measured on the {pictures} validation pictures as the service sees them: the JPEG files through the worker's
-preprocessing and the LiteRT network. In brackets the 95 % interval (Wilson score). Time: median of one inference with one
-thread, on the machine that made this card.
+preprocessing and the LiteRT network. In brackets the 95 % interval (Wilson score). Time: median of one inference with
+one thread, on the machine that made this card.
 
 | | top-1 | top-5 | inference |
 |---|---|---|---|
@@ -93,25 +95,25 @@ thread, on the machine that made this card.
 
 
 def _training(record: TrainingRecord) -> str:
-    settings, last = record.settings, record.history[-1]
+    settings, last, done = record.settings, record.history[-1], len(record.history)
     sizes = ", ".join(str(size) for size in dict.fromkeys(entry["size"] for entry in record.history))
     unfinished = (
-        f"\n**The run was stopped after {len(record.history)} of {settings.epochs} epochs; these are its last weights.**\n"
-        if len(record.history) < settings.epochs
+        f"\n**The run was stopped after {done} of {settings.epochs} epochs; these are its last weights.**\n"
+        if done < settings.epochs
         else ""
     )
     return f"""## Training
 
-`imagerec-model train` on Keras' {record.backend} backend: {len(record.history)} epochs with crops of {sizes} pixels, batches of
-{settings.batch}, {settings.optimizer} with a peak learning rate of {settings.learning_rate:g}, warm-up and cosine, label smoothing
-{settings.label_smoothing:g}, seed {settings.seed}. The last epoch ended with a training accuracy of {last["top1"]:.1%} on augmented
-crops and a validation accuracy of {last["val_top1"]:.1%} in Keras. `training.json` has every setting and every epoch,
-`training.png` draws them.
+`imagerec-model train` on Keras' {record.backend} backend: {done} epochs with crops of {sizes} pixels, batches of
+{settings.batch}, {settings.optimizer} with a peak learning rate of {settings.learning_rate:g}, warm-up and cosine,
+label smoothing {settings.label_smoothing:g}, seed {settings.seed}. In the last epoch it was right on
+{last["top1"]:.1%} of the augmented training crops, and after it on {last["val_top1"]:.1%} of every fifth validation
+picture in Keras. `training.json` has every setting and every epoch, `training.png` draws them.
 {unfinished}
 ![loss and accuracy over the epochs](training.png)
 
 To train it again: `make train DATA=path/to/tiny-imagenet-200`. With a GPU and Keras on torch or jax there is time for
-`--epochs 100 --sizes 64 --mix 0.5`, which the literature uses for this data.
+more, for example `--epochs 100 --sizes 64 --mix 0.5`.
 """
 
 
@@ -119,10 +121,10 @@ def _data(layout: Layout) -> str:
     return f"""## Data and licence
 
 Tiny ImageNet (Stanford CS231n): {len(layout.wnids)} classes of ImageNet, {len(layout.train)} training and
-{len(layout.validation)} validation pictures of 64 × 64 pixels. ImageNet does not own its pictures and passes them on for
-non-commercial research and education only; no picture is in this repository. The weights were made by this repository's
-own command from random ones and carry the repository's licence; whether weights trained on such pictures may be used
-commercially is not settled law, so for commercial use train on pictures of your own.
+{len(layout.validation)} validation pictures of 64 × 64 pixels. ImageNet does not own its pictures and passes them on
+for non-commercial research and education only; no picture is in this repository. The weights were made by this
+repository's own command from random ones and carry the repository's licence; whether weights trained on such pictures
+may be used commercially is not settled law, so for commercial use train on pictures of your own.
 """
 
 
@@ -137,10 +139,11 @@ def _failures(bundle: Bundle, evaluation: Evaluation) -> str:
     )
     return f"""## Known failures
 
-- It knows {len(bundle.classes)} classes and answers with one of them whatever the picture shows: there is no "none of these", and
-  people, dogs other than its few breeds and most tools have no class at all.
+- It knows {len(bundle.classes)} classes and answers with one of them whatever the picture shows: there is no "none of
+  these", and people, dogs other than its few breeds and most tools have no class at all.
 - It sees {bundle.input_size} pixels: small objects, several objects and objects off the centre square are lost.
-- Its probabilities come from smoothed labels and are too low when it is right.
+- Its probabilities are the network's own: on average it gives its first answer {evaluation.confidence:.0%}, and that is
+  right in {evaluation.top1 / evaluation.pictures:.0%}.
 - Best classes: {best}.
 - Worst classes: {worst}.
 

@@ -38,7 +38,8 @@ def progress(title: str, total: float, *, already: float = 0.0, in_bytes: bool =
     if console.is_terminal:
         counts = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (TextColumn("{task.fields[text]}"),)
         with Progress(TextColumn(title), BarColumn(), *counts, TimeRemainingColumn(), console=console) as bar:
-            task = bar.add_task(title, total=total, completed=already, text="")
+            task = bar.add_task(title, total=total, text="")
+            bar.update(task, completed=already)
             yield lambda done, text="": bar.update(task, completed=done, text=text)
         return
     yield _Lines(title, total, already)

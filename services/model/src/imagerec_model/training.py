@@ -38,6 +38,7 @@ _VALIDATION_EVERY = 5
 class Data:
     """Decoded pictures: uint8 [n, 64, 64, 3] and int32 [n], for training and for validation."""
 
+    classes: int
     train_pixels: Pixels
     train_labels: Labels
     validation_pixels: Pixels
@@ -46,7 +47,11 @@ class Data:
     @classmethod
     def load(cls, layout: Layout, cache: Path) -> Data:
         """Decode the pictures of a data folder, or read them from `cache`."""
-        return cls(*load_pixels(layout.train, cache), *load_pixels(layout.validation[::_VALIDATION_EVERY], cache))
+        return cls(
+            len(layout.wnids),
+            *load_pixels(layout.train, cache),
+            *load_pixels(layout.validation[::_VALIDATION_EVERY], cache),
+        )
 
 
 def train(
@@ -55,7 +60,6 @@ def train(
     settings: TrainingSettings,
     *,
     resume: bool = False,
-    epochs_now: int | None = None,
 ) -> tuple[Any, TrainingRecord]:
     """Train on a data folder.
 
@@ -64,7 +68,6 @@ def train(
         out: folder for the checkpoint and the decoded pictures.
         settings: of the run.
         resume: go on from the checkpoint in `out`.
-        epochs_now: stop after so many epochs of this call, as an interruption would.
 
     Returns:
         The trained `keras.Model` (logits) and the record of the run.
@@ -73,7 +76,7 @@ def train(
         ModelError: `out` holds a checkpoint and `resume` was not asked for, or holds none and it was, or holds one
             of other settings; or the data has fewer pictures than one batch.
     """
-    model, record = _start(layout, out, settings, resume)
+    stored, record = _start(layout, out, settings, resume)
     data = Data.load(layout, out / "cache")
     steps = len(data.train_labels) // settings.batch
     if steps == 0:
@@ -81,17 +84,16 @@ def train(
             f"{len(data.train_labels)} training pictures do not fill a batch of {settings.batch}; lower batch"
         )
     keras.utils.set_random_seed(settings.seed)
-    stored, model = model, compile_model(_shape(layout, settings), settings, steps)
+    model = compile_model(_shape(layout, settings), settings, steps)
     if stored is not None:
         _take_over(model, stored)
-    history, epoch = record.history, len(record.history)
-    last = settings.epochs if epochs_now is None else min(settings.epochs, epoch + epochs_now)
+    epoch = len(record.history)
     total = sum(_cost(settings, e) for e in range(settings.epochs)) * steps
     already = sum(_cost(settings, e) for e in range(epoch)) * steps
     with progress("training", total, already=already) as report:
-        for current in range(epoch, last):
-            entry = _one_epoch(model, data, layout, settings, current, report)
-            history.append(entry)
+        for current in range(epoch, settings.epochs):
+            entry = _one_epoch(model, data, settings, current, report)
+            record.history.append(entry)
             _save(out, model, record, list(layout.wnids))
             sys.stderr.write(epoch_line(entry, settings.epochs) + "\n")
             sys.stderr.flush()
@@ -149,11 +151,9 @@ def _cost(settings: TrainingSettings, epoch: int) -> float:
     return float(settings.size_of_epoch(epoch) ** 2)
 
 
-def _one_epoch(
-    model: Any, data: Data, layout: Layout, settings: TrainingSettings, epoch: int, report: Report
-) -> dict[str, Any]:
-    classes, cost = len(layout.wnids), _cost(settings, epoch)
-    batches = TrainingBatches(data.train_pixels, data.train_labels, classes, settings, epoch)
+def _one_epoch(model: Any, data: Data, settings: TrainingSettings, epoch: int, report: Report) -> dict[str, Any]:
+    cost = _cost(settings, epoch)
+    batches = TrainingBatches(data.train_pixels, data.train_labels, data.classes, settings, epoch)
     before = sum(_cost(settings, e) for e in range(epoch)) * len(batches)
     start, speed = time.monotonic(), 0.0
     training = _Mean()
@@ -166,11 +166,7 @@ def _one_epoch(
             speed = step * settings.batch / (time.monotonic() - start)
         report(before + (step + 1) * cost, f"{speed:.0f} images/s")
     validation = _Mean()
-    for batch in ahead(
-        ValidationBatches(
-            data.validation_pixels, data.validation_labels, classes, settings.serve_size, _VALIDATION_BATCH
-        )
-    ):
+    for batch in ahead(_validation(data, settings)):
         model.reset_metrics()
         validation.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
     return {
@@ -181,6 +177,12 @@ def _one_epoch(
         **{f"val_{name}": value for name, value in validation.of(("loss", "top1", "top5")).items()},
         "images_per_s": round(speed, 1),
     }
+
+
+def _validation(data: Data, settings: TrainingSettings) -> ValidationBatches:
+    return ValidationBatches(
+        data.validation_pixels, data.validation_labels, data.classes, settings.serve_size, _VALIDATION_BATCH
+    )
 
 
 class _Mean:

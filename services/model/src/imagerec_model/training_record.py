@@ -41,7 +41,9 @@ class TrainingRecord:
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> TrainingRecord:
         """Read what `dataclasses.asdict` and JSON made of a record."""
-        settings = {name: tuple(v) if isinstance(v, list) else v for name, v in state["settings"].items()}
+        settings: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in state["settings"].items()
+        }
         return cls(**{**state, "settings": TrainingSettings(**settings)})
 
     def resumed(self) -> TrainingRecord:
@@ -82,7 +84,8 @@ class TrainingRecord:
                 axes.annotate(f"{size} px", (first - 0.4, 0.02), xycoords=("data", "axes fraction"), fontsize=7)
             axes.legend(fontsize=8)
         figure.suptitle(
-            f"MobileNetV2 {self.settings.width:g}, {self.data}, {self.settings.epochs} epochs, seed {self.settings.seed}",
+            f"MobileNetV2 {self.settings.width:g}, {self.data}, {self.settings.epochs} epochs, "
+            f"seed {self.settings.seed}",
             fontsize=10,
         )
         figure.savefig(path, dpi=110)
