@@ -23,7 +23,7 @@ class TrainingSettings:
         strides: one for the stem, one for each of the seven stages; their product divides the picture's side.
         sizes: sides in pixels of the training crops, an equal share of the epochs each. Small first: a crop of half
             the side costs a quarter, and a network trained on crops sees objects larger than they will be when
-            served, so it is best served at a larger size (Touvron et al., "Fixing the train-test resolution
+            served, so it is best served at a somewhat larger size (Touvron et al., "Fixing the train-test resolution
             discrepancy", 2019).
         serve_size: side in pixels of the exported network's input.
         batch: pictures a step.
@@ -42,7 +42,7 @@ class TrainingSettings:
     width: float = 0.5
     strides: tuple[int, ...] = (2, 1, 2, 2, 2, 1, 1, 1)
     sizes: tuple[int, ...] = (20, 24, 24, 32)
-    serve_size: int = 64
+    serve_size: int = 40
     batch: int = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.15
