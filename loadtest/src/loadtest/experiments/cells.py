@@ -1,7 +1,7 @@
 """What a design is made of: deployment levels, load cells, and the seeds that pair them."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -112,6 +112,20 @@ class Cell:
     def open_loop(self) -> bool:
         """Whether requests leave without regard to answers."""
         return self.arrivals not in ("closed", "original")
+
+    def scaled(self, factor: float) -> "Cell":
+        """The same load for `factor` times as long."""
+
+        def longer(value: float | None) -> float | None:
+            return None if value is None else value * factor
+
+        return replace(
+            self,
+            requests=None if self.requests is None else max(1, round(self.requests * factor)),
+            duration_s=longer(self.duration_s),
+            min_duration_s=longer(self.min_duration_s),
+            max_duration_s=longer(self.max_duration_s),
+        )
 
     def rate(self, capacity_hz: float | None) -> float | None:
         """Requests a second that are asked for, given the measured capacity; None for a closed loop or a trace."""

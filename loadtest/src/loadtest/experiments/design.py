@@ -4,7 +4,7 @@ import difflib
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Design:
         calibration: unloaded_requests, saturated_s, in_flight_per_worker.
         validity: Limits beyond which a trial is marked invalid: lag_of_service, client_cpu.
         figures: Names of the figures it is drawn as.
+        scale: Factor on the length of every trial, asked for when the run was begun.
     """
 
     name: str
@@ -61,6 +62,24 @@ class Design:
     calibration: dict[str, Any]
     validity: dict[str, Any]
     figures: tuple[str, ...]
+    scale: float = 1.0
+
+    def scaled(self, factor: float) -> "Design":
+        """The same design with trials `factor` times as long; warm-ups and trials of each image once stay as they are.
+
+        Raises:
+            LoadtestError: The factor is not above 0, or leaves nothing to measure.
+        """
+        if not 0 < factor < math.inf:
+            raise LoadtestError(
+                f"the scale is {factor}; give a number above 0, such as 5 for trials five times as long"
+            )
+        cells = tuple(cell.scaled(factor) for cell in self.cells)
+        for cell in cells:
+            shortest = cell.duration_s if cell.duration_s is not None else cell.min_duration_s
+            if shortest is not None and cell.warmup_s >= shortest:
+                raise LoadtestError(f"with a scale of {factor:g} the warm-up of {cell.id} leaves nothing to measure")
+        return replace(self, cells=cells, minutes=self.minutes * factor, scale=self.scale * factor)
 
     def trials(self, level: Level) -> list[tuple[Cell, int]]:
         """Every cell and repetition (from 1) of a level, in the random order in which they run."""
@@ -251,8 +270,7 @@ class _Reader:
             and (bool(rates) or "in_flight" not in values),
             "the original's loop needs interval_s, measured_every and requests": law == "original"
             and not {"interval_s", "measured_every", "requests"} <= values.keys(),
-            "the original's loop is as long as its requests take, and its rate is given by interval_s": law
-            == "original"
+            "the original's loop lasts as long as its requests take, and interval_s gives its rate": law == "original"
             and ("duration_s" in values or len(rates) != 1),
             "trace arrivals need trace, a file of offsets, and have no rate; others have none": (law == "trace")
             != ("trace" in values)

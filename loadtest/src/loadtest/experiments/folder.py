@@ -10,6 +10,7 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,44 @@ class RunFolder:
                 path = self.trial_path(level, cell, repetition)
                 if path.exists():
                     yield cell, repetition, read_trial(path)
+
+    def has_all(self, level: Level) -> bool:
+        """Whether every trial of a level is there and whole."""
+        return all(
+            self.is_complete(self.trial_path(level, cell, repetition)) for cell, repetition in self.design.trials(level)
+        )
+
+
+def run_to_continue(runs: Path, design: Design, now: str) -> str:
+    """Name the newest run of this very design that is not complete, or else a new one by design and time.
+
+    Args:
+        runs: Folder of run folders.
+        design: The design that is to be run.
+        now: UTC time, ISO 8601.
+    """
+    for path in sorted(runs.glob("*/run.json"), reverse=True):
+        try:
+            folder = RunFolder.open(path.parent)
+        except LoadtestError:
+            continue
+        if folder.design == design and not all(folder.has_all(level) for level in design.levels):
+            return path.parent.name
+    stamp = now[:19].replace("-", "").replace(":", "").replace("T", "-")
+    return f"{design.name}-{stamp}"
+
+
+def levels_to_run(path: Path, design: Design) -> list[dict[str, Any]]:
+    """A design's levels with their factors, and whether the run at `path`, if there is one, has them already.
+
+    Raises:
+        LoadtestError: There is a run of another design.
+    """
+    folder = RunFolder.resume(path, design, "") if (path / "run.json").exists() else None
+    return [
+        {"id": level.id, **asdict(level), "complete": folder is not None and folder.has_all(level)}
+        for level in design.levels
+    ]
 
 
 def write_json(path: Path, content: object) -> None:

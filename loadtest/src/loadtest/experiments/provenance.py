@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ _PACKAGES = ("imagerec-loadtest", "aiohttp", "numpy", "pillow")
 
 
 def client_facts() -> dict[str, Any]:
-    """This machine: name, system, processor, cores, memory, and the versions of what measures."""
+    """This machine: system, processor, cores, memory, and the versions of what measures."""
     return {
-        "hostname": socket.gethostname(),
         "system": platform.platform(),
         "machine": platform.machine(),
         "processor": _processor(),

@@ -1,0 +1,203 @@
+"""The command `loadtest`: run, summarize, plot, compare, plan, show, bench."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from loadtest import __version__
+from loadtest.bench import bench
+from loadtest.errors import LoadtestError
+from loadtest.experiments.design import Design, find_design, load_design
+from loadtest.experiments.execute import now_utc, run_level
+from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
+from loadtest.experiments.provenance import read_facts
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 when it did what was asked, 1 with one message on standard error when it could not."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except LoadtestError as error:
+        print(f"loadtest: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("loadtest: interrupted; what was recorded is kept, and --resume goes on from there", file=sys.stderr)
+        return 130
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    design = _design(options)
+    levels = [design.level(options.level)] if options.level else list(design.levels)
+    if len(levels) > 1:
+        raise LoadtestError(
+            f"the design {design.name} has {len(levels)} deployment levels ({', '.join(one.id for one in levels)}): "
+            "run one with --level once the service is deployed so, or let `make experiment` do both for each"
+        )
+    begin = RunFolder.resume if options.resume else RunFolder.create
+    folder = begin(options.out, design, now_utc())
+    done = run_level(folder, levels[0], options.target, read_facts(options.facts), options.images)
+    print(f"{options.out}: {done} trials run, level {levels[0].id} is complete")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    design = _design(options)
+    if options.json:
+        content: dict[str, Any] = {"file": str(find_design(options.design).resolve()), "design": design.resolved()}
+        if options.runs:
+            content["run"] = options.run or run_to_continue(options.runs, design, now_utc())
+            content["levels"] = levels_to_run(options.runs / content["run"], design)
+        print(json.dumps(content, indent=1))
+        return 0
+    trials = len(design.levels) * len(design.cells) * design.repetitions
+    print(f"{design.name}: {design.goal}\n{trials} trials, about {design.minutes:g} minutes, seed {design.seed}")
+    print("levels: " + ", ".join(level.id for level in design.levels))
+    print("cells:  " + ", ".join(cell.id for cell in design.cells))
+    return 0
+
+
+def _summarize(options: argparse.Namespace) -> int:
+    from loadtest.summary import summarize  # noqa: PLC0415 — the client host has no scipy
+
+    for run in options.runs:
+        summary = summarize(RunFolder.open(run))
+        summary.write(run / "summary")
+        invalid = sum(bool(trial["invalid"]) for trial in summary.trials)
+        print(f"{run}/summary: {len(summary.cells)} cells, {len(summary.trials)} trials, {invalid} of them invalid")
+    return 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from loadtest.plots import draw  # noqa: PLC0415 — the client host has no matplotlib
+    from loadtest.report import write_report  # noqa: PLC0415
+
+    for run in options.runs:
+        folder = RunFolder.open(run)
+        names = draw(folder, original=options.original)
+        write_report(folder, names)
+        print(f"{run}/report.html: {', '.join(names)}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from loadtest.compare import compare  # noqa: PLC0415
+
+    print(compare(RunFolder.open(options.one), RunFolder.open(options.other)))
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from loadtest.plan import plan  # noqa: PLC0415
+
+    result = plan(RunFolder.open(options.source), options.rate, options.slo_p99, options.policy, seed=options.seed)
+    print(result.text())
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    result = bench(options.rate, options.seconds, options.bytes)
+    effort = result.effort
+    print(f"asked {result.rate_hz:g}/s of {options.bytes} bytes for {options.seconds:g} s")
+    print(f"sent {result.achieved_hz:.1f}/s, {result.failures} failed, at most {effort.peak_in_flight} in flight")
+    print(f"CPU {effort.cpu_share:.2f} of one core")
+    print(f"lag p50 {result.lag_p50_s * 1e3:.2f} ms, p99 {result.lag_p99_s * 1e3:.2f} ms")
+    return 0
+
+
+def _design(options: argparse.Namespace) -> Design:
+    design = load_design(find_design(options.design))
+    return design if options.scale == 1 else design.scaled(options.scale)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="loadtest", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, what: str, command: Callable[[argparse.Namespace], int], *examples: str) -> Any:
+        one = commands.add_parser(
+            name,
+            help=what,
+            description=what[0].upper() + what[1:] + ".",
+            epilog="examples:\n" + "\n".join(f"  loadtest {example}" for example in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.set_defaults(command=command)
+        return one
+
+    run = add(
+        "run",
+        "run one deployment level of a design and record every request",
+        _run,
+        "run rtt --target http://127.0.0.1:8080 --out results/runs/rtt",
+        "run accuracy --target http://127.0.0.1:8080 --out results/runs/accuracy --images imagenet-sample/",
+        "run scaling --level pool2-random --target http://10.10.1.1 --out runs/scaling --resume",
+    )
+    _design_arguments(run)
+    run.add_argument("--target", required=True, metavar="URL", help="the service, such as http://127.0.0.1:8080")
+    run.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="the run's folder; never overwritten")
+    run.add_argument("--level", metavar="LEVEL", help="deployment level; needed where the design has several")
+    run.add_argument("--resume", action="store_true", help="go on with the run in --out, or begin it")
+    run.add_argument("--images", type=Path, metavar="FOLDER", help="labelled images: n01440764/ or n01440764_*.jpg")
+    run.add_argument("--facts", type=Path, metavar="FILE", help="JSON of what is known of the deployment")
+
+    show = add(
+        "show", "show what a design would run", _show, "show scaling", "show policies --json --runs results/runs"
+    )
+    _design_arguments(show)
+    show.add_argument("--json", action="store_true", help="the whole resolved design")
+    show.add_argument(
+        "--runs", type=Path, metavar="FOLDER", help="with --json: name the run there to continue or begin"
+    )
+
+    show.add_argument("--run", metavar="NAME", help="with --runs: this run there, not the newest unfinished one")
+
+    summarize = add(
+        "summarize", "summarize raw samples as CSV, JSON and Parquet", _summarize, "summarize results/runs/*"
+    )
+    summarize.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+
+    plot = add("plot", "draw a run's figures and write its report.html", _plot, "plot results/runs/*")
+    plot.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    plot.add_argument("--no-original", dest="original", action="store_false", help="leave out the original's points")
+
+    compare = add(
+        "compare", "compare the cells that two runs have in common", _compare, "compare results/runs/a results/runs/b"
+    )
+    compare.add_argument("one", type=Path, metavar="RUN")
+    compare.add_argument("other", type=Path, metavar="OTHER")
+
+    plan = add(
+        "plan",
+        "say how many workers a rate needs, from measured service times",
+        _plan,
+        "plan --rate 50 --slo-p99 0.3 --from results/reference/scaling",
+        "plan --rate 50 --slo-p99 0.3 --from results/reference/scaling --policy least_conn",
+    )
+    plan.add_argument("--rate", required=True, type=float, metavar="HZ", help="requests a second, Poisson arrivals")
+    plan.add_argument(
+        "--slo-p99", required=True, type=float, metavar="SECONDS", help="99 of 100 answers within this time"
+    )
+    plan.add_argument("--from", required=True, type=Path, dest="source", metavar="RUN", help="a run with a calibration")
+    plan.add_argument("--policy", default="random", help="balancing policy (default random)")
+    plan.add_argument("--seed", type=int, default=1, help="seed of the simulation (default 1)")
+
+    self_bench = add("bench", "measure the generator itself against a null server", _bench, "bench --rate 1000")
+    self_bench.add_argument("--rate", type=float, default=1000.0, metavar="HZ", help="requests a second (default 1000)")
+    self_bench.add_argument("--seconds", type=float, default=10.0, help="for how long (default 10)")
+    self_bench.add_argument("--bytes", type=int, default=20_000, help="size of the image (default 20000)")
+    return parser
+
+
+def _design_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("design", metavar="DESIGN", help="a file, or the name of one that comes with loadtest")
+    parser.add_argument("--scale", type=float, default=1.0, metavar="FACTOR", help="lengthen every trial so many times")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
