@@ -1,0 +1,49 @@
+"""Draw a run's figures from its summary and its samples."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from loadtest.errors import LoadtestError
+from loadtest.experiments.folder import RunFolder
+from loadtest.plots import loops, mix, policies, rate, resolution
+
+_FIGURES: dict[str, Callable[..., list[str]]] = {
+    "resolution": resolution.draw,
+    "rate": rate.draw,
+    "cdf": policies.draw_cdf,
+    "shares": policies.draw_shares,
+    "timeseries": loops.draw_timeseries,
+    "method": loops.draw_method,
+    "mix": mix.draw,
+}
+
+
+def draw(folder: RunFolder, *, original: bool = True) -> list[str]:
+    """Draw every figure that the design names; cells without a valid trial are left out.
+
+    Args:
+        folder: The run; its summary must be there.
+        original: Show the original's published points.
+
+    Returns:
+        Names of the files in figures/, each there as .svg and .png.
+
+    Raises:
+        LoadtestError: The summary is missing, or a file cannot be written.
+    """
+    rows = [row for row in read_cells(folder) if row["valid_trials"]]
+    return [name for figure in folder.design.figures for name in _FIGURES[figure](folder, rows, original=original)]
+
+
+def read_cells(folder: RunFolder) -> list[dict[str, Any]]:
+    """Read a run's summary.
+
+    Raises:
+        LoadtestError: It is missing or broken.
+    """
+    path = folder.path / "summary" / "cells.json"
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise LoadtestError(f"cannot read {path} ({error}); `loadtest summarize {folder.path}` makes it") from error

@@ -1,0 +1,112 @@
+"""Latency by policy as distributions, and how evenly work is shared."""
+
+import numpy as np
+
+from loadtest.experiments.folder import RunFolder
+from loadtest.plots.style import COLOURS, GREY, POLICY_COLOUR, Row, figure, plain_ticks, provenance, save
+from loadtest.summary import kept
+
+_DASHES = {"random": "-", "round_robin": "--", "random_two": "-.", "least_conn": (0, (1, 1))}
+
+
+def _slowness(value: float) -> str:
+    return "equal workers" if value == 1 else f"one worker {value:g}× slower"
+
+
+def draw_cdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all
+    """Draw the share of requests that take longer than t, on logarithmic axes: one panel for each load and slowness."""
+    loads = [row for row in rows if row["utilisation"] is not None and not row["image"]]
+    if not loads:
+        return []
+    utilisations = sorted({row["utilisation"] for row in loads})
+    slow = sorted({row["slow_worker"] for row in loads})
+    drawn, axes = figure(
+        len(slow), len(utilisations), (3.6 * len(utilisations), 2.9 * len(slow) + 0.9), sharex="row", sharey=True
+    )
+    for panel, (slowness, load) in zip(axes, [(s, u) for s in slow for u in utilisations], strict=True):
+        for level in sorted(
+            folder.measured_levels(), key=lambda one: list(POLICY_COLOUR).index(one.policy or "random")
+        ):
+            row = next(
+                (one for one in loads if one["level"] == level.id and one["utilisation"] == load
+                 and one["slow_worker"] == slowness), None
+            )  # fmt: skip
+            if row is None or level.slow_worker != slowness:
+                continue
+            times = _times(folder, row)
+            if len(times) < 10:
+                continue
+            policy = level.policy or "random"
+            share = 1 - np.arange(len(times)) / len(times)
+            points = np.unique(np.geomspace(1, len(times), 300).astype(int))
+            index = len(times) - points
+            panel.plot(1e3 * times[index], 100 * share[index], color=POLICY_COLOUR[policy], linestyle=_DASHES[policy],
+                       label=f"{policy}: p99 {_p99(row)}")  # fmt: skip
+        panel.set(xscale="log", yscale="log", ylim=(0.1, 100), title=f"ρ = {load:g}, {_slowness(slowness)}")
+        panel.axhline(1, color=GREY, linewidth=0.7, linestyle=":")
+        panel.legend(loc="lower left", fontsize=7)
+        plain_ticks(panel, "x")
+        plain_ticks(panel, "y")
+    for one in axes[:: len(utilisations)]:
+        one.set_ylabel("requests that take longer, %")
+    for one in axes[-len(utilisations) :]:
+        one.set_xlabel("response time, ms (logarithmic)")
+    caption = (
+        "Requests of all valid trials of a cell together; dotted: 1 %. p99 is the mean of the trials' p99 "
+        "with its interval. Policies saw the same arrivals (paired seeds). ρ: share of the pool's capacity. "
+    )
+    return [save(drawn, folder.path / "figures", "cdf", caption + provenance(folder, loads))]
+
+
+def _p99(row: Row) -> str:
+    if row["p99_s"] is None:
+        return "–"
+    return f"{1e3 * row['p99_s']:.0f} ± {1e3 * (row['p99_ci'] or 0):.0f} ms"
+
+
+def _times(folder: RunFolder, row: Row) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    level = folder.design.level(row["level"])
+    found: list[float] = []
+    for cell, number, trial in folder.trials(level):
+        if cell.id == row["cell"] and number in row["valid_numbers"]:
+            found += [one.response_s for one in kept(trial.samples, cell) if one.ok]
+    return np.sort(np.array(found))
+
+
+def draw_shares(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all
+    """Draw each worker's share of the answers: one bar for each level at the highest load it ran below capacity."""
+    loads = [row for row in rows if row["utilisation"] is not None and not row["image"] and row["worker_shares"]]
+    shown = []
+    for level in sorted(
+        folder.measured_levels(), key=lambda one: (one.slow_worker, one.pool_size or 0, one.policy or "")
+    ):
+        own = [row for row in loads if row["level"] == level.id]
+        below = [row for row in own if row["utilisation"] < 1] or own
+        if below and len(below[0]["worker_shares"]) > 1:
+            shown.append((level, max(below, key=lambda row: float(row["utilisation"]))))
+    if not shown:
+        return []
+    drawn, (axes,) = figure(1, 1, (7.6, 0.42 * len(shown) + 1.9))
+    workers = sorted({name for _, row in shown for name in row["worker_shares"]})
+    left = np.zeros(len(shown))
+    for worker, colour in zip(workers, COLOURS, strict=False):
+        width = np.array([100 * row["worker_shares"].get(worker, 0.0) for _, row in shown])
+        axes.barh(range(len(shown)), width, left=left, color=colour, edgecolor="white", label=worker, height=0.7)
+        for place, (one, start) in enumerate(zip(width, left, strict=True)):
+            if one > 6:
+                axes.text(start + one / 2, place, f"{one:.0f}", ha="center", va="center", fontsize=8, color="white")
+        left += width
+    axes.set_yticks(range(len(shown)), [_level_name(row) for _, row in shown])
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.set(xlim=(0, 100), xlabel="share of the answers, %")
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(workers))
+    caption = "At the highest load below capacity. Where one worker is slower, it is the last one. "
+    return [save(drawn, folder.path / "figures", "shares", caption + provenance(folder, [row for _, row in shown]))]
+
+
+def _level_name(row: Row) -> str:
+    name = f"{row['policy'] or 'as deployed'}, ρ = {row['utilisation']:g}"
+    if row["pool_size"]:
+        name = f"{row['pool_size']} workers, {name}"
+    return name + ("" if row["slow_worker"] == 1 else f", one {row['slow_worker']:g}× slower")

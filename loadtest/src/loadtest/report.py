@@ -1,0 +1,106 @@
+"""One self-contained HTML page for a run: what was asked, where, what came out, which trials not to trust."""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from loadtest.errors import LoadtestError
+from loadtest.experiments.folder import RunFolder
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;font-size:.82rem}td,th{padding:.2rem .55rem;border-bottom:1px solid #ddd;"
+    "text-align:right;white-space:nowrap}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}"
+    "figure{margin:1.5rem 0}img{max-width:100%}div{overflow-x:auto}pre{font-size:.78rem;background:#f6f6f6;"
+    "padding:1rem;overflow-x:auto}.bad{color:#a40000}"
+)
+_COLUMNS = (
+    ("level", "level"),
+    ("cell", "cell"),
+    ("image", "image"),
+    ("valid_trials", "valid trials"),
+    ("n", "n"),
+    ("errors", "errors"),
+    ("asked_hz", "asked /s"),
+    ("achieved_hz", "sent /s"),
+    ("answered_hz", "answered /s"),
+    ("mean_s", "mean ms"),
+    ("p50_s", "p50 ms"),
+    ("p90_s", "p90 ms"),
+    ("p99_s", "p99 ms"),
+    ("p999_s", "p99.9 ms"),
+    ("lag_p99_s", "lag p99 ms"),
+    ("rho", "ρ"),
+    ("mg1_mean_s", "M/G/1 ms"),
+    ("simulated_mean_s", "simulated ms"),
+)
+
+
+def write_report(folder: RunFolder, figures: Sequence[str]) -> None:
+    """Write report.html into the run's folder; it needs no other file.
+
+    Raises:
+        LoadtestError: The summary is missing, or the page cannot be written.
+    """
+    try:
+        cells = json.loads((folder.path / "summary" / "cells.json").read_text(encoding="utf-8"))
+        trials = json.loads((folder.path / "summary" / "trials.json").read_text(encoding="utf-8"))
+        images = {name: (folder.path / "figures" / f"{name}.png").read_bytes() for name in figures}
+        (folder.path / "report.html").write_text(_page(folder, cells, trials, images), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise LoadtestError(f"cannot write {folder.path / 'report.html'}: {error}") from error
+
+
+def _page(
+    folder: RunFolder, cells: list[dict[str, Any]], trials: list[dict[str, Any]], images: dict[str, bytes]
+) -> str:
+    design = folder.design
+    levels = [folder.read_level(level) for level in folder.measured_levels()]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(design.name)}</title><style>{_STYLE}</style>",
+        f"<h1>{_text(design.name)}</h1><p>{_text(design.goal)}</p>",
+        f"<p>{len(trials)} rows of trials, begun {_text(folder.created)} UTC, seed {design.seed}, {design.repetitions} "
+        f"repetitions a cell in random order, trials {design.scale:g} times the design's length. Values are means over "
+        "valid trials ± half-width of the 95 % t-interval.</p>",
+    ]
+    parts += [
+        f'<figure><img alt="{_text(name)}" src="data:image/png;base64,{base64.b64encode(data).decode()}"></figure>'
+        for name, data in images.items()
+    ]
+    parts.append("<h2>Cells</h2><div>" + _table(cells) + "</div>")
+    invalid = [trial for trial in trials if trial["invalid"]]
+    parts.append(f"<h2>Trials not to trust: {len(invalid)}</h2>")
+    parts += [
+        f"<p class=bad>{_text(one['level'])} {_text(one['cell'])} r{one['repetition']} {_text(one['image'])}: "
+        f"{_text(one['invalid'])}</p>"
+        for one in invalid
+    ]
+    parts.append("<h2>Where it ran</h2>")
+    parts += [f"<pre>{_text(json.dumps(level, indent=1, ensure_ascii=False))}</pre>" for level in levels]
+    parts.append(f"<h2>The design, resolved</h2><pre>{_text(json.dumps(design.resolved(), indent=1))}</pre></html>")
+    return "\n".join(parts) + "\n"
+
+
+def _table(cells: list[dict[str, Any]]) -> str:
+    shown = [(key, title) for key, title in _COLUMNS if any(row[key] not in (None, "") for row in cells)]
+    head = "".join(f"<th>{_text(title)}" for _, title in shown)
+    rows = ("<tr>" + "".join(f"<td>{_cell(row, key)}" for key, _ in shown) for row in cells)
+    return f"<table><tr>{head}{''.join(rows)}</table>"
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    value = row[key]
+    if value is None:
+        return "–"
+    factor = 1e3 if key.endswith("_s") else 1
+    if isinstance(value, float):
+        half = row.get(key.removesuffix("_s").removesuffix("_hz") + "_ci")
+        text = f"{value * factor:.3g}" if abs(value * factor) < 100 else f"{value * factor:.0f}"
+        return text + (f" ± {half * factor:.2g}" if half is not None else "")
+    return _text(str(value))
+
+
+def _text(value: str) -> str:
+    return html.escape(value)

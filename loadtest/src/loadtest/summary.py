@@ -1,0 +1,232 @@
+"""Summarise a run: one row a trial, one row a cell, as CSV, JSON and Parquet.
+
+Times are response times (last byte − when the request was due) in seconds, of answered requests, warm-up cut. A cell's
+value is the mean over its valid trials of each trial's value, with the half-width of the 95 % t-interval in `…_ci`.
+Incomplete and invalid trials are listed, and left out of their cell.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loadtest.calibration import from_facts
+from loadtest.errors import LoadtestError
+from loadtest.experiments.cells import Cell, Level
+from loadtest.experiments.folder import RunFolder
+from loadtest.predictions import predictions
+from loadtest.recorder import Sample, Trial, read_trial
+from loadtest.statistics import t_interval, wilson
+from loadtest.theory.prediction import ServiceLaw, service_law
+from loadtest.validity import invalid_because
+
+Row = dict[str, Any]
+QUANTILES = {"p50_s": 0.5, "p90_s": 0.9, "p99_s": 0.99, "p999_s": 0.999}
+_AVERAGED = ("mean_s", *QUANTILES, "measured_mean_s", "achieved_hz", "answered_hz", "worker_total_s", "lag_p99_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run measured.
+
+    Attributes:
+        cells: One row for each level and cell, and for each image where several are mixed.
+        trials: The same for each repetition.
+    """
+
+    cells: list[Row]
+    trials: list[Row]
+
+    def write(self, folder: Path) -> None:
+        """Write cells and trials as .csv, .json and .parquet into a folder; the same bytes for the same samples.
+
+        Raises:
+            LoadtestError: It cannot be written.
+        """
+        import pyarrow  # noqa: PLC0415 — only here, and slow to import
+        import pyarrow.parquet  # noqa: PLC0415
+
+        try:
+            folder.mkdir(exist_ok=True)
+            for name, rows in (("cells", self.cells), ("trials", self.trials)):
+                (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+                flat = [{key: _flat(value) for key, value in row.items()} for row in rows]
+                text = io.StringIO()
+                writer = csv.DictWriter(text, list(flat[0]) if flat else [], lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(flat)
+                (folder / f"{name}.csv").write_text(text.getvalue(), encoding="utf-8")
+                pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), folder / f"{name}.parquet")
+        except OSError as error:
+            raise LoadtestError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def summarize(folder: RunFolder) -> Summary:
+    """Summarise every trial that is there.
+
+    Raises:
+        LoadtestError: There is none, or a samples file is none.
+    """
+    cells: list[Row] = []
+    trials: list[Row] = []
+    for level in folder.measured_levels():
+        record = folder.read_level(level)
+        assert record is not None
+        for cell in folder.design.cells:
+            law = law_of(folder, level, record, cell)
+            files = [
+                (number, read_trial(path))
+                for number in range(1, folder.design.repetitions + 1)
+                if (path := folder.trial_path(level, cell, number)).exists()
+            ]
+            images = ["", *(f"{side}px" for side, _ in cell.images)] if len(cell.images) > 1 else [""]
+            for image in images:
+                rows = [
+                    _trial_row(folder, level, cell, (number, trial), image=image, law=law) for number, trial in files
+                ]
+                trials += rows
+                if rows:
+                    valid = [trial for (_, trial), row in zip(files, rows, strict=True) if not row["invalid"]]
+                    cells.append(_cell_row(folder, level, cell, image=image, rows=rows, valid=valid, law=law))
+    if not trials:
+        raise LoadtestError(f"{folder.path} holds no trial yet; `loadtest run` adds them")
+    return Summary([_rounded(row) for row in cells], [_rounded(row) for row in trials])
+
+
+def law_of(folder: RunFolder, level: Level, record: Row, cell: Cell) -> ServiceLaw | None:
+    """The measured law of a level's service times for what a cell sends; None where it was not calibrated."""
+    facts = record.get("capacity", {}).get(cell.images_id)
+    path = folder.calibration_path(level, cell.images_id, "saturated")
+    if facts is None or not path.exists():
+        return None
+    return service_law(from_facts(facts), read_trial(path).samples)
+
+
+def kept(samples: Sequence[Sample], cell: Cell, image: str = "") -> list[Sample]:
+    """Samples after the warm-up, of one image where it is named."""
+    return [one for one in samples if one.scheduled_s >= cell.warmup_s and (not image or one.image == image)]
+
+
+def _trial_row(
+    folder: RunFolder, level: Level, cell: Cell, numbered: tuple[int, Trial], *, image: str, law: ServiceLaw | None
+) -> Row:
+    number, trial = numbered
+    samples = kept(trial.samples, cell, image)
+    good = [one for one in samples if one.ok]
+    times = np.array([one.response_s for one in good])
+    footer = trial.footer or {}
+    length_s = trial.header.get("duration_s") or footer.get("wall_s") or 0.0
+    window_s = max(length_s - cell.warmup_s, 1e-9)
+    reasons = invalid_because(trial.samples, trial.footer, law.service_s if law else None, folder.design.validity)
+    totals = [one.total_s for one in good if one.total_s is not None]
+    row: Row = {
+        "level": level.id,
+        "cell": cell.id,
+        "image": image,
+        "repetition": number,
+        "n": len(samples),
+        "errors": len(samples) - len(good),
+        "invalid": "; ".join(reasons),
+        "asked_hz": trial.header.get("asked_hz"),
+        "achieved_hz": sum(one.sent_s < length_s for one in samples if one.done_s > one.sent_s) / window_s,
+        "answered_hz": sum(one.done_s <= length_s for one in _late(trial.samples, cell, image)) / window_s,
+        "mean_s": float(times.mean()) if len(times) else None,
+    }
+    row |= {name: float(np.quantile(times, q)) if len(times) else None for name, q in QUANTILES.items()}
+    measured = measured_by_original(cell, good)
+    row["measured_n"] = len(measured) if cell.measured_every else None
+    row["measured_mean_s"] = float(np.mean(measured)) if measured else None
+    row["worker_total_s"] = float(np.mean(totals)) if totals else None
+    row["lag_p99_s"] = float(np.quantile([one.lag_s for one in trial.samples], 0.99)) if trial.samples else None
+    row |= {key: footer.get(key) for key in ("cpu_share", "machine_busy", "peak_in_flight", "not_sent")}
+    return row
+
+
+def _late(samples: Sequence[Sample], cell: Cell, image: str) -> list[Sample]:
+    """Answers that came after the warm-up, whenever their requests were due: what throughput counts."""
+    return [one for one in samples if one.ok and one.done_s >= cell.warmup_s and (not image or one.image == image)]
+
+
+def measured_by_original(cell: Cell, samples: Sequence[Sample]) -> list[float]:
+    """Response times that the original's scripts would have measured: every k-th request."""
+    if cell.measured_every is None:
+        return []
+    every = cell.measured_every
+    return [one.response_s for one in samples if one.seq % every == every - 1]
+
+
+def _cell_row(
+    folder: RunFolder,
+    level: Level,
+    cell: Cell,
+    *,
+    image: str,
+    rows: list[Row],
+    valid: list[Trial],
+    law: ServiceLaw | None,
+) -> Row:
+    good = [row for row in rows if not row["invalid"]]
+    count, errors = sum(row["n"] for row in good), sum(row["errors"] for row in good)
+    low, high = wilson(errors, count)
+    row: Row = {"level": level.id, **asdict(level), "cell": cell.id, "image": image, "images": cell.images_id}
+    row |= {key: getattr(cell, key) for key in ("arrivals", "interval_s", "utilisation", "in_flight", "measured_every")}
+    row |= {"trials": len(rows), "valid_trials": len(good), "n": count, "errors": errors}
+    row["valid_numbers"] = [one["repetition"] for one in good]
+    row |= {"errors_low": low, "errors_high": high}
+    row["asked_hz"] = next((one["asked_hz"] for one in rows if one["asked_hz"]), None)
+    for key in _AVERAGED:
+        row[key], row[f"{key.removesuffix('_s').removesuffix('_hz')}_ci"] = t_interval(
+            [one[key] for one in good if one[key] is not None]
+        )
+    row["measured_n"] = sum(one["measured_n"] or 0 for one in good) if cell.measured_every else None
+    workers = Counter(one.worker for trial in valid for one in kept(trial.samples, cell, image) if one.ok)
+    total = sum(workers.values())
+    row["worker_shares"] = {str(name): workers[name] / total for name in sorted(workers, key=str)}
+    row |= predictions(folder.design, level, cell, law if not image else None, row)
+    row |= _accuracy(valid) if cell.every_image else dict.fromkeys(_ACCURACY)
+    return row
+
+
+_ACCURACY = ("labelled", "top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high", "answers_differ")
+
+
+def _accuracy(trials: list[Trial]) -> Row:
+    """Accuracy over the labelled images; repetitions send the same ones, so they are compared and add no evidence."""
+    answers: dict[str, set[str]] = {}
+    for trial in trials:
+        for one in trial.samples:
+            if one.ok and one.answer:
+                answers.setdefault(one.image, set()).add(one.answer)
+    first = {key: min(given).split() for key, given in answers.items()}
+    top1 = sum(ids[0] == key.partition("/")[0] for key, ids in first.items())
+    top5 = sum(key.partition("/")[0] in ids[:5] for key, ids in first.items())
+    count = len(first)
+    return {
+        "labelled": count,
+        "top1": top1 / count if count else None,
+        **dict(zip(("top1_low", "top1_high"), wilson(top1, count), strict=True)),
+        "top5": top5 / count if count else None,
+        **dict(zip(("top5_low", "top5_high"), wilson(top5, count), strict=True)),
+        "answers_differ": sum(len(given) > 1 for given in answers.values()),
+    }
+
+
+def _flat(value: object) -> object:
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _rounded(row: Row) -> Row:
+    def short(value: object) -> object:
+        if isinstance(value, float):
+            return float(f"{value:.9g}")
+        if isinstance(value, dict):
+            return {key: short(one) for key, one in value.items()}
+        return value
+
+    return {key: short(value) for key, value in row.items()}
