@@ -174,7 +174,7 @@ LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.cli
 .PHONY: experiment figures plan
 experiment: setup-test ## run DESIGN (rtt …) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
 	@$(PLAY) playbooks/experiment.yml -e design=$(or $(DESIGN),rtt) $(if $(IMAGES),-e images=$(abspath $(IMAGES))) \
-		$(if $(SCALE),-e scale=$(SCALE)) $(if $(RUN),-e run=$(RUN)) $(ARGS)
+		$(if $(SCALE),-e scale=$(SCALE)) $(if $(RUN),-e run=$(RUN)) $(if $(SLICE),-e slice_name=$(SLICE)) $(ARGS)
 
 figures: setup-test ## rebuild every summary, figure and report from the raw samples
 	@runs=$$(find results/reference results/runs -name run.json -printf '%h\n' 2>/dev/null | sort)
