@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -72,6 +73,15 @@ class Deployment:
         """The inventory that `make` is pointed at."""
         return self.folder / "inventory/local/hosts.yml"
 
+    def processes(self) -> list[int]:
+        """Process ids of everything that was started from the deployment's folder."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if str(self.folder).encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+        return found
+
     def make(self, target: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a target of the Makefile on this deployment; print what it said if it failed."""
         mirror = SHARED / "models"
@@ -115,10 +125,12 @@ def local_deployment(folder: Path, model: str | None = None) -> Deployment:
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Nginx and two gunicorn workers, deployed by `make up` on free ports, removed by `make down`."""
+    """Nginx and two gunicorn workers, deployed by `make up` on free ports, removed by `make down` without a trace."""
     system = local_deployment(tmp_path_factory.mktemp("local"))
     try:
         system.make("up")
         yield system
     finally:
         system.make("down")
+    assert system.processes() == []
+    assert [path.name for path in system.folder.iterdir()] == ["inventory"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -16,7 +17,10 @@ from PIL import Image
 from skimage import data
 from sklearn.datasets import load_sample_image
 
-from tests.conftest import REPOSITORY, SHARED, Deployment
+from imagerec_worker.bundle import load_bundle
+from imagerec_worker.classifier import Classifier
+from imagerec_worker.preprocess import preprocess
+from tests.conftest import REPOSITORY, SHARED, Deployment, local_deployment
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 
@@ -185,6 +189,28 @@ def test_the_hundred_photographs_are_recognised_through_the_balancer(deployment:
     )
     assert len(photographs) == 100
     assert right >= 82
+
+
+def test_served_and_offline_answers_are_identical(deployment: Deployment) -> None:
+    classifier = Classifier(load_bundle(deployment.folder / ".run/worker1/models/current"))
+    for picture in (data.chelsea(), data.coffee(), load_sample_image("china.jpg")):
+        body = jpeg(picture)
+        pixels, _ = preprocess(body, classifier.bundle.input_size, picture.size)
+        offline = [prediction._asdict() for prediction in classifier.classify(pixels, 5)]
+        served = predict(deployment, body).json()["predictions"]
+        assert [each["wnid"] for each in served] == [each["wnid"] for each in offline]
+        assert [each["probability"] for each in served] == pytest.approx([each["probability"] for each in offline])
+
+
+def test_a_taken_port_is_refused_before_anything_changes(tmp_path: Path) -> None:
+    system = local_deployment(tmp_path)
+    port = int(system.url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+        refused = system.make("up", check=False)
+    assert refused.returncode != 0
+    assert f"127.0.0.1:{port}" in refused.stdout
+    assert "balancer_port" in refused.stdout
+    assert not (tmp_path / ".run").exists()
 
 
 def test_policy_and_pool_size_are_changed_by_playbook(deployment: Deployment, cat: bytes) -> None:
