@@ -71,6 +71,9 @@ def run_profile(parameters: list[str], out: Path) -> None:
     finally:
         sys.argv = saved
     sys.stderr.write(errors.getvalue())
+    for warning in context._parameterWarnings:
+        # The portal shows them beside the fields; outside it the library keeps them to itself.
+        sys.stderr.write(f"warning: {', '.join(warning.params)}: {warning.message}\n")
 
 
 def write_request(parameters: list[str], out: Path) -> None:

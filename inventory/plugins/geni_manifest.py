@@ -22,10 +22,10 @@ DOCUMENTATION = """
 name: geni_manifest
 short_description: Hosts of a slice, from its manifest RSpec
 description:
-  - Reads a manifest as CloudLab, Emulab or the local slice answers with, and puts its nodes into the groups C(balancers),
-    C(workers) and C(clients) by their names.
-  - Each host gets C(ansible_host), C(ansible_port) and C(ansible_user), by which it is reached, C(slice_address), its address
-    on the experiment network, and C(slice_cores) where the manifest says how many cores the node has.
+  - Reads a manifest as CloudLab, Emulab or the local slice answers with, and puts its nodes into the groups
+    C(balancers), C(workers) and C(clients) by their names.
+  - Each host gets C(ansible_host), C(ansible_port) and C(ansible_user), by which it is reached, C(slice_address), its
+    address on the experiment network, and C(slice_cores) where the manifest says how many cores the node has.
   - Other nodes are left out, with a warning that names them.
 options:
   plugin:
@@ -275,7 +275,7 @@ def read_hosts(
         for node in grouped:
             try:
                 hosts[group][node.name] = host_variables(node, peers, user, own_user)
-            except ManifestError as error:
+            except ManifestError as error:  # noqa: PERF203  every node's problems are to be named
                 problems += [*node.problems, str(error)]
     problems += [f"no node is one of the {group} (named {groups[group]})" for group in groups if not members[group]]
     if problems:

@@ -201,6 +201,7 @@ def make_plan(
     request: Request,
     control_subnet: ipaddress.IPv4Network,
     base: str,
+    *,
     cpu_scale: float = 1.0,
     cpu_scaled: str = ".*",
 ) -> Plan:

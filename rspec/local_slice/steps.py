@@ -96,12 +96,13 @@ def plan_slice(names: Names, wishes: Wishes, *, check: bool) -> Result:
     if found:
         listed = "".join(f"\n  - {problem}" for problem in found)
         raise SliceError(f"this host cannot be slice {names.slice_name!r}:{listed}")
+    scale: dict[str, Any] = {"cpu_scale": wishes.cpu_scale, "cpu_scaled": wishes.cpu_scaled}
     if saved is None:
         subnet = preflight.choose_subnet(names, request, wishes.control_subnet)
-        plan = make_plan(names, request, subnet, base.base_name(release), wishes.cpu_scale, wishes.cpu_scaled)
+        plan = make_plan(names, request, subnet, base.base_name(release), **scale)
     else:
         subnet = ipaddress.IPv4Network(wishes.control_subnet or saved.control_subnet)
-        plan = make_plan(names, request, subnet, saved.base, wishes.cpu_scale, wishes.cpu_scaled)
+        plan = make_plan(names, request, subnet, saved.base, **scale)
         other = differences(saved, plan)
         if other:
             raise SliceError(

@@ -1,0 +1,139 @@
+"""From a request to machines, wires and names: no host is touched."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+
+from rspec.local_slice.host import SliceError
+from rspec.local_slice.naming import Names
+from rspec.local_slice.network import shape_commands
+from rspec.local_slice.plan import Plan, Shape, differences, load_plan, make_plan, need_plan
+from rspec.model import load_request
+from tests.conftest import REPOSITORY
+
+REQUESTS = REPOSITORY / "tests/unit/rspec/golden"
+SUBNET = ipaddress.IPv4Network("10.200.7.0/24")
+WORKERS = r"(worker|server)-?\d+"
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Names:
+    return Names("unit", tmp_path)
+
+
+def plan_of(names: Names, name: str, cpu_scale: float = 1.0, cpu_scaled: str = ".*") -> Plan:
+    request = load_request(REQUESTS / f"{name}.xml")
+    return make_plan(names, request, SUBNET, "bookworm-x86_64-0", cpu_scale=cpu_scale, cpu_scaled=cpu_scaled)
+
+
+def test_every_node_becomes_a_machine_of_its_size(names: Names) -> None:
+    plan = plan_of(names, "lan-16")
+    assert len(plan.machines) == 18
+    assert {(machine.cores, machine.memory_mb) for machine in plan.machines} == {(2.0, 4096)}
+    assert len({machine.control_address for machine in plan.machines}) == 18
+    assert plan.release == "bookworm"
+
+
+def test_only_workers_are_scaled(names: Names) -> None:
+    plan = plan_of(names, "lan-4", 0.25, WORKERS)
+    assert {machine.name: machine.cores for machine in plan.machines} == {
+        "balancer": 1.0,
+        "client": 1.0,
+        **dict.fromkeys(["worker1", "worker2", "worker3", "worker4"], 0.25),
+    }
+
+
+def test_raw_machines_have_no_limit(names: Names) -> None:
+    machines = plan_of(names, "star-4-raw", 0.25).machines
+    assert {(machine.cores, machine.memory_mb, machine.exclusive) for machine in machines} == {(None, None, True)}
+
+
+def test_a_lan_halves_the_delay_at_each_end_and_a_wire_does_not(names: Names) -> None:
+    (lan,) = plan_of(names, "lan-16").wirings
+    assert lan.lan
+    assert {port.sends for port in lan.ports} == {Shape(100_000, 1.0)}
+    assert {port.receives for port in lan.ports} == {Shape(100_000, 1.0)}
+    wires = plan_of(names, "star-1").wirings
+    assert [wire.lan for wire in wires] == [False, False]
+    assert {port.receives for wire in wires for port in wire.ports} == {Shape()}
+
+
+def test_a_plan_is_read_back_as_it_was_saved(names: Names) -> None:
+    plan = plan_of(names, "star-4")
+    plan.save(names.plan_file)
+    assert load_plan(names) == plan
+
+
+def test_without_a_plan_the_remedy_is_named(names: Names) -> None:
+    assert load_plan(names) is None
+    with pytest.raises(SliceError, match="make slice-up SLICE=unit"):
+        need_plan(names)
+
+
+def test_a_damaged_plan_is_named(names: Names) -> None:
+    names.state.mkdir(parents=True)
+    names.plan_file.write_text("{")
+    with pytest.raises(SliceError, match=r"cannot be read.*make slice-down SLICE=unit"):
+        load_plan(names)
+
+
+def test_an_unknown_machine_is_refused_with_those_there_are(names: Names) -> None:
+    with pytest.raises(SliceError, match="has no machine 'worker9'; it has balancer, worker1, client"):
+        plan_of(names, "lan-1").machine("worker9")
+
+
+@pytest.mark.parametrize(
+    ("other", "scale", "words"),
+    [
+        ("lan-1", 1.0, ["worker2 is gone", "worker3 is gone", "worker4 is gone"]),
+        ("lan-4", 0.5, [f"{name} has another size" for name in ("worker1", "worker2", "worker3", "worker4")]),
+        ("star-4", 1.0, ["the links, their addresses or their rates differ"]),
+        ("lan-4", 1.0, []),
+    ],
+    ids=["fewer", "smaller", "other-links", "the-same"],
+)
+def test_two_plans_differ_in_words(names: Names, other: str, scale: float, words: list[str]) -> None:
+    assert differences(plan_of(names, "lan-4"), plan_of(names, other, scale, WORKERS)) == words
+
+
+@pytest.mark.parametrize("name", ["", "Local", "-a", "a-", "a b", "a" * 33, "../a"])
+def test_a_slice_name_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SliceError, match="cannot name a slice: use up to 32"):
+        Names(name, tmp_path)
+
+
+def test_names_of_two_slices_never_meet(tmp_path: Path) -> None:
+    one, other = Names("experiment-number-1", tmp_path), Names("experiment-number-2", tmp_path)
+    assert one.interface != other.interface
+    assert max(len(one.interface), len(other.interface)) <= 15
+    assert next(one.control_subnets()) != next(other.control_subnets())
+    assert one.mac_address("worker1:if0") != other.mac_address("worker1:if0")
+    assert len(set(one.control_subnets())) == 2**14
+
+
+@pytest.mark.parametrize(
+    ("shape", "netem", "expected"),
+    [
+        (Shape(), True, []),
+        (Shape(100_000), True, ["root tbf rate 100000kbit burst 25000b latency 50ms"]),
+        (Shape(1_000), True, ["root tbf rate 1000kbit burst 15140b latency 50ms"]),
+        (
+            Shape(100_000, 1.5, 0.01),
+            True,
+            [
+                "root handle 1: netem limit 10000 delay 1.5ms loss 1%",
+                "parent 1:1 handle 10: tbf rate 100000kbit burst 25000b latency 50ms",
+            ],
+        ),
+        (Shape(100_000, 1.5), False, ["root tbf rate 100000kbit burst 25000b latency 50ms"]),
+    ],
+    ids=["as-fast-as-the-host", "rate", "slow-rate", "rate-delay-and-loss", "kernel-without-netem"],
+)
+def test_links_are_shaped_as_asked(shape: Shape, netem: bool, expected: list[str]) -> None:
+    commands = shape_commands("space", "eth1", shape, netem=netem)
+    assert [" ".join(command) for command in commands] == [
+        f"tc -n space qdisc replace dev eth1 {words}" for words in expected
+    ]
