@@ -1,0 +1,143 @@
+"""A slice of six machines on this host, made once for the whole tier, by the commands that people use."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from skimage import data
+
+from rspec.local_slice import preflight
+from rspec.local_slice.host import succeeds
+from rspec.local_slice.naming import Names
+from tests.conftest import REPOSITORY, SHARED
+from tests.slice.probes import jpeg
+
+NAME = "test"
+URL = "http://10.10.1.1"  # the balancer's slice address; only the slice's own machines reach it
+
+
+def missing() -> list[str]:
+    """Why this host cannot carry a slice; empty where it can."""
+    if os.geteuid() != 0:
+        return ["tests/slice needs root"]
+    found = preflight.missing_programs()
+    if shutil.which("debootstrap") is None:
+        found.append("debootstrap is missing")
+    if not found and not succeeds(["unshare", "--net", "--mount", "true"]):
+        found.append("this host makes no network namespaces")
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slice:
+    """A slice on this host, by its name."""
+
+    name: str
+
+    @property
+    def names(self) -> Names:
+        """What the slice's things are called."""
+        return Names(self.name, REPOSITORY)
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the repository; print what it said if it failed."""
+        done = subprocess.run(
+            words,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+            env={key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "ANSIBLE", "MFLAGS"))}
+            | {"GENI_MANIFEST": str(self.names.manifest)},
+        )
+        if check and done.returncode != 0:
+            print(done.stdout[-8000:], done.stderr[-8000:])
+            raise AssertionError(f"{' '.join(words)} failed with {done.returncode}")
+        return done
+
+    def make(self, target: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a target of the Makefile for this slice."""
+        return self.run("make", target, f"SLICE={self.name}", *arguments, check=check)
+
+    def tool(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one step of `rspec.local_slice` for this slice."""
+        command, *rest = words
+        return self.run(
+            ".venv/bin/python", "-m", "rspec.local_slice", command, "--slice", self.name, *rest, check=check
+        )
+
+    def deploy(self, *arguments: str, model: str | Path = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the whole of site.yml on the slice."""
+        return self.make("deploy", "INVENTORY=inventory/slice", *model_words(model), *arguments, check=check)
+
+    def play(self, *playbooks: str, check: bool = True, **variables: str | int) -> subprocess.CompletedProcess[str]:
+        """Run some playbooks on the slice."""
+        extra = [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
+        return self.run(".venv/bin/ansible-playbook", "-i", "inventory/slice", *playbooks, *extra, check=check)
+
+    def on(self, machine: str, command: str, text: str | bytes = b"", *, check: bool = True) -> str:
+        """Run a command on a machine, with something on its standard input; return what it printed."""
+        done = subprocess.run(
+            ["ssh", "-F", str(self.names.ssh_config), "-o", "BatchMode=yes", machine, command],
+            input=text.encode() if isinstance(text, str) else text,
+            capture_output=True,
+            check=False,
+            timeout=300,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{machine}: {command} failed: {done.stderr.decode()[-3000:]}")
+        return done.stdout.decode()
+
+
+def model_words(model: str | Path = "") -> list[str]:
+    """The arguments of `make deploy` that name a model: the default one from the mirror beside the checkout."""
+    if model:
+        return [f"MODEL={model}"]
+    mirror = SHARED / "models"
+    return [f"MODEL_MIRROR={mirror}"] if mirror.exists() else []
+
+
+def eventually(what: str, probe: object, patience_s: float = 120) -> None:
+    """Wait until a probe returns something true; a failing probe counts as false."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        try:
+            if probe():  # type: ignore[operator]
+                return
+        except (AssertionError, subprocess.TimeoutExpired, requests.RequestException):
+            pass
+        time.sleep(0.5)
+    raise AssertionError(f"not within {patience_s:.0f} s: {what}")
+
+
+@pytest.fixture(scope="session")
+def slice_here() -> Iterator[Slice]:
+    """Six machines: balancer, worker1 to worker4 and client; gone when the tests are."""
+    reasons = missing()
+    if reasons:
+        pytest.skip("; ".join(reasons))
+    system = Slice(NAME)
+    system.make("slice-down")
+    try:
+        system.make("slice-up", "CPU_SCALE=0.5")
+        yield system
+    finally:
+        system.make("slice-down")
+
+
+@pytest.fixture(scope="session")
+def deployed(slice_here: Slice) -> Slice:
+    """The slice with the whole system on it, and a photograph on its client."""
+    slice_here.deploy()
+    photograph = data.chelsea()  # type: ignore[no-untyped-call]
+    slice_here.on("client", "cat > /tmp/cat.jpg", jpeg(photograph))
+    return slice_here

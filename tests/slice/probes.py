@@ -1,0 +1,57 @@
+"""What is run on the client machine, which has Python and nothing of ours: it asks the balancer and counts."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+# Asks one after another; prints how many answers each worker gave.
+COUNT = """
+import collections, json, sys, urllib.request
+url, number = sys.argv[1], int(sys.argv[2])
+body = open("/tmp/cat.jpg", "rb").read()
+found = collections.Counter()
+for _ in range(number):
+    request = urllib.request.Request(url + "/predict?top=1", body, {"Content-Type": "image/jpeg"})
+    found[json.load(urllib.request.urlopen(request, timeout=60))["worker"]] += 1
+print(json.dumps(found))
+"""
+
+# Sends at a fixed rate, whatever comes back, until the stop file is there; prints how many ended in which way.
+LOAD = """
+import collections, json, os, sys, threading, time, urllib.error, urllib.request
+url, rate, stop = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+body = open("/tmp/cat.jpg", "rb").read()
+found, lock = collections.Counter(), threading.Lock()
+
+def ask():
+    request = urllib.request.Request(url + "/predict?top=1", body, {"Content-Type": "image/jpeg"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            json.load(answer)
+            word = str(answer.status)
+    except urllib.error.HTTPError as error:
+        word = str(error.code)
+    except Exception as error:
+        word = repr(error)
+    with lock:
+        found[word] += 1
+
+threads, start = [], time.monotonic()
+while not os.path.exists(stop) and len(threads) < rate * 600:
+    thread = threading.Thread(target=ask)
+    thread.start()
+    threads.append(thread)
+    time.sleep(max(0.0, start + len(threads) / rate - time.monotonic()))
+for thread in threads:
+    thread.join()
+print(json.dumps(found))
+"""
+
+
+def jpeg(pixels: object, quality: int = 90) -> bytes:
+    """Encode an array of pixels as a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)  # type: ignore[arg-type]
+    return buffer.getvalue()
