@@ -155,9 +155,9 @@ slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
 # --- proofs ---------------------------------------------------------------------------------------------------------
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: test test-unit test-ansible test-local lint docs
+.PHONY: test test-unit test-ansible test-local test-slice lint docs
 test: setup-test ## every tier that this machine can run
-	@$(MAKE) test-unit test-ansible test-local
+	@$(MAKE) test-unit test-ansible test-local test-slice
 
 test-unit: setup-test ## pure parts and real processes on free ports, no deployment
 	@$(PYTEST) tests/unit -n 2
@@ -167,6 +167,9 @@ test-ansible: setup-test ## roles, templates, playbooks
 
 test-local: setup-test ## deploys this machine on free ports, asks it by HTTP and in a browser, removes it
 	@$(PYTEST) tests/local tests/browser
+
+test-slice: setup-test setup-slice ## boots six machines, deploys onto them, breaks things, removes them (root)
+	@$(PYTEST) tests/slice
 
 # --- experiments -----------------------------------------------------------------------------------------------------
 LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.cli
