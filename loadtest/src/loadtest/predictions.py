@@ -3,15 +3,31 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import Design
-from loadtest.theory.prediction import ServiceLaw, predict
+from loadtest.recorder import Trial
+from loadtest.statistics import t_interval
+from loadtest.theory.prediction import ServiceLaw, predict, replay
 
-_NAMES = ("service_s", "cv2", "rho", "mg1_mean_s", "simulated_mean_s", "simulated_p99_s", "mg1_off", "simulated_off")
+_NAMES = (
+    "service_s",
+    "cv2",
+    "rho",
+    "mg1_mean_s",
+    "simulated_mean_s",
+    "simulated_p99_s",
+    "mg1_off",
+    "simulated_off",
+    "replayed_mean_s",
+    "replayed_ci",
+    "replayed_off",
+)
 
 
 def predictions(
-    design: Design, level: Level, cell: Cell, law: ServiceLaw | None, row: dict[str, Any]
+    design: Design, level: Level, cell: Cell, *, law: ServiceLaw | None, row: dict[str, Any], trials: list[Trial]
 ) -> dict[str, float | None]:
     """Predict a cell of Poisson arrivals from its level's measured service times.
 
@@ -21,11 +37,12 @@ def predictions(
         cell: Gives arrivals and length.
         law: Measured service times; None where there was no calibration.
         row: Has asked_hz, mean_s as measured.
+        trials: The valid trials.
 
     Returns:
         Mean service time S and its c²; utilisation ρ; mean by M/G/1 where the policy is random and ρ < 1; mean and p99
-        of simulated trials of the same length; how far the measured mean is off each (measured ÷ predicted − 1). None
-        where it does not apply.
+        of simulated trials of the same length; mean of the trials' own arrivals replayed through the law, with its
+        interval; how far the measured mean is off each (measured ÷ predicted − 1). None where it does not apply.
     """
     found: dict[str, float | None] = dict.fromkeys(_NAMES)
     if law is None:
@@ -44,8 +61,11 @@ def predictions(
         law, policy, rate_hz, duration_s=cell.length_s(rate_hz), warmup_s=cell.warmup_s, seed=design.seed
     )
     found |= {"simulated_mean_s": simulated.mean_s, "simulated_p99_s": simulated.p99_s}
+    rng = np.random.default_rng(design.seed)
+    means = [replay(law, trial.samples, cell.warmup_s, rng) for trial in trials]
+    found["replayed_mean_s"], found["replayed_ci"] = t_interval([mean for mean in means if mean is not None])
     if mean_s is not None:
-        for key in ("mg1", "simulated"):
+        for key in ("mg1", "simulated", "replayed"):
             predicted = found[f"{key}_mean_s"]
             found[f"{key}_off"] = None if predicted is None else mean_s / predicted - 1
     return found

@@ -188,7 +188,7 @@ def _cell_row(
     workers = Counter(one.worker for trial in valid for one in kept(trial.samples, cell, image) if one.ok)
     total = sum(workers.values())
     row["worker_shares"] = {str(name): workers[name] / total for name in sorted(workers, key=str)}
-    row |= predictions(folder.design, level, cell, law if not image else None, row)
+    row |= predictions(folder.design, level, cell, law=law if not image else None, row=row, trials=valid)
     row |= _accuracy(valid) if cell.every_image else dict.fromkeys(_ACCURACY)
     return row
 

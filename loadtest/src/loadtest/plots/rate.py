@@ -37,8 +37,11 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
         axes[1].errorbar([row["rho"] for row in own], [row["answered_hz"] for row in own],
                          yerr=[row["answered_ci"] or 0 for row in own], color=colour, marker=marker,
                          label=label)  # fmt: skip
-        off = [(row["rho"], 100 * row["mg1_off"]) for row in own if row["mg1_off"] is not None]
-        axes[2].plot(*np.array(off).T, color=colour, marker=marker, label=label)
+        for key, line, look in (("mg1", "-", colour), ("replayed", ":", "white")):
+            off = [(row["rho"], 100 * row[f"{key}_off"]) for row in own if row[f"{key}_off"] is not None]
+            if off:
+                axes[2].plot(*np.array(off).T, color=colour, marker=marker, linestyle=line, markerfacecolor=look,
+                             label=label if key == "mg1" else None)  # fmt: skip
     axes[0].plot([], [], color=GREY, label="M/G/1 from measured service times")
     axes[0].plot([], [], color=GREY, marker="_", markersize=9, linestyle="none", label="simulated trials")
     axes[0].set(xlabel="requests a second, asked", ylabel="mean response time, ms (logarithmic)", yscale="log",
@@ -50,7 +53,8 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
     axes[1].set_ylim(bottom=0)
     axes[2].axhspan(-100 * _AGREES, 100 * _AGREES, color="#eeeeee", zorder=0)
     axes[2].axhline(0, color=GREY, linewidth=0.8)
-    axes[2].set(xlabel="asked load ρ, share of capacity", ylabel="measured ÷ M/G/1 − 1, %", title="Disagreement")
+    axes[2].set(xlabel="asked load ρ, share of capacity", ylabel="measured ÷ predicted − 1, %", title="Disagreement")
+    axes[2].plot([], [], color=GREY, marker="o", markerfacecolor="white", linestyle=":", label="own arrivals replayed")
     for one in axes:
         one.legend(loc="upper left")
     caption = f"Poisson arrivals, {_policies(rows)} balancing. {_agreement(rows)} "
@@ -91,7 +95,8 @@ def _agreement(rows: list[Row]) -> str:
         f"Up to ρ = 0.8 the measured mean is {'within' if within else 'not always within'} 15 % of M/G/1 (grey band): "
         f"the largest difference is {100 * worst['mg1_off']:+.0f} % at ρ = {worst['rho']:.1f} with "
         f"{_workers(worst['pool_size'] or 0)}. Near ρ = 1 M/G/1 describes a steady state that a trial of seconds does "
-        "not reach; dashes are simulations of trials of the same length. Dotted: capacity."
+        "not reach; dashes are simulations of trials of the same length. Hollow: the trials' own arrivals and "
+        "choices of workers, replayed through FIFO queues with the measured service times. Vertical dots: capacity."
     )
 
 

@@ -1,5 +1,6 @@
 """Predict what a trial should have measured, from the service times that a calibration measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,9 @@ import numpy as np
 from loadtest.calibration import Capacity
 from loadtest.recorder import Sample
 from loadtest.theory.formulas import mg1_response
-from loadtest.theory.simulation import Floats, simulate
+from loadtest.theory.simulation import Floats, lindley, simulate
+
+_REPLAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +22,13 @@ class ServiceLaw:
         means_s: Mean service time of each server process, S, in seconds.
         outside_s: What an answer takes besides wait and service: network, balancer. It is the unloaded response less
             the mean service, and may be negative where an idle worker is faster than a busy one.
+        processes: Server processes of each worker.
     """
 
     shape: Floats
     means_s: tuple[float, ...]
     outside_s: float
+    processes: int = 1
 
     @property
     def service_s(self) -> float:
@@ -67,7 +72,32 @@ def service_law(capacity: Capacity, saturated: tuple[Sample, ...]) -> ServiceLaw
     means = [
         capacity.processes / rate for _, rate in sorted(capacity.workers.items()) for _ in range(capacity.processes)
     ]
-    return ServiceLaw(shape, tuple(means), capacity.unloaded_response_s - float(np.mean(means)))
+    return ServiceLaw(shape, tuple(means), capacity.unloaded_response_s - float(np.mean(means)), capacity.processes)
+
+
+def replay(law: ServiceLaw, samples: Sequence[Sample], warmup_s: float, rng: np.random.Generator) -> float | None:
+    """Mean response in seconds that the law gives for a trial's own arrivals and its own choices of workers.
+
+    Each worker is a FIFO queue (Lindley's recursion) and service times are drawn from the law, so what is left between
+    this and the measured mean is neither luck with arrivals nor an unfinished queue, but a service that is not as the
+    law says. None where nothing was answered, or a worker has more than one process.
+
+    Args:
+        law: Measured service times; one mean for each worker, in the order of the workers' names.
+        samples: The trial's samples.
+        warmup_s: Requests due before it are simulated, and not counted.
+        rng: Source of the service times.
+    """
+    good = sorted((one for one in samples if one.ok and one.worker is not None), key=lambda one: one.scheduled_s)
+    names = sorted({str(one.worker) for one in good})
+    if not good or len(names) > len(law.means_s) or law.processes != 1:
+        return None
+    responses = []
+    for name, mean_s in zip(names, law.means_s, strict=False):
+        own = np.array([one.scheduled_s for one in good if one.worker == name])
+        services = rng.choice(law.shape, (_REPLAYS, len(own))) * mean_s
+        responses += [(lindley(own, drawn) + drawn)[own >= warmup_s] for drawn in services]
+    return float(np.mean(np.concatenate(responses))) + law.outside_s
 
 
 def predict(
