@@ -128,7 +128,7 @@ def slice_here() -> Iterator[Slice]:
     system = Slice(NAME)
     system.make("slice-down")
     try:
-        system.make("slice-up", "CPU_SCALE=0.5")
+        system.make("slice-up")
         yield system
     finally:
         system.make("slice-down")

@@ -1,0 +1,212 @@
+"""`site.yml` on six machines: served, spread evenly, sealed, and back by itself after what goes wrong with machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from tests.conftest import REPOSITORY
+from tests.slice.conftest import URL, Slice, eventually
+from tests.slice.leftovers import leftovers
+from tests.slice.probes import COUNT, LOAD
+
+WORKERS = ["worker1", "worker2", "worker3", "worker4"]
+HOSTS = {"balancer", "client", *WORKERS}
+UPGRADE = ("playbooks/build.yml", "playbooks/workers.yml")
+CATS = {"tabby", "tiger cat", "Egyptian cat"}
+
+
+def recap(output: str) -> dict[str, dict[str, int]]:
+    """Read Ansible's last table: host → counter → number."""
+    return {
+        match["host"]: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", match["counts"])}
+        for match in re.finditer(r"^(?P<host>\S+)\s+: (?P<counts>ok=.*)$", output, re.MULTILINE)
+    }
+
+
+def count(system: Slice, number: int) -> dict[str, int]:
+    """How many of so many answers each worker gave, asked from the client through the balancer."""
+    found: dict[str, int] = json.loads(system.on("client", f"python3 - {URL} {number}", COUNT))
+    return found
+
+
+def version(system: Slice, worker: str) -> str:
+    """The version of the model that a worker serves."""
+    answer = json.loads(system.on(worker, "curl -sf http://$(hostname):5000/version"))
+    return str(answer["model"]["version"])
+
+
+@contextmanager
+def load(system: Slice, rate_hz: int) -> Iterator[dict[str, int]]:
+    """Ask at a fixed rate from the client meanwhile; the outcomes are there when the block has ended."""
+    stop = "/tmp/stop-load"
+    system.on("client", f"rm -f {stop}; cat > /tmp/load.py", LOAD)
+    words = ["ssh", "-F", str(system.names.ssh_config), "client", f"python3 /tmp/load.py {URL} {rate_hz} {stop}"]
+    outcomes: dict[str, int] = {}
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as asking:
+        try:
+            yield outcomes
+        finally:
+            system.on("client", f"touch {stop}")
+            printed, _ = asking.communicate(timeout=120)
+        outcomes.update(json.loads(printed))
+
+
+def test_a_photograph_is_classified_from_the_client_through_the_balancer(deployed: Slice) -> None:
+    command = f"curl -sf -H 'Content-Type: image/jpeg' --data-binary @/tmp/cat.jpg {URL}/predict"
+    answer = json.loads(deployed.on("client", command))
+    assert answer["worker"] in WORKERS
+    assert len(answer["predictions"]) == 5
+    if answer["model"]["name"] == "imagenet":
+        assert answer["predictions"][0]["label"] in CATS
+
+
+def test_the_page_is_served(deployed: Slice) -> None:
+    assert "<title>" in deployed.on("client", f"curl -sf {URL}/")
+
+
+def test_all_four_workers_answer_and_their_shares_are_even(deployed: Slice) -> None:
+    shares = count(deployed, 200)
+    assert sorted(shares) == WORKERS
+    assert stats.chisquare(list(shares.values())).pvalue >= 1e-3
+
+
+def test_a_second_run_changes_nothing(deployed: Slice) -> None:
+    hosts = recap(deployed.deploy().stdout)
+    assert set(hosts) >= HOSTS
+    assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
+
+
+def test_check_mode_is_clean(deployed: Slice) -> None:
+    hosts = recap(deployed.deploy("ARGS=--check --diff").stdout)
+    assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
+
+
+@pytest.mark.parametrize(
+    ("machine", "service", "bar"), [("worker1", "imagerec-worker", 1.5), ("balancer", "imagerec-balancer", 3.0)]
+)
+def test_the_running_unit_is_sealed(deployed: Slice, machine: str, service: str, bar: float) -> None:
+    report = deployed.on(machine, f"sudo systemd-analyze security --no-pager {service}.service")
+    score = re.search(r"Overall exposure level for \S+: ([\d.]+)", report)
+    assert score is not None
+    assert float(score[1]) <= bar
+
+
+def test_the_sealed_worker_infers_with_its_fast_kernels(deployed: Slice) -> None:
+    log = deployed.on("worker1", "sudo journalctl --no-pager --boot --unit imagerec-worker.service")
+    assert "XNNPACK delegate" in log
+    assert "cpuinfo" not in log
+
+
+@pytest.mark.parametrize("machine", ["worker1", "balancer"])
+def test_a_rebooted_machine_comes_back_by_itself(deployed: Slice, machine: str) -> None:
+    before = deployed.on(machine, "cat /proc/sys/kernel/random/boot_id")
+    deployed.on(machine, "sudo systemctl reboot", check=False)
+    eventually(f"{machine} boots", lambda: deployed.on(machine, "cat /proc/sys/kernel/random/boot_id") != before)
+    eventually("all workers answer", lambda: sorted(count(deployed, 30)) == WORKERS)
+
+
+def test_the_pool_shrinks_and_grows_again(deployed: Slice) -> None:
+    deployed.play("playbooks/balancers.yml", balancer_pool_size=2)
+    assert set(count(deployed, 30)) == {"worker1", "worker2"}
+    deployed.play("playbooks/balancers.yml")
+    eventually("all workers answer", lambda: sorted(count(deployed, 30)) == WORKERS)
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two bundles made from the deployed one: version 2.0, and one whose model is no model."""
+    source = Path(json.loads((REPOSITORY / "dist/bundle.json").read_text())["path"])
+    folder = tmp_path_factory.mktemp("bundles")
+    newer, broken = folder / "newer", folder / "broken"
+    for target, release in ((newer, "2.0"), (broken, "3.0")):
+        shutil.copytree(source, target)
+        description = json.loads((target / "bundle.json").read_text()) | {"version": release}
+        (target / "bundle.json").write_text(json.dumps(description))
+    (broken / "model.tflite").write_bytes(b"no model" * 1000)
+    digest = subprocess.run(["sha256sum", broken / "model.tflite"], capture_output=True, text=True, check=True)
+    description = json.loads((broken / "bundle.json").read_text())
+    description["files"]["model.tflite"] = digest.stdout.split()[0]
+    (broken / "bundle.json").write_text(json.dumps(description))
+    return newer, broken
+
+
+def cut(system: Slice, machine: str, state: str) -> None:
+    """Set a machine's control interface down or up, from outside."""
+    words = ["ip", "-n", system.names.machine(machine), "link", "set", "dev", "eth0", state]
+    subprocess.run(words, check=True)
+    if state == "up":
+        gateway = str(json.loads(system.names.plan_file.read_text())["gateway"])
+        route = ["ip", "-n", system.names.machine(machine), "route", "replace", "default", "via", gateway]
+        subprocess.run(route, check=True)
+
+
+def test_an_upgrade_under_load_loses_nothing_though_a_host_vanishes_midway(
+    deployed: Slice, releases: tuple[Path, Path]
+) -> None:
+    old = version(deployed, "worker3")
+    words = [".venv/bin/ansible-playbook", "-i", "inventory/slice", *UPGRADE, "-e", f"model={releases[0]}"]
+    environment = os.environ | {"GENI_MANIFEST": str(deployed.names.manifest)}
+    with load(deployed, 8) as outcomes:
+        with subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            printed = []
+            for line in running.stdout:
+                printed.append(line)
+                if (
+                    "Roll the workers over" in line
+                    and len([item for item in printed if "Roll the workers" in item]) == 1
+                ):
+                    cut(deployed, "worker3", "down")
+        cut(deployed, "worker3", "up")
+        assert running.returncode != 0
+        assert re.search(r"worker3.*unreachable=1", "".join(printed))
+        assert version(deployed, "worker1") == "2.0"
+        assert version(deployed, "worker3") == old
+        deployed.play(*UPGRADE, model=str(releases[0]))
+        assert [version(deployed, worker) for worker in WORKERS] == ["2.0"] * 4
+    assert set(outcomes) == {"200"}
+    assert outcomes["200"] > 100
+
+
+def test_a_broken_upgrade_stops_at_the_first_worker_and_is_rolled_back(
+    deployed: Slice, releases: tuple[Path, Path]
+) -> None:
+    failed = deployed.play(*UPGRADE, check=False, model=str(releases[1]), service_ready_timeout_s=10)
+    assert failed.returncode != 0
+    assert "imagerec-worker on worker1 did not answer 200" in failed.stdout
+    assert [version(deployed, worker) for worker in WORKERS[1:]] == ["2.0"] * 3
+    deployed.deploy()
+    assert "2.0" not in [version(deployed, worker) for worker in WORKERS]
+    assert sorted(count(deployed, 30)) == WORKERS
+
+
+def test_a_restart_under_load_loses_nothing(deployed: Slice) -> None:
+    with load(deployed, 10) as outcomes:
+        for worker in WORKERS:
+            deployed.on(worker, "sudo systemctl restart imagerec-worker.service")
+    assert set(outcomes) == {"200"}
+
+
+def test_a_killed_worker_process_is_replaced(deployed: Slice) -> None:
+    with load(deployed, 5) as outcomes:
+        for _ in range(3):
+            deployed.on("worker1", "sudo systemctl kill --signal=KILL --kill-who=main imagerec-worker.service")
+            time.sleep(2)
+    assert outcomes.get("200", 0) >= sum(outcomes.values()) - 3  # what was in the killed process's hands
+    eventually("all workers answer", lambda: sorted(count(deployed, 30)) == WORKERS)
+
+
+def test_slice_down_leaves_nothing(slice_here: Slice) -> None:
+    slice_here.make("slice-down")
+    assert leftovers(slice_here.names) == []
