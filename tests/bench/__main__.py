@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
@@ -93,9 +94,28 @@ def _measure(folder: Path, stack: ExitStack, rounds: int, seconds: float) -> dic
         "rate_hz": {name: [round(one.rate_hz, 2) for one in each] for name, each in runs.items()},
         "cpu_ms": {name: [round(one.cpu_ms, 3) for one in each if one.cpu_ms] for name, each in runs.items()},
         "client_cpu_ms": round(statistics.median(client_ms[1:]), 3),
-        "resident_mb": [round(size / 1e6, 1) for size in direct.resident_bytes()],
+        "resident_mb": [round(size / 1e6, 1) for size in direct.memory_bytes("VmRSS")],
+        "private_mb": [round(size / 1e6, 1) for size in direct.memory_bytes("RssAnon")],
+        "part_ms": _parts(bundle, images),
         "accuracy": _accuracy(bundle),
     }
+
+
+def _parts(bundle_folder: Path, images: list[bytes]) -> dict[str, float]:
+    """Median milliseconds of each decoder and of an inference, alone in this process."""
+    classifier = Classifier(load_bundle(bundle_folder))
+    size = classifier.bundle.input_size
+    parts: dict[str, list[float]] = defaultdict(list)
+    for _ in range(5):
+        for image in images:
+            for name, decode in limit.DECODERS.items():
+                start_s = time.perf_counter()
+                pixels = decode(image, size)
+                parts[name].append(time.perf_counter() - start_s)
+            start_s = time.perf_counter()
+            classifier.classify(pixels, 5)
+            parts["inference"].append(time.perf_counter() - start_s)
+    return {name: round(1e3 * statistics.median(each), 3) for name, each in parts.items()}
 
 
 def _accuracy(bundle_folder: Path) -> dict[str, Any] | None:

@@ -89,10 +89,10 @@ class Served:
             raise RuntimeError(f"port {self.port} answered {dict(load.statuses)}; only 200 counts")
         return Measured(load.rate_hz, 1e3 * spent / len(load.latencies_s)), load
 
-    def resident_bytes(self) -> list[int]:
-        """Resident memory of each process below the roots that has no children: the ones that work."""
+    def memory_bytes(self, field: str) -> list[int]:
+        """Memory of each process below the roots that has no children, the ones that work: VmRSS, or a part of it."""
         leaves = [pid for root in self.roots for pid in _tree(root) if not _children(pid)]
-        return [_resident_bytes(pid) for pid in leaves]
+        return [_memory_bytes(pid, field) for pid in leaves]
 
 
 def _children(pid: int) -> list[int]:
@@ -110,8 +110,8 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _resident_bytes(pid: int) -> int:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+def _memory_bytes(pid: int, field: str) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
