@@ -85,23 +85,35 @@ class Deployment:
     def make(self, target: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a target of the Makefile on this deployment; print what it said if it failed."""
         mirror = SHARED / "models"
-        done = subprocess.run(
-            [
-                *("make", target, f"INVENTORY={self.inventory}", f"MODEL={self.model}"),
-                *([f"MODEL_MIRROR={mirror}"] if mirror.exists() else []),
-                *arguments,
-            ],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-            env={key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "ANSIBLE", "MFLAGS"))},
+        return _run(
+            "make",
+            target,
+            f"INVENTORY={self.inventory}",
+            f"MODEL={self.model}",
+            *([f"MODEL_MIRROR={mirror}"] if mirror.exists() else []),
+            *arguments,
+            check=check,
         )
-        if check and done.returncode != 0:
-            print(done.stdout[-8000:], done.stderr[-8000:])
-            raise AssertionError(f"make {target} failed with {done.returncode}")
-        return done
+
+    def play(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one playbook alone on this deployment; print what it said if it failed."""
+        return _run("ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}.yml", *arguments)
+
+
+def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        env={key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "ANSIBLE", "MFLAGS"))},
+    )
+    if check and done.returncode != 0:
+        print(done.stdout[-8000:], done.stderr[-8000:])
+        raise AssertionError(f"{' '.join(command[:2])} failed with {done.returncode}")
+    return done
 
 
 def local_deployment(folder: Path, model: str | None = None) -> Deployment:
