@@ -3,7 +3,7 @@
 Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, table 2. Two things
 differ from `keras.applications.MobileNetV2`, both for 64-pixel pictures: the strides are a setting (five halvings
 leave 2 × 2 positions of a 64-pixel picture; four leave 4 × 4), and the moving averages of the batch normalisation
-follow a run of a few thousand steps instead of a few million.
+follow a run of thousands of steps instead of millions.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import keras
 
 # expansion factor, output channels at width 1, blocks, name of the stride setting's entry
 _STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
-_BATCH_NORM_MOMENTUM = 0.99
-_BATCH_NORM_EPSILON = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +40,15 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def build(shape: Shape, *, dropout: float = 0.0, size: int | None = None, softmax: bool = False) -> Any:
+def build(shape: Shape, size: int | None = None) -> Any:
     """Build the network.
 
     Args:
         shape: widths and strides.
-        dropout: share of the pooled features dropped while training.
         size: side of the input in pixels; None leaves it open, which is how it trains at several sizes.
-        softmax: end with probabilities instead of logits.
 
     Returns:
-        A `keras.Model` from float32 [n, size, size, 3], values −1..1, to float32 [n, classes].
+        A `keras.Model` from float32 [n, size, size, 3], values −1..1, to logits, float32 [n, classes].
     """
     inputs = keras.Input((size, size, 3), name="image")
     x = _conv_bn(inputs, round_channels(32 * shape.width), 3, shape.strides[0], "stem")
@@ -69,18 +65,12 @@ def build(shape: Shape, *, dropout: float = 0.0, size: int | None = None, softma
     x = _conv_bn(x, shape.head, 1, 1, "head")
     x = keras.layers.ReLU(6.0, name="head_relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    if dropout > 0:
-        x = keras.layers.Dropout(dropout, name="dropout")(x)
     x = keras.layers.Dense(shape.classes, dtype="float32", name="logits")(x)
-    if softmax:
-        x = keras.layers.Softmax(dtype="float32", name="probabilities")(x)
     return keras.Model(inputs, x, name="mobilenet_v2")
 
 
 def _batch_norm(x: Any, name: str, gamma: str = "ones") -> Any:
-    return keras.layers.BatchNormalization(
-        momentum=_BATCH_NORM_MOMENTUM, epsilon=_BATCH_NORM_EPSILON, gamma_initializer=gamma, name=f"{name}_bn"
-    )(x)
+    return keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3, gamma_initializer=gamma, name=f"{name}_bn")(x)
 
 
 def _conv_bn(x: Any, channels: int, kernel: int, stride: int, name: str, *, gamma: str = "ones") -> Any:

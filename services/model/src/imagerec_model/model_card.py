@@ -112,8 +112,8 @@ picture in Keras. `training.json` has every setting and every epoch, `training.p
 {unfinished}
 ![loss and accuracy over the epochs](training.png)
 
-To train it again: `make train DATA=path/to/tiny-imagenet-200`. With a GPU and Keras on torch or jax there is time for
-more, for example `--epochs 100 --sizes 64 --mix 0.5`.
+To train it again: `make embedded DATA=path/to/tiny-imagenet-200`. With a GPU and Keras on torch or jax there is time
+for more, for example `--epochs 100 --sizes 64 --mix 0.5`.
 """
 
 

@@ -103,6 +103,9 @@ def train(
 def compile_model(shape: mobilenet.Shape, settings: TrainingSettings, steps_per_epoch: int) -> Any:
     """Build the network and give it its optimizer, its schedule and its loss."""
     model = mobilenet.build(shape)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):  # a short run must forget where it began
+            layer.momentum = min(layer.momentum, 1 - 10 / max(settings.epochs * steps_per_epoch, 20))
     warmup = round(settings.warmup_epochs * steps_per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else settings.learning_rate,
