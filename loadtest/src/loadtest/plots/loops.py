@@ -30,8 +30,9 @@ def draw_method(folder: RunFolder, rows: list[Row], *, original: bool) -> list[s
         places = [shift / row["interval_s"] for row in shown]
         axes[0].errorbar(places, milliseconds(shown, f"{key}_s"), yerr=milliseconds(shown, f"{key}_ci"), color=colour,
                          marker=marker, label=label)  # fmt: skip
-    axes[0].plot([1 / row["interval_s"] for row in honest], milliseconds(honest, "p99_s"), color=SKY, marker="D",
-                 linestyle=":", label="Poisson arrivals, p99")  # fmt: skip
+    axes[0].errorbar([1 / row["interval_s"] for row in honest], milliseconds(honest, "p99_s"),
+                     yerr=milliseconds(honest, "p99_ci"), color=SKY, marker="D", linestyle=":",
+                     label="Poisson arrivals, p99")  # fmt: skip
     axes[0].set(xscale="log", yscale="log", xlabel="mean requests a second that were meant (logarithmic)",
                 ylabel="response time, ms (logarithmic)", title="What each method reports")  # fmt: skip
     axes[0].set_xticks(rates, [f"{rate:g}" for rate in rates])
@@ -104,8 +105,9 @@ def draw_timeseries(folder: RunFolder, rows: list[Row], *, original: bool) -> li
     asked_text = f"{asked:.1f} requests a second were asked" if asked else "closed loop"
     answered_text = f", {answered:.1f} answered" if answered else ""
     caption = (
-        f"First trial (n = {len(order)}) of the most loaded cell: {asked_text}{answered_text}. Grey: warm-up, cut from "
-        f"summaries. Seed {folder.design.seed}, repetition {trial.header['repetition']}."
+        f"First valid trial (n = {len(order)}) of the most loaded cell: {asked_text}{answered_text}. "
+        "Grey: warm-up, cut from summaries. "
+        f"Seed {folder.design.seed}, repetition {trial.header['repetition']}."
     )
     return [save(drawn, folder.path / "figures", "timeseries", caption)]
 

@@ -42,7 +42,11 @@ def draw_cdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]
             index = len(times) - points
             panel.plot(1e3 * times[index], 100 * share[index], color=POLICY_COLOUR[policy], linestyle=_DASHES[policy],
                        label=f"{policy}: p99 {_p99(row)}")  # fmt: skip
-        panel.set(xscale="log", yscale="log", ylim=(0.1, 100), title=f"ρ = {load:g}, {_slowness(slowness)}")
+        panel.set_title(f"ρ = {load:g}, {_slowness(slowness)}")
+        if not panel.lines:
+            panel.text(0.5, 0.5, "too few requests", transform=panel.transAxes, ha="center", color=GREY)
+            continue
+        panel.set(xscale="log", yscale="log", ylim=(0.1, 100))
         panel.axhline(1, color=GREY, linewidth=0.7, linestyle=":")
         panel.legend(loc="lower left", fontsize=7)
         plain_ticks(panel, "x")

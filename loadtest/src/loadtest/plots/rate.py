@@ -14,7 +14,7 @@ _AGREES = 0.15
 def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
     """Draw response time and throughput against load, and the original's cells."""
     names = _load(folder, [row for row in rows if row["utilisation"] is not None and not row["image"]])
-    cells = [row for row in rows if row["interval_s"] is not None and row["arrivals"] == "poisson"]
+    cells = [row for row in rows if row["interval_s"] in published.SCALING_S and row["arrivals"] == "poisson"]
     if original and cells:
         names += _original(folder, cells)
     return names

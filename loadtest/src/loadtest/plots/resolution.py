@@ -74,11 +74,11 @@ def _times(axes: Axes, rows: list[Row], *, original: bool) -> None:
                   label="ours, mean")  # fmt: skip
     axes.errorbar(sides, milliseconds(rows, "p99_s"), yerr=milliseconds(rows, "p99_ci"), color=ORANGE, marker="^",
                   label="ours, p99")  # fmt: skip
-    axes.plot(sides, milliseconds(rows, "worker_total_s"), color=BLUE, marker="s", linestyle=":",
+    axes.errorbar(sides, milliseconds(rows, "worker_total_s"), color=BLUE, marker="s", linestyle=":",
               label="of it inside the worker, mean")  # fmt: skip
     if original:
-        axes.plot(list(published.RTT_S), [1e3 * value for value in published.RTT_S.values()], color=GREY, marker="x",
-                  linestyle="--", label="the original, mean")  # fmt: skip
+        axes.errorbar(list(published.RTT_S), [1e3 * value for value in published.RTT_S.values()], color=GREY,
+                      marker="x", linestyle="--", label="the original, mean")  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylabel("round-trip time, ms (logarithmic)")

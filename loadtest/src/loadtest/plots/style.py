@@ -30,7 +30,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY = (
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 POLICY_COLOUR = {"random": RED, "round_robin": ORANGE, "random_two": GREEN, "least_conn": BLUE}
-_CAPTION_COLUMNS = 125
+_CAPTION_COLUMNS = 148
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
