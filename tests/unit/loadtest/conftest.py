@@ -2,10 +2,30 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from loadtest.bench import known_server
+from loadtest.cli import main
+
+DESIGN = """
+name: small
+goal: Does the whole chain run?
+seed: 7
+repetitions: 3
+minutes: 1
+deployment: {pool_size: 2, policy: random}
+calibration: {unloaded_requests: 12, saturated_s: 1.5}
+validity: {lag_of_service: 50, client_cpu: 64}   # a busy test machine is no reason to leave trials out
+cells:
+  - {arrivals: poisson, utilisation: [0.5, 1.2], image_px: 64, duration_s: 1, warmup_s: 0.1}
+  - {arrivals: poisson, interval_s: 0.1, image_px: 64, duration_s: 1}
+  - {arrivals: poisson, utilisation: 0.4, image_mix: {32: 1, 64: 1}, duration_s: 1}
+  - {arrivals: original, interval_s: 0.1, measured_every: 5, requests: 20, image_px: 64}
+  - {arrivals: closed, in_flight: 1, image_px: [32, 64], requests: 5}
+figures: [resolution, rate, cdf, shares, timeseries, method, mix]
+"""
 
 
 @pytest.fixture
@@ -13,3 +33,14 @@ def serve() -> Iterator[Callable[..., str]]:
     """Start a service of known service time with these options; gives its address."""
     with ExitStack() as stack:
         yield lambda *options: stack.enter_context(known_server(*options))
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of DESIGN against two workers of 20 ms; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("measured")
+    (folder / "small.yml").write_text(DESIGN)
+    run = folder / "run"
+    with known_server("--workers", "2", "--service-ms", "20", "--exponential") as target:
+        assert main(["run", str(folder / "small.yml"), "--target", target, "--out", str(run)]) == 0
+    return run

@@ -1,0 +1,130 @@
+"""The command: help with examples, one message for what is wrong, plan and compare."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from loadtest.cli import main
+from loadtest.experiments.design import find_design, load_design
+from loadtest.experiments.folder import RunFolder
+from loadtest.plan import plan
+
+COMMANDS = ["run", "show", "summarize", "plot", "compare", "plan", "bench"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    assert re.search(rf"examples:\n  loadtest {command} \S", capsys.readouterr().out)
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = re.findall(r"^    (\w+)(?: |$)", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+def test_show_tells_which_run_to_continue(measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def show() -> dict[str, object]:
+        assert main(["show", str(measured.parent / "small.yml"), "--json", "--runs", str(tmp_path)]) == 0
+        return dict(json.loads(capsys.readouterr().out))
+
+    fresh = show()
+    assert re.fullmatch(r"small-\d{8}-\d{6}", str(fresh["run"]))
+    shutil.copytree(measured, tmp_path / "small-1")
+    assert show()["run"] != "small-1"  # it is complete
+    next((tmp_path / "small-1" / "trials").rglob("*.gz")).unlink()
+    unfinished = show()
+    assert unfinished["run"] == "small-1"
+    assert unfinished["levels"] == [
+        {
+            "id": "pool2-random",
+            "pool_size": 2,
+            "policy": "random",
+            "cpu_share": None,
+            "slow_worker": 1.0,
+            "complete": False,
+        }
+    ]
+
+
+def test_show_describes_a_design(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "policies"]) == 0
+    text = capsys.readouterr().out
+    assert "pool4-random_two-slow3" in text
+    assert str(load_design(find_design("policies")).seed) in text
+
+
+def test_plan_answers_with_workers_utilisation_and_assumptions(
+    measured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--rate", "100", "--slo-p99", "0.3", "--from", str(measured)]) == 0
+    text = capsys.readouterr().out
+    workers = int(re.match(r"(\d+) workers answer 100 requests/s", text)[1])  # type: ignore[index]
+    assert workers >= 3  # 100/s of 20 ms is two workers' whole time
+    assert "Assumed: Poisson arrivals" in text
+    assert "simulated" in text
+
+
+def test_a_tighter_objective_and_a_blind_policy_need_more(measured: Path) -> None:
+    run = RunFolder.open(measured)
+    loose = plan(run, 90, 3.0, "random", seed=1)
+    tight = plan(run, 90, 0.2, "random", seed=1)
+    shared = plan(run, 90, 0.2, "shared_queue", seed=1)
+    assert loose.workers < tight.workers
+    fewest = min(tight.tried)
+    assert shared.tried[fewest].p99_s < tight.tried[fewest].p99_s
+    assert tight.tried[tight.workers].p99_s <= 0.2 < tight.tried[tight.workers - 1].p99_s
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        pytest.param(["--rate", "0", "--slo-p99", "0.3"], "above 0", id="no-rate"),
+        pytest.param(["--rate", "5", "--slo-p99", "0.001"], "no number of workers", id="faster-than-service"),
+        pytest.param(["--rate", "5", "--slo-p99", "1", "--policy", "best"], "there is no policy 'best'", id="policy"),
+    ],
+)
+def test_an_impossible_plan_is_refused(
+    measured: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    assert main(["plan", *options, "--from", str(measured)]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_run_compared_with_itself_differs_nowhere(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(measured), str(measured)]) == 0
+    text = capsys.readouterr().out
+    assert "paired by seed" in text
+    assert "+0.0 ± 0.0" in text
+    assert " *\n" not in text
+
+
+def test_runs_of_unlike_machines_do_not_compare(
+    measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(measured, other)
+    path = next((other / "levels").glob("*.json"))
+    record = json.loads(path.read_text())
+    record["client"]["cores"] = 64
+    record["version"]["model"]["digest"] = "f00"
+    path.write_text(json.dumps(record))
+    assert main(["compare", str(measured), str(other)]) == 1
+    error = capsys.readouterr().err
+    assert "unlike machines" in error
+    assert "client cores" in error
+    assert "model digest: '0' and 'f00'" in error
+
+
+def test_the_generator_measures_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--rate", "100", "--seconds", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "0 failed" in text
+    assert re.search(r"lag p50 \d+\.\d\d ms, p99 \d+\.\d\d ms", text)

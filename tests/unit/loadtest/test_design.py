@@ -1,0 +1,134 @@
+"""Designs: what cannot be run is refused with every reason; what can is the same for the same seed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loadtest.errors import LoadtestError
+from loadtest.experiments.cells import trial_seed
+from loadtest.experiments.design import Design, design_folders, design_from_resolved, find_design, load_design
+
+GOOD: dict[str, Any] = {
+    "name": "good",
+    "goal": "Is it refused?",
+    "seed": 1,
+    "repetitions": 5,
+    "minutes": 1,
+    "cells": [{"arrivals": "poisson", "rate_hz": 5, "image_px": 64, "duration_s": 2}],
+}
+SHIPPED = sorted(path.stem for folder in design_folders() for path in folder.glob("*.yml"))
+
+
+def load(folder: Path, **changes: Any) -> Design:
+    content = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
+    path = folder / "design.yml"
+    path.write_text(yaml.safe_dump(content))
+    return load_design(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        pytest.param({"seed": None}, "seed is missing: without one nobody can repeat", id="no-seed"),
+        pytest.param({"deployment": {"pool": 2}}, "deployment.pool is not a known factor", id="unknown-factor"),
+        pytest.param({"deployment": {"polcy": "random"}}, "did you mean policy", id="misspelt-factor"),
+        pytest.param({"deployment": {"pool_size": [1, 0]}}, "0 is impossible; give 1 to 1000", id="impossible-level"),
+        pytest.param({"deployment": {"policy": "fastest"}}, "'fastest' is not one of random", id="unknown-policy"),
+        pytest.param(
+            {"deployment": {"pool_size": 1, "slow_worker": 3}}, "slows one of several workers", id="slow-lone-worker"
+        ),
+        pytest.param({"cells": [{**GOOD["cells"][0], "rate_hz": -1}]}, "-1 is impossible", id="negative-rate"),
+        pytest.param({"cells": [{**GOOD["cells"][0], "utilisation": 0.5}]}, "need one of rate_hz", id="two-rates"),
+        pytest.param({"cells": [{"arrivals": "closed", "image_px": 1, "requests": 1}]}, "in_flight", id="closed-alone"),
+        pytest.param({"cells": GOOD["cells"] * 2}, "stands twice", id="same-cell-twice"),
+        pytest.param({"cells": [{**GOOD["cells"][0], "warmup_s": 2}]}, "leaves nothing", id="all-warm-up"),
+        pytest.param({"cells": None}, "cells is missing", id="no-cells"),
+        pytest.param({"figures": ["pie"]}, "is not a list of", id="unknown-figure"),
+    ],
+)
+def test_a_design_that_cannot_be_run_is_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(LoadtestError) as caught:
+        load(tmp_path, **changes)
+    assert says in str(caught.value)
+
+
+def test_every_reason_is_given_at_once(tmp_path: Path) -> None:
+    with pytest.raises(LoadtestError) as caught:
+        load(tmp_path, seed=None, repetitions=0, deployment={"pool_size": "many"})
+    assert str(caught.value).count("\n  - ") == 3
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: b: c", "\tname: x"])
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "design.yml"
+    path.write_text(text)
+    with pytest.raises(LoadtestError, match="design"):
+        load_design(path)
+
+
+def test_an_unknown_name_lists_those_there_are() -> None:
+    with pytest.raises(LoadtestError, match="rtt, scaling"):
+        find_design("scalling")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_designs_that_come_along_say_what_a_reader_needs(name: str) -> None:
+    design = load_design(find_design(name))
+    assert design.name == name
+    assert design.goal.endswith("?")
+    assert design.repetitions >= 5
+    assert design.figures
+    assert design_from_resolved(yaml.safe_load(yaml.safe_dump(design.resolved()))) == design
+
+
+def test_the_designs_are_those_of_the_house() -> None:
+    assert SHIPPED == ["accuracy", "original", "policies", "rtt", "scaling", "sizes-mixed"]
+    scaling = load_design(find_design("scaling"))
+    assert {level.pool_size for level in scaling.levels} == {1, 2, 4}
+    assert {cell.interval_s for cell in scaling.cells} >= {0.5, 0.2, 0.1, 0.01}
+    assert {cell.utilisation for cell in scaling.cells} >= {0.2, 0.4, 0.6, 0.8, 1.0, 1.2}
+    policies = load_design(find_design("policies"))
+    assert len(policies.levels) == 8
+    assert {cell.utilisation for cell in policies.cells} == {0.5, 0.8, 0.9}
+
+
+def test_trials_run_in_random_order_that_the_seed_decides() -> None:
+    design = load_design(find_design("scaling"))
+    level = design.levels[0]
+    order = [(cell.id, number) for cell, number in design.trials(level)]
+    assert order == [(cell.id, number) for cell, number in design.trials(level)]
+    assert order != sorted(order)
+    assert len(set(order)) == len(order) == len(design.cells) * design.repetitions
+    assert order != [(cell.id, number) for cell, number in design.trials(design.levels[1])]
+
+
+def test_seeds_differ_between_trials_and_do_not_depend_on_the_level() -> None:
+    design = load_design(find_design("policies"))
+    states = {
+        tuple(trial_seed(design.seed, cell, number).generate_state(2))
+        for cell, number in design.trials(design.levels[0])
+    }
+    assert len(states) == len(design.cells) * design.repetitions
+    others = {
+        tuple(trial_seed(design.seed, cell, number).generate_state(2))
+        for cell, number in design.trials(design.levels[1])
+    }
+    assert states == others
+
+
+def test_scale_lengthens_trials_and_is_recorded(tmp_path: Path) -> None:
+    design = load(tmp_path)
+    longer = design.scaled(5)
+    assert longer.cells[0].length_s(5.0) == 5 * design.cells[0].length_s(5.0)
+    assert longer.resolved()["scale"] == 5
+    assert longer != design
+    with pytest.raises(LoadtestError, match="scale"):
+        design.scaled(0)
+
+
+def test_a_scale_that_leaves_only_warm_up_is_refused(tmp_path: Path) -> None:
+    design = load(tmp_path, cells=[{**GOOD["cells"][0], "warmup_s": 1}])
+    with pytest.raises(LoadtestError, match="leaves nothing"):
+        design.scaled(0.5)

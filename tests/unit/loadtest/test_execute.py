@@ -1,0 +1,199 @@
+"""Running a design: what is there already is kept, and what would spoil a run is refused."""
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loadtest.cli import main
+from loadtest.experiments.folder import RunFolder
+from loadtest.recorder import read_trial
+
+TINY = """
+name: tiny
+goal: Is it kept?
+seed: 3
+repetitions: 2
+minutes: 1
+deployment: {pool_size: 2, policy: random}
+cells:
+  - {arrivals: closed, in_flight: 1, image_px: [16, 32], requests: 4}
+"""
+
+
+@pytest.fixture
+def design(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for a reload of the balancer that never comes."""
+    monkeypatch.setattr("loadtest.experiments.execute._SETTLE_S", 0.2)
+
+
+def run(design: Path, target: str, *options: str) -> int:
+    return main(["run", str(design), "--target", target, "--out", str(design.parent / "run"), *options])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.gz")}
+
+
+def test_a_run_explains_itself(measured: Path) -> None:
+    folder = RunFolder.open(measured)
+    (level,) = folder.measured_levels()
+    record = folder.read_level(level)
+    assert record is not None
+    assert record["client"]["processor"]
+    assert record["version"]["model"]["name"] == "none"
+    assert record["images"]["64px"]["64px"]["bytes"] > 1000
+    assert record["capacity"]["64px"]["service_s"] == pytest.approx(0.02, rel=0.5)
+    assert folder.has_all(level)
+    for cell, number, trial in folder.trials(level):
+        assert trial.damage is None
+        assert trial.header["cell"] == cell.id
+        assert trial.header["repetition"] == number
+        assert trial.header["seed"][0] == folder.design.seed
+    assert json.loads((measured / "run.json").read_text())["design"]["seed"] == 7
+
+
+def test_provenance_names_no_path_and_no_host_of_this_machine(measured: Path) -> None:
+    told = "".join(path.read_text() for path in measured.rglob("*.json"))
+    assert socket.gethostname() not in told or len(socket.gethostname()) < 4
+    assert str(Path.home()) not in told
+    assert str(measured.parent) not in told
+
+
+def test_a_second_run_overwrites_nothing(
+    design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = serve("--workers", "2")
+    assert run(design, target) == 0
+    before = contents(design.parent)
+    assert run(design, target) == 1
+    assert "never overwritten: choose another --out, or add --resume" in capsys.readouterr().err
+    assert run(design, target, "--resume") == 0
+    assert "0 trials run" in capsys.readouterr().out
+    assert contents(design.parent) == before
+
+
+def test_an_interrupted_run_goes_on_and_keeps_what_was_cut_short(design: Path, serve: Callable[..., str]) -> None:
+    target = serve("--workers", "2")
+    assert run(design, target) == 0
+    trials = sorted((design.parent / "run" / "trials").rglob("*.gz"))
+    whole, cut, lost = trials[0], trials[1], trials[2]
+    cut.write_bytes(cut.read_bytes()[:-20])
+    part = cut.read_bytes()
+    lost.unlink()
+    kept = whole.read_bytes()
+    assert run(design, target, "--resume") == 0
+    assert whole.read_bytes() == kept
+    assert cut.with_name(cut.name.replace(".jsonl.gz", ".incomplete1.jsonl.gz")).read_bytes() == part
+    assert read_trial(cut).damage is None
+    assert read_trial(lost).damage is None
+
+
+def test_a_resumed_run_sends_what_it_would_have_sent(measured: Path, tmp_path: Path, serve: Callable[..., str]) -> None:
+    again = tmp_path / "run"
+    shutil.copytree(measured, again)
+    victim = next((again / "trials").rglob("poisson-i0.1-64px.r2.jsonl.gz"))
+    before = [one.scheduled_s for one in sorted(read_trial(victim).samples, key=lambda one: one.seq)]
+    victim.unlink()
+    design = measured.parent / "small.yml"
+    target = serve("--workers", "2", "--service-ms", "20")
+    assert main(["run", str(design), "--target", target, "--out", str(again), "--resume"]) == 0
+    assert [one.scheduled_s for one in sorted(read_trial(victim).samples, key=lambda one: one.seq)] == before
+    assert len(before) > 2
+
+
+def test_another_design_does_not_continue_a_run(
+    design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = serve("--workers", "2")
+    assert run(design, target) == 0
+    design.write_text(TINY.replace("seed: 3", "seed: 4"))
+    assert run(design, target, "--resume") == 1
+    assert "it differs in seed" in capsys.readouterr().err
+
+
+def test_other_machines_do_not_continue_a_run(
+    design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = serve("--workers", "2")
+    assert run(design, target) == 0
+    path = next((design.parent / "run" / "levels").glob("*.json"))
+    record = json.loads(path.read_text())
+    record["client"]["processor"] = "Another 9000"
+    path.write_text(json.dumps(record))
+    assert run(design, target, "--resume") == 1
+    assert "samples of unlike machines do not merge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        pytest.param(("--workers", "3"), "its pool has 3 workers, not 2", id="pool"),
+        pytest.param(("--workers", "2", "--policy", "least_conn"), "policy is least_conn, not random", id="policy"),
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+def test_a_service_that_is_deployed_otherwise_is_refused(
+    design: Path,
+    serve: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    says: str,
+) -> None:
+    assert run(design, serve(*options)) == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert "make experiment" in error
+    assert not list((design.parent / "run").rglob("*.gz"))
+
+
+def test_a_target_that_is_down_is_one_message(design: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    assert run(design, f"http://127.0.0.1:{port}") == 1
+    error = capsys.readouterr().err
+    assert "does not answer" in error
+    assert "make up" in error
+
+
+def test_a_design_of_several_levels_asks_for_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code = main(["run", "scaling", "--target", "http://127.0.0.1:1", "--out", str(tmp_path / "run")])
+    assert code == 1
+    assert "run one with --level" in capsys.readouterr().err
+
+
+def test_labelled_images_are_asked_for_and_checked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, serve: Callable[..., str]
+) -> None:
+    target = serve()
+    out = str(tmp_path / "run")
+    assert main(["run", "accuracy", "--target", target, "--out", out]) == 1
+    assert "give their folder with --images" in capsys.readouterr().err
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "cat.jpg").write_bytes(b"")
+    images = ["--images", str(tmp_path / "images"), "--resume"]
+    assert main(["run", "accuracy", "--target", target, "--out", out, *images]) == 1
+    assert "holds no labelled image (1 without a label)" in capsys.readouterr().err
+
+
+def test_a_service_that_only_fails_stops_the_run(
+    design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    design.write_text(TINY + "client: {timeout_s: 0.05, warmup_requests: 0}\n")
+    assert run(design, serve("--workers", "2", "--service-ms", "400")) == 1
+    error = capsys.readouterr().err
+    assert "was answered (timeout); its samples are kept in" in error
+    kept = list((design.parent / "run" / "trials").rglob("*.incomplete1.jsonl.gz"))
+    assert len(kept) == 1
+    assert len(read_trial(kept[0]).samples) == 4
