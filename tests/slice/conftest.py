@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
@@ -21,6 +20,8 @@ from tests.conftest import REPOSITORY, SHARED
 from tests.slice.probes import jpeg
 
 NAME = "test"
+# The default model where its mirror stands beside the checkout, so that no test needs the Internet for it.
+MODEL = {"model_mirror": str(SHARED / "models")} if (SHARED / "models").exists() else {"model": "embedded"}
 URL = "http://10.10.1.1"  # the balancer's slice address; only the slice's own machines reach it
 
 
@@ -75,13 +76,16 @@ class Slice:
             ".venv/bin/python", "-m", "rspec.local_slice", command, "--slice", self.name, *rest, check=check
         )
 
-    def deploy(self, *arguments: str, model: str | Path = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+    def deploy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the whole of site.yml on the slice."""
-        return self.make("deploy", "INVENTORY=inventory/slice", *model_words(model), *arguments, check=check)
+        model = [f"{name.upper()}={value}" for name, value in MODEL.items()]
+        return self.make("deploy", "INVENTORY=inventory/slice", *model, *arguments)
 
-    def play(self, *playbooks: str, check: bool = True, **variables: str | int) -> subprocess.CompletedProcess[str]:
+    def play(
+        self, *playbooks: str, variables: dict[str, str] | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Run some playbooks on the slice."""
-        extra = [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
+        extra = [part for key, value in (variables or {}).items() for part in ("-e", f"{key}={value}")]
         return self.run(".venv/bin/ansible-playbook", "-i", "inventory/slice", *playbooks, *extra, check=check)
 
     def on(self, machine: str, command: str, text: str | bytes = b"", *, check: bool = True) -> str:
@@ -96,14 +100,6 @@ class Slice:
         if check and done.returncode != 0:
             raise AssertionError(f"{machine}: {command} failed: {done.stderr.decode()[-3000:]}")
         return done.stdout.decode()
-
-
-def model_words(model: str | Path = "") -> list[str]:
-    """The arguments of `make deploy` that name a model: the default one from the mirror beside the checkout."""
-    if model:
-        return [f"MODEL={model}"]
-    mirror = SHARED / "models"
-    return [f"MODEL_MIRROR={mirror}"] if mirror.exists() else []
 
 
 def eventually(what: str, probe: object, patience_s: float = 120) -> None:

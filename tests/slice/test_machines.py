@@ -100,9 +100,8 @@ def test_memory_is_limited(slice_here: Slice) -> None:
     assert limits == [2048 * 2**20]
 
 
-@pytest.mark.parametrize("arguments", [(), ("ARGS=--check",)], ids=["again", "check-mode"])
-def test_slice_up_changes_nothing_the_second_time(slice_here: Slice, arguments: tuple[str, ...]) -> None:
-    assert changed(slice_here.make("slice-up", *arguments).stdout) == {"0"}
+def test_slice_up_changes_nothing_the_second_time(slice_here: Slice) -> None:
+    assert changed(slice_here.make("slice-up").stdout) == {"0"}
 
 
 def test_a_name_that_is_up_with_another_shape_is_refused(slice_here: Slice) -> None:

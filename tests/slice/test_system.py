@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from tests.conftest import REPOSITORY
-from tests.slice.conftest import URL, Slice, eventually
+from tests.slice.conftest import MODEL, URL, Slice, eventually
 from tests.slice.leftovers import leftovers
 from tests.slice.probes import COUNT, LOAD
 
@@ -117,7 +117,7 @@ def test_a_rebooted_machine_comes_back_by_itself(deployed: Slice, machine: str) 
 
 
 def test_the_pool_shrinks_and_grows_again(deployed: Slice) -> None:
-    deployed.play("playbooks/balancers.yml", balancer_pool_size=2)
+    deployed.play("playbooks/balancers.yml", variables={"balancer_pool_size": "2"})
     assert set(count(deployed, 30)) == {"worker1", "worker2"}
     deployed.play("playbooks/balancers.yml")
     eventually("all workers answer", lambda: sorted(count(deployed, 30)) == WORKERS)
@@ -173,7 +173,7 @@ def test_an_upgrade_under_load_loses_nothing_though_a_host_vanishes_midway(
         assert re.search(r"worker3.*unreachable=1", "".join(printed))
         assert version(deployed, "worker1") == "2.0"
         assert version(deployed, "worker3") == old
-        deployed.play(*UPGRADE, model=str(releases[0]))
+        deployed.play(*UPGRADE, variables={"model": str(releases[0])})
         assert [version(deployed, worker) for worker in WORKERS] == ["2.0"] * 4
     assert set(outcomes) == {"200"}
     assert outcomes["200"] > 100
@@ -182,11 +182,14 @@ def test_an_upgrade_under_load_loses_nothing_though_a_host_vanishes_midway(
 def test_a_broken_upgrade_stops_at_the_first_worker_and_is_rolled_back(
     deployed: Slice, releases: tuple[Path, Path]
 ) -> None:
-    failed = deployed.play(*UPGRADE, check=False, model=str(releases[1]), service_ready_timeout_s=10)
+    failed = deployed.play(
+        *UPGRADE, variables={"model": str(releases[1]), "service_ready_timeout_s": "10"}, check=False
+    )
     assert failed.returncode != 0
     assert "imagerec-worker on worker1 did not answer 200" in failed.stdout
     assert [version(deployed, worker) for worker in WORKERS[1:]] == ["2.0"] * 3
-    deployed.deploy()
+    assert sorted(count(deployed, 30)) == WORKERS[1:]
+    deployed.play(*UPGRADE, variables=MODEL)
     assert "2.0" not in [version(deployed, worker) for worker in WORKERS]
     assert sorted(count(deployed, 30)) == WORKERS
 
