@@ -101,7 +101,11 @@ def provenance(folder: RunFolder, rows: Sequence[Row]) -> str:
     cores = record["facts"].get("cpu_cores")
     share = next(iter((cores or {}).values()), None)
     if share:
-        parts.append(f"{float(share):.2g} CPU cores a worker")
+        parts.append(
+            f"{float(share):.2g} of a CPU core a worker"
+            if float(share) < 1
+            else f"{float(share):.2g} CPU core a worker"
+        )
     parts += [
         "bars: 95 % t-interval over trials",
         f"seed {folder.design.seed}",
