@@ -13,7 +13,7 @@ MEANS_S = {"worker1": 0.02, "worker2": 0.02, "worker3": 0.06}
 
 def saturated() -> list[Sample]:
     """Workers that always have a queue: each answers one after the other; its clock is 5 s ahead."""
-    samples = []
+    samples: list[Sample] = []
     for name, mean_s in MEANS_S.items():
         times = np.random.default_rng(len(samples)).gamma(4, mean_s / 4, 400)
         done = np.cumsum(times)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from loadtest.theory import formulas
-from loadtest.theory.simulation import POLICIES, lindley, simulate
+from loadtest.theory.simulation import POLICIES, Floats, lindley, simulate
 
 SERVICE_S = 1.0
-Draw = Callable[[np.random.Generator, int], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
+Draw = Callable[[np.random.Generator, int], Floats]
 
 
 def ciw_mean(servers: int, rho: float, service: object, customers: int = 40_000) -> float:
@@ -43,11 +43,11 @@ def test_formulas_agree_with_ciw(servers: int, rho: float, service: object, pred
     assert predicted == pytest.approx(ciw_mean(servers, rho, service), rel=0.07)
 
 
-def exponential(rng: np.random.Generator, count: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def exponential(rng: np.random.Generator, count: int) -> Floats:
     return rng.exponential(SERVICE_S, count)
 
 
-def constant(_: np.random.Generator, count: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def constant(_: np.random.Generator, count: int) -> Floats:
     return np.full(count, SERVICE_S)
 
 
@@ -94,7 +94,7 @@ def test_lindley_is_the_recursion_done_by_hand() -> None:
 
 def test_a_slower_worker_takes_longer() -> None:
     rng = np.random.default_rng(1)
-    arrivals = np.arange(100) * 10.0
+    arrivals = np.array([10.0 * number for number in range(100)])
     times, chosen = simulate("round_robin", arrivals, np.ones(100), 2, rng, slowness=np.array([1.0, 3.0]))
     assert set(times[chosen == 0]) == {1.0}
     assert set(times[chosen == 1]) == {3.0}

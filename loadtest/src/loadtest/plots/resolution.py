@@ -22,8 +22,8 @@ def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
     if accurate:
         _accuracy(axes[0], accurate, original=original)
         caption += (
-            f"Accuracy: {accurate[0]['labelled']} labelled images, their centre square at each side (enlarged where the "
-            "source is smaller), Wilson 95 % intervals; the original's are of 500 other images. "
+            f"Accuracy: {accurate[0]['labelled']} labelled images, their centre square at each side (enlarged "
+            "where the source is smaller), Wilson 95 % intervals; the original's are of 500 other images. "
         )
     _times(axes[-1], closed, original=original)
     if original:
