@@ -1,0 +1,40 @@
+"""The CPU share of a machine that is on can be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rspec.local_slice.host import SliceError
+from rspec.local_slice.limits import Hierarchy, Limiter
+
+
+def limiter(mount: Path, version: int) -> tuple[Limiter, Path]:
+    """A limiter over one tree in which worker1 has a group."""
+    tree = Hierarchy(mount, version, frozenset({"cpu", "memory"} if version == 1 else ()))
+    made = Limiter("s", [tree], systemd=False)
+    (group,) = made.groups("worker1")
+    group.mkdir(parents=True)
+    return made, group
+
+
+def test_a_share_is_written_to_a_version_1_group(tmp_path: Path) -> None:
+    made, group = limiter(tmp_path, 1)
+    (group / "cpu.cfs_quota_us").write_text("-1")
+    made.limit_cpu("worker1", 0.15)
+    assert (group / "cpu.cfs_period_us").read_text() == "6667"
+    assert (group / "cpu.cfs_quota_us").read_text() == "1000"
+
+
+def test_a_share_is_written_to_a_version_2_group(tmp_path: Path) -> None:
+    made, group = limiter(tmp_path, 2)
+    (group / "cpu.max").write_text("max 100000")
+    made.limit_cpu("worker1", 0.5)
+    assert (group / "cpu.max").read_text() == "1000 2000"
+
+
+def test_a_machine_that_is_off_is_refused(tmp_path: Path) -> None:
+    made, _ = limiter(tmp_path, 1)
+    with pytest.raises(SliceError, match=r"machine worker9 is not on.*make slice-up"):
+        made.limit_cpu("worker9", 0.5)
