@@ -1,0 +1,101 @@
+"""A model that cannot be downloaded: the local deployment takes the embedded one and says so, others stop."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from skimage import data
+
+from tests.conftest import REPOSITORY, Deployment
+from tests.local.test_deployment import jpeg, predict, recap
+
+
+def without_the_model(dist: Path, *more: str) -> tuple[str, ...]:
+    """Return arguments of `make` that ask for `imagenet` where no mirror, no network and no earlier file has it."""
+    return (
+        "MODEL=imagenet",
+        "MODEL_MIRROR=",
+        f"ARGS={' '.join(('-e model_offline=true', f'-e dist_dir={dist}', *more))}",
+    )
+
+
+@pytest.fixture(scope="module")
+def dist(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what was built, without any model."""
+    del deployment  # has built it
+    folder = tmp_path_factory.mktemp("dist") / "dist"
+    shutil.copytree(REPOSITORY / "dist", folder, ignore=shutil.ignore_patterns("bundles", "bundle.json", "*.tar.part"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fallen_back(deployment: Deployment, dist: Path) -> Iterator[tuple[Deployment, str]]:
+    """The deployment after a run that could not get its model, and what that run said."""
+    try:
+        yield deployment, deployment.make("up", *without_the_model(dist)).stdout
+    finally:
+        deployment.make("up")
+
+
+def test_the_play_says_it_once_with_the_remedy(fallen_back: tuple[Deployment, str]) -> None:
+    _, said = fallen_back
+    assert {counts["failed"] for counts in recap(said).values()} == {0}
+    words = " ".join(said.split())  # Ansible folds long lines
+    assert words.count("WARNING: the model") == 1
+    assert "WARNING: the model imagenet could not be had, so embedded is deployed." in words
+    assert "MODEL_MIRROR=FOLDER" in words
+
+
+def test_version_and_every_answer_carry_the_name(fallen_back: tuple[Deployment, str]) -> None:
+    system, _ = fallen_back
+    for _ in range(6):
+        assert predict(system, jpeg(data.chelsea())).json()["model"]["name"] == "embedded"
+    for url in system.workers.values():
+        model = requests.get(f"{url}/version", timeout=5).json()["model"]
+        assert model["name"] == "embedded"
+        assert model["notice"] == "embedded model: 200 classes; `make up MODEL=imagenet` for 1000"
+
+
+def test_verify_and_a_second_run_find_nothing_wrong(fallen_back: tuple[Deployment, str], dist: Path) -> None:
+    system, _ = fallen_back
+    assert "serves embedded" in system.make("verify", *without_the_model(dist)).stdout
+    again = recap(system.make("up", *without_the_model(dist)).stdout)
+    assert {host: counts["changed"] for host, counts in again.items()} == dict.fromkeys(again, 0)
+
+
+def test_without_a_fallback_the_play_stops_with_the_remedy(deployment: Deployment, dist: Path) -> None:
+    before = requests.get(f"{deployment.workers['worker1']}/version", timeout=5).json()
+    stopped = deployment.make("up", *without_the_model(dist, "-e model_fallback="), check=False)
+    assert stopped.returncode != 0
+    assert "could not be had (offline, and no mirror is set). Put the file from https://" in stopped.stdout
+    assert "MODEL_MIRROR=FOLDER" in stopped.stdout
+    assert "WARNING: the model" not in stopped.stdout
+    hosts = recap(stopped.stdout)
+    assert {host: counts["failed"] for host, counts in hosts.items() if counts["failed"]} == {"localhost": 1}
+    assert {counts["changed"] for host, counts in hosts.items() if host != "localhost"} == {0}  # none was touched
+    assert requests.get(f"{deployment.workers['worker1']}/version", timeout=5).json() == before
+
+
+@pytest.mark.parametrize(("inventory", "fallback"), [("local", "embedded"), ("example", None)])
+def test_only_the_local_inventory_falls_back(inventory: str, fallback: str | None) -> None:
+    listed = subprocess.run(
+        ["ansible-inventory", "-i", f"inventory/{inventory}/hosts.yml", "--list"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    variables = json.loads(listed.stdout)["_meta"]["hostvars"]
+    assert len(variables) > 2
+    assert {host.get("model_fallback") for host in variables.values()} == {fallback}
+
+
+def test_no_other_inventory_names_a_fallback() -> None:
+    named = [path for path in (REPOSITORY / "inventory").rglob("*.yml") if "model_fallback" in path.read_text()]
+    assert [path.relative_to(REPOSITORY / "inventory").parts[0] for path in named] == ["local"]
