@@ -136,6 +136,16 @@ def test_largest_accepted_png_has_bounded_memory(unharmed: Any, predict: Callabl
     assert unharmed.resident_bytes("VmHWM") - before < 300 * MEBIBYTE
 
 
+def test_memory_of_large_images_is_given_back(server: Any) -> None:
+    """Sizes that grow would teach the C library to keep ever larger blocks for itself."""
+    before = 0
+    for side in (60, 500, 1000, 1500, 2000, 2500, 3000):
+        image = encode(green(side, side, "RGBA"), "PNG", compress_level=1)
+        assert server.ask("POST", "/predict", image, {"Content-Type": "image/png"}).status == 200
+        before = before or server.resident_bytes()
+    assert server.resident_bytes() - before < 8 * MEBIBYTE
+
+
 def test_16_bit_png(predict: Callable[..., Any]) -> None:
     grey = encode(Image.fromarray(np.full((40, 60), 32768, np.uint16)), "PNG")
     answer = predict(grey)

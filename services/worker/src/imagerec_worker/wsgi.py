@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 
 # Before numpy is loaded: one thread a process is the plan, a pool of them is memory for nothing.
@@ -12,6 +14,12 @@ from gunicorn.errors import AppImportError
 from imagerec_worker.app import create_app
 from imagerec_worker.bundle import BundleError
 from imagerec_worker.settings import SettingsError
+
+# The C library raises the size from which memory is mapped, and so given back when freed, with each large block that
+# is freed; after a few large images it would keep the next ones (M_MMAP_THRESHOLD, mallopt(3)). Held fast, it does not.
+_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES = -3, 1024 * 1024
+with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES)
 
 try:
     app = create_app()
