@@ -114,6 +114,7 @@ def test_groups_of_version_2_get_their_limits(tmp_path: Path) -> None:
     words = limiter.prepare("worker1", 0.25, 512)
     group = tmp_path / "imagerec-slice/unit/worker1"
     assert (group / "cpu.max").read_text() == "1000 4000"
+    assert (group / "cpu.weight").read_text() == "25"
     assert (group / "memory.max").read_text() == str(512 * 2**20)
     assert words[1:] == [str(group / "cgroup.procs"), "--"]
     assert limiter.machines() == ["worker1"]

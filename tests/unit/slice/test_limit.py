@@ -25,6 +25,7 @@ def test_a_share_is_written_to_a_version_1_group(tmp_path: Path) -> None:
     made.limit_cpu("worker1", 0.15)
     assert (group / "cpu.cfs_period_us").read_text() == "6667"
     assert (group / "cpu.cfs_quota_us").read_text() == "1000"
+    assert (group / "cpu.shares").read_text() == "153"
 
 
 def test_a_share_is_written_to_a_version_2_group(tmp_path: Path) -> None:
@@ -32,6 +33,7 @@ def test_a_share_is_written_to_a_version_2_group(tmp_path: Path) -> None:
     (group / "cpu.max").write_text("max 100000")
     made.limit_cpu("worker1", 0.5)
     assert (group / "cpu.max").read_text() == "1000 2000"
+    assert (group / "cpu.weight").read_text() == "50"
 
 
 def test_a_machine_that_is_off_is_refused(tmp_path: Path) -> None:
