@@ -8,7 +8,8 @@ square, resized to the network's input. Two decoders do it:
 * Everything else, CMYK among it: Pillow decodes the first frame whole and resizes bicubically. It also
   has the last word on a JPEG that libjpeg-turbo complains about.
 
-Pillow reads the header first in both cases and decides what an upload is and how large it is.
+Pillow reads the header first in both cases and decides how large an upload is. Neither ever sees its
+metadata, of which only the orientation counts.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import simplejpeg
 from PIL import Image, WebPImagePlugin  # noqa: F401  Image.open knows WebP once its plugin is imported
 
 from imagerec_worker.errors import BrokenImageError, TooLargeError, UnsupportedFormatError
+from imagerec_worker.metadata import orientation_of, without_metadata
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -39,11 +41,6 @@ _UPRIGHT = {
     7: (True, True, True),
     8: (True, True, False),
 }
-_EXIF_ORIENTATION = 0x0112
-
-# A progressive JPEG may hold any number of scans, each as dear as a whole image; encoders write 10 to 20.
-_MAX_SCANS = 100
-_START_OF_SCAN = b"\xff\xda"
 
 # Pillow reads images more than this many times the target in an average of blocks first: beyond three,
 # the picture is the same to the eye and needs a fraction of the time and the memory.
@@ -77,15 +74,14 @@ def preprocess(data: bytes, size: int, max_pixels: int) -> tuple[Pixels, ImageIn
     """
     name = _format_of(data)
     try:
+        data, exif = without_metadata(name, data)
         image = Image.open(io.BytesIO(data), formats=(name,))
         width, height = image.size
         if width * height > max_pixels:
             raise TooLargeError(
                 f"the image has {width} by {height} pixels, at most {max_pixels} in all are accepted; make it smaller"
             )
-        orientation = _orientation(image)
-        if name == "JPEG":
-            _check_scans(image, data)
+        orientation = orientation_of(image.info.get("exif", b"") if name == "WEBP" else exif)
         pixels = _decode_fast(data, image, orientation, size) if name == "JPEG" else None
         if pixels is None:
             pixels = _decode_pillow(image, orientation, size)
@@ -120,20 +116,6 @@ def _format_of(data: bytes) -> str:
     if data.startswith((b"GIF87a", b"GIF89a")):
         return "GIF"
     raise UnsupportedFormatError(f"the upload is not an image of an accepted format: {', '.join(FORMATS)}")
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 when there is none or it makes no sense."""
-    try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except (SyntaxError, ValueError, KeyError, TypeError):  # the pixels may be sound where EXIF is not
-        return 1
-    return orientation if orientation in _UPRIGHT else 1
-
-
-def _check_scans(image: Image.Image, data: bytes) -> None:
-    if "progressive" in image.info and data.count(_START_OF_SCAN) > _MAX_SCANS:
-        raise BrokenImageError(f"the JPEG image has more than {_MAX_SCANS} scans; save it again")
 
 
 def _centre_square(width: int, height: int, orientation: int) -> tuple[int, int, int]:

@@ -1,0 +1,188 @@
+"""Metadata: the orientation is read, and nothing else of it can cost time or memory."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagerec_worker import metadata
+from imagerec_worker.errors import BrokenImageError
+from imagerec_worker.metadata import orientation_of, without_metadata
+from imagerec_worker.preprocess import preprocess
+
+SIZE, LIMIT = 24, 50_000_000
+MEGABYTE = 1_000_000
+
+
+def encode(kind: str, **options: object) -> bytes:
+    """A small picture in which every block of pixels differs."""
+    pixels = np.random.default_rng(6).integers(0, 256, (32, 32, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+JPEG, PNG, GIF = encode("JPEG"), encode("PNG"), encode("GIF")
+GIF_HEADER = 13 + 768
+
+
+def jpeg(segment: bytes, size: int) -> bytes:
+    return JPEG[:2] + segment * (size // len(segment)) + JPEG[2:]
+
+
+def png(piece: bytes, size: int) -> bytes:
+    return PNG[:33] + piece * (size // len(piece)) + PNG[33:]
+
+
+def gif(piece: bytes, size: int) -> bytes:
+    return GIF[:GIF_HEADER] + piece * (size // len(piece)) + GIF[GIF_HEADER:]
+
+
+def exif(entries: int, order: str = ">", orientation: int | None = None, kind: int = 3, size: int = 0) -> bytes:
+    """An EXIF block of ``entries`` directory entries, each of which claims the same ``size`` bytes."""
+    head = (b"MM" if order == ">" else b"II") + struct.pack(f"{order}HIH", 42, 8, entries)
+    number = entries - (orientation is not None)
+    block = head + b"".join(struct.pack(f"{order}HHII", 0x8000 + index, 7, size, 0) for index in range(number))
+    if orientation is not None:
+        value = struct.pack(f"{order}H2x" if kind == 3 else f"{order}I", orientation)
+        block += struct.pack(f"{order}HHI", 0x0112, kind, 1) + value
+    return block + b"\0\0\0\0" + bytes(size)
+
+
+FLOODS: dict[str, Callable[[], bytes]] = {
+    "JPEG comments": lambda: jpeg(b"\xff\xfe\0\2", 8 * MEGABYTE),
+    "JPEG EXIF in pieces of a byte": lambda: jpeg(b"\xff\xe1\0\x09Exif\0\0x", 8 * MEGABYTE),
+    "JPEG EXIF of entries that share their bytes": lambda: jpeg(
+        b"\xff\xe1" + struct.pack(">H", 65_533) + (b"Exif\0\0" + exif(3000, size=29_000)).ljust(65_531, b"\0"), 700_000
+    ),
+    "JPEG tables": lambda: jpeg(b"\xff\xdb\0\2", 8 * MEGABYTE),
+    "JPEG padding": lambda: jpeg(b"\xff", 8 * MEGABYTE),
+    "JPEG resources": lambda: jpeg(
+        b"\xff\xed" + struct.pack(">H", 60_016) + b"Photoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 5000, 8 * MEGABYTE
+    ),
+    "PNG text": lambda: png(chunk(b"tEXt", b"a\0b"), 8 * MEGABYTE),
+    "PNG text behind a chunk of digits": lambda: png(chunk(b"a1b_") + chunk(b"tEXt", b"a\0b") * 1000, 8 * MEGABYTE),
+    "PNG pixels in empty pieces": lambda: png(chunk(b"IDAT"), 8 * MEGABYTE),
+    "PNG profiles of a megabyte": lambda: png(chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 20))), MEGABYTE),
+    "PNG EXIF of entries that share their bytes": lambda: png(
+        chunk(b"eXIf", exif(30_000, size=3 * MEGABYTE)), 4 * MEGABYTE
+    ),
+    "GIF comments": lambda: gif(b"!\xfe\1x\0", 2 * MEGABYTE),
+    "GIF comment in pieces of a byte": lambda: (
+        GIF[:GIF_HEADER] + b"!\xfe" + b"\1x" * MEGABYTE + b"\0" + GIF[GIF_HEADER:]
+    ),
+    "GIF padding": lambda: gif(b"\1", 8 * MEGABYTE),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+def test_a_flood_of_metadata_costs_nothing(flood: Callable[[], bytes]) -> None:
+    """Pillow alone takes from one to a hundred seconds for them, or gigabytes."""
+    data = flood()
+    pixels, _ = preprocess({b"\xff\xd8": JPEG, b"\x89P": PNG, b"GI": GIF}[data[:2]], SIZE, LIMIT)
+    start_s = time.process_time()
+    try:
+        seen, info = preprocess(data, SIZE, LIMIT)
+    except BrokenImageError:
+        pass
+    else:
+        assert (info.width, info.height) == (32, 32)
+        assert np.array_equal(seen, pixels)
+    assert time.process_time() - start_s < 0.5
+
+
+def sequential_scans(number: int) -> bytes:
+    """A JPEG that is not progressive, claims 7000 by 7000 pixels, and has empty scans of its first component."""
+    frame, scan = JPEG.index(b"\xff\xc0"), JPEG.index(b"\xff\xda")
+    head = JPEG[: frame + 5] + struct.pack(">HH", 7000, 7000) + JPEG[frame + 9 : scan]
+    return head + b"\xff\xda\0\x08\1\1\0\0\x3f\0" * number + b"\xff\xd9"
+
+
+def test_endless_scans_are_counted_in_any_jpeg() -> None:
+    """10,000 scans are 100 kB and a minute and a half of work."""
+    with pytest.raises(BrokenImageError, match="more than 100 scans"):
+        preprocess(sequential_scans(10_000), SIZE, LIMIT)
+
+
+def test_scans_between_endless_restarts_are_counted() -> None:
+    head, scan = JPEG[: JPEG.index(b"\xff\xda")], b"\xff\xda\0\x08\1\1\0\0\x3f\0"
+    with pytest.raises(BrokenImageError, match="more than 100 scans"):
+        without_metadata("JPEG", head + (scan + b"\xff\xd0" * 10_000) * 101)
+
+
+def test_what_only_looks_like_scans_is_not_counted() -> None:
+    """Motion photographs carry a film behind the image, and any bytes may stand in a segment."""
+    film = JPEG + b"\xff\xda" * 1000
+    assert np.array_equal(preprocess(film, SIZE, LIMIT)[0], preprocess(JPEG, SIZE, LIMIT)[0])
+    scan = JPEG.index(b"\xff\xda")
+    comment = b"\xff\xfe" + struct.pack(">H", 2002) + b"\xff\xda" * 1000
+    progressive = JPEG[:scan] + JPEG[scan:-2] + comment + b"\xff\xd9"
+    assert preprocess(progressive, SIZE, LIMIT)[1].width == 32
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+def test_metadata_is_taken_off_and_the_pixels_stay(kind: str) -> None:
+    options = {
+        "JPEG": {"comment": b"secret", "icc_profile": b"secret" * 20_000, "exif": b"Exif\0\0" + exif(1, orientation=6)},
+        "PNG": {"icc_profile": b"secret" * 20_000, "exif": exif(1, orientation=6)},
+        "GIF": {"comment": b"secret"},
+    }[kind]
+    data = encode(kind, **options)
+    plain = without_metadata(kind, data)
+    assert len(plain.data) <= len(encode(kind))
+    assert b"secret" not in plain.data
+    assert orientation_of(plain.exif) == (1 if kind == "GIF" else 6)
+    with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(plain.data)) as after:
+        assert np.array_equal(np.asarray(before.convert("RGB")), np.asarray(after.convert("RGB")))
+
+
+def test_transparency_of_a_gif_and_of_a_palette_stays() -> None:
+    picture = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    picture.paste((0, 0, 255, 255), (0, 0, 4, 8))
+    for kind, stored in (("GIF", picture), ("PNG", picture.quantize())):
+        buffer = io.BytesIO()
+        stored.save(buffer, kind)
+        with Image.open(io.BytesIO(without_metadata(kind, buffer.getvalue()).data)) as plain:
+            assert plain.has_transparency_data
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [3, 4], ids=["short", "long"])
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"], ids=["bare", "prefixed"])
+def test_the_orientation_is_read_in_either_byte_order(order: str, kind: int, prefix: bytes) -> None:
+    assert orientation_of(prefix + exif(5, order, orientation=8, kind=kind)) == 8
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"",
+        b"II",
+        b"XX" + exif(1, orientation=6)[2:],
+        exif(1, orientation=9),
+        exif(1, orientation=0),
+        exif(3),
+        exif(1, orientation=6)[:19],
+        b"MM\0\x2a\xff\xff\xff\xff",
+        exif(2000, orientation=6),
+    ],
+    ids=["none", "short", "no order", "nine", "zero", "absent", "cut", "far away", "behind a thousand entries"],
+)
+def test_an_orientation_that_makes_no_sense_is_none(block: bytes) -> None:
+    assert orientation_of(block) == 1
+
+
+def test_webp_stays_as_it_is() -> None:
+    data = encode("WEBP")
+    assert metadata.without_metadata("WEBP", data) == (data, b"")
