@@ -1,0 +1,96 @@
+"""Whatever hostile clients upload, the application answers as documented, soon, and goes on."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from imagerec_worker.errors import PROBLEMS
+from tests.slice.chaos import corpus, hostile_images
+
+# 408, 421 and the like come from servers; 503 is for draining alone.
+DOCUMENTED = {200} | {problem.status for problem in PROBLEMS} - {503}
+FORMS = {name: (kind, body) for name, kind, body in corpus.forms()}
+
+
+def send(client: FlaskClient, kind: str, body: bytes, **fields: str) -> int:
+    """Upload and return the status; every refusal must be a problem document, and none may take long."""
+    start_s = time.process_time()
+    answer = client.post("/predict", data=body, content_type=kind, headers=fields)
+    assert time.process_time() - start_s < 5
+    assert answer.status_code in DOCUMENTED
+    if answer.status_code != 200:
+        assert answer.content_type == "application/problem+json"
+        assert answer.json is not None
+        assert answer.json["status"] == answer.status_code
+    return answer.status_code
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_mutated_images(client: FlaskClient) -> None:
+    statuses = [
+        send(client, hostile_images.TYPES[kind], data) for _, kind, _, data in hostile_images.mutated(300, seed=6)
+    ]
+    assert {200, 415, 422} <= set(statuses)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", hostile_images.BOMBS)
+def test_bomb(client: FlaskClient, name: str) -> None:
+    kind, make = hostile_images.BOMBS[name]
+    body = make()
+    hostile_images.sound("PNG")
+    before = peak_bytes()
+    send(client, hostile_images.TYPES[kind], body)
+    assert peak_bytes() - before < 200 * hostile_images.MEBIBYTE
+
+
+def test_gzipped_body_is_not_inflated(client: FlaskClient) -> None:
+    body = hostile_images.gzip_bomb()
+    assert send(client, "image/jpeg", body, **{"Content-Encoding": "gzip"}) == 415
+
+
+@pytest.mark.parametrize("name", hostile_images.POLYGLOTS)
+def test_polyglot(client: FlaskClient, name: str) -> None:
+    kind, make = hostile_images.POLYGLOTS[name]
+    accepted = name in {"jpeg-and-zip", "png-and-html", "jpeg-with-php"}
+    assert send(client, kind, make()) == (200 if accepted else 413 if name == "gif-and-script" else 415)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_form(client: FlaskClient, name: str) -> None:
+    kind, body = FORMS[name]
+    send(client, kind, body)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("1001-parts", 413),
+        ("10000-parts", 413),
+        ("field-of-600-kilobytes", 413),
+        ("no-boundary", 400),
+        ("20-images", 200),
+    ],
+)
+def test_form_with_a_documented_answer(client: FlaskClient, name: str, status: int) -> None:
+    kind, body = FORMS[name]
+    assert send(client, kind, body) == status
+
+
+def test_a_good_image_after_all(client: FlaskClient) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((20, 20, 3), (250, 0, 0), np.uint8)).save(buffer, "PNG")
+    assert send(client, "image/png", buffer.getvalue()) == 200
