@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from typing import Any, NamedTuple
 
@@ -21,6 +20,8 @@ from imagerec_worker.uploads import read_image
 TOP_DEFAULT = 5
 TOP_MAX = 20
 RETRY_AFTER_S = 1
+# No balancer waits so long for an answer: an older request is one whose two hosts disagree about the time.
+_OLDEST_S = 120.0
 
 blueprint = Blueprint("imagerec", __name__)
 
@@ -155,14 +156,14 @@ def _queue_s() -> float:
     """Return how long the request has waited since the balancer passed it on, in seconds.
 
     The balancer sends ``X-Request-Start: t=<unix seconds>``; 0 without it, and when the clocks of two
-    hosts disagree so far that it would be negative.
+    hosts disagree so far that it would be negative or longer than any balancer waits.
     """
     start = request.headers.get("X-Request-Start", "")
     try:
         waited_s = time.time() - float(start.removeprefix("t="))
     except ValueError:
         return 0.0
-    return max(waited_s, 0.0) if math.isfinite(waited_s) else 0.0
+    return waited_s if 0.0 <= waited_s <= _OLDEST_S else 0.0
 
 
 def _top() -> int:
