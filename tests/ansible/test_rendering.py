@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import shutil
 import subprocess
@@ -13,9 +14,17 @@ import pytest
 from tests.conftest import REPOSITORY
 
 GOLDEN = Path(__file__).parent / "golden"
-POLICIES = ["random", "round_robin", "least_conn", "random_two"]
+VARIANTS: list[dict[str, object]] = [
+    *({"name": policy, "policy": policy} for policy in ("random", "round_robin", "least_conn", "random_two")),
+    {"name": "unlimited", "limit": 0},
+    {"name": "self_signed", "tls": "self_signed"},
+    {"name": "files", "tls": "files", "tls_name": "images.example.org"},
+    {"name": "acme", "tls": "acme", "tls_name": "images.example.org"},
+    {"name": "acme-before", "tls": "acme", "tls_name": "images.example.org", "certificate": False},
+]
+NAMES = [str(variant["name"]) for variant in VARIANTS]
 FILES = [
-    *(f"nginx-{policy}.conf" for policy in POLICIES),
+    *(f"nginx-{name}.conf" for name in NAMES),
     "gunicorn.conf.py",
     "imagerec-worker.service",
     "imagerec-worker.socket",
@@ -24,13 +33,12 @@ FILES = [
 ]
 
 
-def render(folder: Path, policy: str, **variables: str) -> None:
+def render(folder: Path, **variables: str) -> None:
     """Render all templates into a folder."""
-    extra = {"folder": str(folder), "policy": policy, "user": "www-data"} | variables
+    extra = {"folder": str(folder), "user": "www-data", "variants": VARIANTS} | variables
     done = subprocess.run(
         [
-            *("ansible-playbook", "-i", "localhost,", "tests/ansible/render.yml"),
-            *(part for key, value in extra.items() for part in ("-e", f"{key}={value}")),
+            *("ansible-playbook", "-i", "localhost,", "tests/ansible/render.yml", "-e", json.dumps(extra)),
         ],
         cwd=REPOSITORY,
         capture_output=True,
@@ -42,10 +50,25 @@ def render(folder: Path, policy: str, **variables: str) -> None:
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with everything that the roles would write for a slice, once for each policy."""
+    """A folder with everything that the roles would write for a slice, and every variant of nginx.conf."""
     folder = tmp_path_factory.mktemp("rendered")
-    for policy in POLICIES:
-        render(folder, policy)
+    render(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def acceptable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for this machine: with folders that are there, and a certificate with its key."""
+    folder = tmp_path_factory.mktemp("acceptable")
+    render(folder, state=str(folder), user="root" if os.geteuid() == 0 else "")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-subj", "/CN=test", "-keyout", str(folder / "key.pem"), "-out", str(folder / "certificate.pem")),
+        ],
+        check=True,
+        capture_output=True,
+    )
     return folder
 
 
@@ -61,12 +84,10 @@ def test_rendered_file_equals_its_golden_file(rendered: Path, name: str) -> None
     assert not difference
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_nginx_accepts_its_configuration(tmp_path: Path, policy: str) -> None:
-    user = "root" if os.geteuid() == 0 else ""
-    render(tmp_path, policy, state=str(tmp_path), user=user)
+@pytest.mark.parametrize("name", NAMES)
+def test_nginx_accepts_its_configuration(acceptable: Path, name: str) -> None:
     done = subprocess.run(
-        ["/usr/sbin/nginx", "-e", "stderr", "-t", "-c", str(tmp_path / f"nginx-{policy}.conf")],
+        ["/usr/sbin/nginx", "-e", "stderr", "-t", "-c", str(acceptable / f"nginx-{name}.conf")],
         capture_output=True,
         text=True,
         check=False,

@@ -82,6 +82,13 @@ def test_templates_mirror_the_machine(role: Path) -> None:
         assert template.relative_to(role / "templates").parts[0] in {"etc", "usr", "srv", "var"}, template
 
 
+def test_the_table_of_limits_has_the_defaults() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", (REPOSITORY / "SECURITY.md").read_text(), re.MULTILINE)
+    assert len(rows) > 10
+    for name, default in rows:
+        assert default == str(load(REPOSITORY / f"roles/{name.partition('_')[0]}/defaults/main.yml")[name]), name
+
+
 def test_readmes_are_current() -> None:
     done = subprocess.run(
         [sys.executable, "roles/write_readmes.py", "--check"],

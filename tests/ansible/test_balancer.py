@@ -1,0 +1,299 @@
+"""A real nginx with what the role writes, before a trivial worker: TLS, its renewal, and the limits of an address."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import REPOSITORY, free_ports
+
+RATE_HZ = 20
+UNDER_WAY = 4
+NAME = "images.example.org"
+
+
+class Worker(BaseHTTPRequestHandler):
+    """Answers every request with how it came; one with the query `hold` only when the test lets go."""
+
+    let_go = threading.Event()
+    holds = threading.Semaphore(0)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if "hold" in self.path:
+            self.holds.release()
+            self.let_go.wait(20)
+        body = self.headers["X-Forwarded-Proto"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Balancer:
+    """What the role has configured in a folder."""
+
+    folder: Path
+    http: int
+    https: int
+    worker: int
+    name: str = ""
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "etc/tls/certificate.pem"
+
+    @property
+    def plain(self) -> str:
+        return f"http://127.0.0.1:{self.http}"
+
+    @property
+    def secure(self) -> str:
+        return f"https://127.0.0.1:{self.https}"
+
+    def configure(self) -> int:
+        """Apply the role; return how many tasks changed something."""
+        variables = {
+            "folder": str(self.folder),
+            "balancer_user": "root" if os.geteuid() == 0 else "",
+            "balancer_port": self.http,
+            "balancer_tls": "self_signed",
+            "balancer_tls_port": self.https,
+            "balancer_tls_name": self.name,
+            "balancer_workers": [{"name": "worker1", "address": "127.0.0.1", "port": self.worker, "processes": 2}],
+            "balancer_max_conns": 1,
+            "balancer_address_rate_hz": RATE_HZ,
+            "balancer_address_connections": UNDER_WAY,
+            "balancer_retry_after_s": 3,
+        }
+        done = subprocess.run(
+            ["ansible-playbook", "-i", "localhost,", "tests/ansible/balance.yml", "-e", json.dumps(variables)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        changed = re.search(r"changed=(\d+)", done.stdout)
+        assert changed is not None
+        return int(changed[1])
+
+    def get(self, url: str, **options: object) -> requests.Response:
+        return requests.get(url, verify=self.certificate, allow_redirects=False, timeout=10, **options)  # type: ignore[arg-type]
+
+    def post(self, query: str = "") -> requests.Response:
+        return requests.post(f"{self.secure}/predict{query}", data=b"image", verify=self.certificate, timeout=30)
+
+    def handshake(self, version: str) -> subprocess.CompletedProcess[str]:
+        """Offer one version of TLS alone; level 0 lets the client offer what it would not by itself."""
+        return subprocess.run(
+            [
+                *("openssl", "s_client", f"-{version}", "-cipher", "DEFAULT:@SECLEVEL=0"),
+                *("-connect", f"127.0.0.1:{self.https}", "-CAfile", str(self.certificate)),
+            ],
+            input="",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Worker)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    Worker.let_go.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory, worker: int) -> Balancer:
+    folder = tmp_path_factory.mktemp("balancer")
+    (folder / "index.html").write_text("<title>page</title>")
+    with tarfile.open(folder / "page.tar", "w") as archive:
+        archive.add(folder / "index.html", "index.html")
+    balancer = Balancer(folder, *free_ports(2), worker)
+    assert balancer.configure() > 0
+    return balancer
+
+
+@pytest.fixture(scope="module")
+def nginx(configured: Balancer) -> Iterator[subprocess.Popen[bytes]]:
+    definition = json.loads((configured.folder / "definition.json").read_text())
+    with subprocess.Popen(definition["command"], stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if requests.get(definition["ready_url"], timeout=5, allow_redirects=False).status_code == 200:
+                    break
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        yield process
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+@pytest.fixture
+def balancer(configured: Balancer, nginx: subprocess.Popen[bytes]) -> Balancer:
+    assert nginx.poll() is None, nginx.communicate()[1].decode()
+    time.sleep(1.2)  # until the address may send a whole burst again
+    return configured
+
+
+def test_a_second_run_changes_nothing(configured: Balancer) -> None:
+    before = configured.certificate.read_bytes()
+    assert configured.configure() == 0
+    assert configured.certificate.read_bytes() == before
+
+
+def test_the_key_is_for_root_alone(configured: Balancer) -> None:
+    assert (configured.folder / "etc/tls/key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_service_gets_both_ports_and_the_digest_of_the_certificate(configured: Balancer) -> None:
+    definition = json.loads((configured.folder / "definition.json").read_text())
+    assert [port["port"] for port in definition["ports"]] == [configured.http, configured.https]
+    configuration, certificate = definition["reload_on"]
+    assert len(configuration) == len(certificate) == 40
+    assert configuration != certificate
+
+
+def test_plain_http_is_sent_on_with_its_method_and_query(balancer: Balancer) -> None:
+    answer = requests.post(f"{balancer.plain}/predict?top=1", data=b"image", allow_redirects=False, timeout=5)
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == f"{balancer.secure}/predict?top=1"
+    assert "Strict-Transport-Security" not in answer.headers
+
+
+def test_plain_http_on_the_encrypted_port_is_sent_on(balancer: Balancer) -> None:
+    answer = requests.get(f"http://127.0.0.1:{balancer.https}/status", allow_redirects=False, timeout=5)
+    assert (answer.status_code, answer.headers["Location"]) == (308, f"{balancer.secure}/status")
+
+
+def test_readiness_and_proofs_of_the_name_stay_in_the_clear(balancer: Balancer) -> None:
+    folder = balancer.folder / "state/acme/.well-known/acme-challenge"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "token").write_text("proof")
+    assert balancer.get(f"{balancer.plain}/healthz").json() == {"status": "live"}
+    assert balancer.get(f"{balancer.plain}/.well-known/acme-challenge/token").text == "proof"
+    missing = balancer.get(f"{balancer.plain}/.well-known/acme-challenge/other")
+    assert (missing.status_code, missing.json()["type"]) == (404, "/problems/not-found")
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/nothing-here", "/version"])
+def test_every_encrypted_answer_promises_encryption(balancer: Balancer, path: str) -> None:
+    answer = balancer.get(balancer.secure + path)
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_worker_is_told_of_the_encryption(balancer: Balancer) -> None:
+    assert balancer.post().text == "https"
+
+
+@pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
+def test_modern_tls_is_spoken(balancer: Balancer, version: str) -> None:
+    done = balancer.handshake(version)
+    assert "Verify return code: 0 (ok)" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("version", ["tls1", "tls1_1"])
+def test_old_tls_is_refused(balancer: Balancer, version: str) -> None:
+    assert "alert protocol version" in balancer.handshake(version).stderr
+
+
+def test_an_address_over_its_rate_is_refused_and_told_when_to_return(balancer: Balancer) -> None:
+    answers = [balancer.get(f"{balancer.secure}/version") for _ in range(3 * RATE_HZ)]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(answers) - len(refused) >= RATE_HZ + 1
+    assert {answer.status_code for answer in refused} == {429}
+    assert refused[0].headers["Retry-After"] == "3"
+    assert refused[0].headers["Content-Type"] == "application/problem+json"
+    assert refused[0].json()["type"] == "/problems/too-many-requests"
+    assert balancer.get(f"{balancer.secure}/status").status_code == 200  # the limit is the API's
+
+
+def test_an_address_with_too_many_requests_under_way_is_refused(balancer: Balancer) -> None:
+    """Bodies that never come count, so a slow client cannot hold more than its share."""
+    head = b"GET /version HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    with ExitStack() as stack:
+        for _ in range(UNDER_WAY):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", balancer.https)))
+            slow = stack.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1"))
+            slow.sendall(head)
+        time.sleep(0.3)
+        refused = balancer.get(f"{balancer.secure}/version")
+    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-requests")
+    assert refused.headers["Retry-After"] == "3"
+
+
+def test_a_full_pool_is_told_apart_from_a_greedy_address(balancer: Balancer) -> None:
+    """The worker may have one request for each of its two processes."""
+    held = [threading.Thread(target=balancer.post, args=("?hold",)) for _ in range(2)]
+    for thread in held:
+        thread.start()
+    try:
+        assert all(Worker.holds.acquire(timeout=10) for _ in held)
+        refused = balancer.post()
+    finally:
+        Worker.let_go.set()
+        for thread in held:
+            thread.join()
+        Worker.let_go.clear()
+    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/busy")
+    assert refused.headers["Retry-After"] == "3"
+
+
+def test_a_renewed_certificate_is_served_after_a_reload_that_loses_nothing(
+    balancer: Balancer, nginx: subprocess.Popen[bytes]
+) -> None:
+    old = balancer.certificate.read_bytes()
+    outcome: list[int] = []
+    slow = threading.Thread(target=lambda: outcome.append(balancer.post("?hold").status_code))
+    slow.start()
+    assert Worker.holds.acquire(timeout=10)
+    balancer.name = NAME
+    assert balancer.configure() > 0
+    assert balancer.certificate.read_bytes() != old
+    nginx.send_signal(signal.SIGHUP)
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{balancer.https}", "-servername", NAME]
+    deadline = time.monotonic() + 20
+    text = ""
+    while NAME not in text and time.monotonic() < deadline:
+        shown = subprocess.run(command, input=b"", capture_output=True, check=False).stdout
+        text = subprocess.run(
+            ["openssl", "x509", "-noout", "-ext", "subjectAltName"], input=shown, capture_output=True, check=False
+        ).stdout.decode()
+    assert text.split() == ["X509v3", "Subject", "Alternative", "Name:", "IP", "Address:127.0.0.1,", f"DNS:{NAME}"]
+    Worker.let_go.set()
+    slow.join()
+    Worker.let_go.clear()
+    assert outcome == [200]
+    assert balancer.configure() == 0
