@@ -228,6 +228,30 @@ def test_old_tls_is_refused(balancer: Balancer, version: str) -> None:
     assert "alert protocol version" in balancer.handshake(version).stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET\t/ HTTP/1.1", 400),
+        (b"get / HTTP/1.1", 400),
+        (b"CONNECT example.org:443 HTTP/1.1", 405),
+        (b"\x16\x03\x01\x02\x00\x01", 400),
+        (b"GET /" + b"a" * 100_000 + b" HTTP/1.1", 414),
+        (b"GET /.problem/400 HTTP/1.1", 404),
+    ],
+    ids=["tab", "lower-case", "connect", "tls-hello", "long", "problem"],
+)
+def test_what_cannot_be_read_is_the_client_s_mistake(balancer: Balancer, line: bytes, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", balancer.http), timeout=20) as connection:
+        connection.sendall(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert int(head.split()[1]) in {status, 400}
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == int(head.split()[1])
+
+
 def test_an_address_over_its_rate_is_refused_and_told_when_to_return(balancer: Balancer) -> None:
     answers = [balancer.get(f"{balancer.secure}/version") for _ in range(3 * RATE_HZ)]
     refused = [answer for answer in answers if answer.status_code != 200]
