@@ -9,6 +9,8 @@ from loadtest.plots.style import COLOURS, GREY, MARKERS, Row, figure, millisecon
 from loadtest.summary import law_of
 
 _AGREES = 0.15
+# From here on the steady state that M/G/1 describes is minutes away.
+_STEADY = 0.95
 
 
 def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
@@ -38,7 +40,11 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
                          yerr=[row["answered_ci"] or 0 for row in own], color=colour, marker=marker,
                          label=label)  # fmt: skip
         for key, line, look in (("mg1", "-", colour), ("replayed", ":", "white")):
-            off = [(row["rho"], 100 * row[f"{key}_off"]) for row in own if row[f"{key}_off"] is not None]
+            off = [
+                (row["rho"], 100 * row[f"{key}_off"])
+                for row in own
+                if row[f"{key}_off"] is not None and (key != "mg1" or row["rho"] < _STEADY)
+            ]
             if off:
                 axes[2].plot(*np.array(off).T, color=colour, marker=marker, linestyle=line, markerfacecolor=look,
                              label=label if key == "mg1" else None)  # fmt: skip
@@ -46,7 +52,7 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
     axes[0].plot([], [], color=GREY, marker="_", markersize=9, linestyle="none", label="simulated trials")
     axes[0].set(xlabel="requests a second, asked", ylabel="mean response time, ms (logarithmic)", yscale="log",
                 title="Response time")  # fmt: skip
-    axes[0].set_ylim(bottom=0.7 * min(milliseconds(rows, "mean_s")), top=1.6 * max(milliseconds(rows, "mean_s")))
+    axes[0].set_ylim(bottom=0.7 * min(milliseconds(rows, "mean_s")), top=15 * max(milliseconds(rows, "mean_s")))
     axes[0].set_xlim(left=0)
     plain_ticks(axes[0], "y")
     axes[1].set(xlabel="asked load ρ, share of capacity", ylabel="answers a second", title="Throughput")
@@ -55,6 +61,7 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
     axes[2].axhline(0, color=GREY, linewidth=0.8)
     axes[2].set(xlabel="asked load ρ, share of capacity", ylabel="measured ÷ predicted − 1, %", title="Disagreement")
     axes[2].plot([], [], color=GREY, marker="o", markerfacecolor="white", linestyle=":", label="own arrivals replayed")
+    axes[2].margins(y=0.3)
     for one in axes:
         one.legend(loc="upper left")
     caption = f"Poisson arrivals, {_policies(rows)} balancing. {_agreement(rows)} "
