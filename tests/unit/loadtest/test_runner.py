@@ -99,36 +99,36 @@ def test_littles_law_holds_for_what_was_recorded(serve: Callable[..., str], tmp_
 def test_waits_at_a_worker_of_known_service_time_are_those_of_theory(serve: Callable[..., str], tmp_path: Path) -> None:
     """Fifty M/D/1 queues at ρ = 0.7: a Poisson stream that is split at random is fifty Poisson streams.
 
-    5,600 waits leave a sampling error of about 7 %, so this seed is one whose own recursion is near the formula (the
-    first comparison); the second and third then measure the generator and the client, and no luck.
+    5,600 waits leave a sampling error of about 7 %, so this seed is one whose own recursion is near the formula; what
+    is compared then measures the generator and the client, and no luck. A machine so busy that requests overtake each
+    other splits the stream in another way, and is given another chance.
     """
     service_s, workers, rho, warmup_s, duration_s = 0.25, 50, 0.7, 10.0, 50.0  # 140 a second: slow cores do that
     rate_hz = rho * workers / service_s
     offsets = list(arrivals.poisson(rate_hz, duration_s, np.random.default_rng(19)))
+    theory_s = mg1_wait(service_s, 0.0, rho)
     target = serve("--workers", str(workers), "--service-ms", "250")
     for attempt in range(3):
         result = trial(target, tmp_path / f"t{attempt}", lambda runner: runner.open_loop(offsets))
-        if np.quantile([sample.lag_s for sample in result.samples], 0.99) < service_s / 4:
+        recursion, seen, reported = [], [], []
+        for worker in {sample.worker for sample in result.samples}:
+            own = sorted((one for one in result.samples if one.worker == worker), key=lambda one: one.scheduled_s)
+            scheduled = np.array([one.scheduled_s for one in own])
+            kept = scheduled >= warmup_s
+            recursion.append(lindley(scheduled, np.full(len(own), service_s))[kept])
+            reported.append(np.array([one.queue_s for one in own])[kept])
+            seen.append(np.array([one.response_s for one in own])[kept])
+        recursion_s = np.concatenate(recursion).mean()
+        on_time = np.quantile([sample.lag_s for sample in result.samples], 0.99) < service_s / 4
+        if on_time and recursion_s == pytest.approx(theory_s, rel=0.02):
             break
     else:
-        pytest.fail("this machine is too busy to send on time: p99 lag over a quarter of the service time, three times")
+        pytest.fail("this machine is too busy to send on time and in order, three times")
     assert all(sample.ok for sample in result.samples)
-    theory_s = mg1_wait(service_s, 0.0, rho)
-
-    recursion, seen, reported = [], [], []
-    for worker in {sample.worker for sample in result.samples}:
-        own = sorted((one for one in result.samples if one.worker == worker), key=lambda one: one.scheduled_s)
-        scheduled = np.array([one.scheduled_s for one in own])
-        kept = scheduled >= warmup_s
-        recursion.append(lindley(scheduled, np.full(len(own), service_s))[kept])
-        reported.append(np.array([one.queue_s for one in own])[kept])
-        seen.append(np.array([one.response_s for one in own])[kept])
-    recursion_s = np.concatenate(recursion).mean()
     queue_s = np.concatenate(reported)
     response_s = np.concatenate(seen)
     unloaded_s = response_s[queue_s == 0].mean()
 
-    assert recursion_s == pytest.approx(theory_s, rel=0.02)
     assert queue_s.mean() == pytest.approx(theory_s, rel=0.05)
     assert response_s.mean() - unloaded_s == pytest.approx(theory_s, rel=0.05)
     assert queue_s.mean() == pytest.approx(recursion_s, rel=0.03)
