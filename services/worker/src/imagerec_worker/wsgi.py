@@ -15,11 +15,15 @@ from imagerec_worker.app import create_app
 from imagerec_worker.bundle import BundleError
 from imagerec_worker.settings import SettingsError
 
-# The C library raises the size from which memory is mapped, and so given back when freed, with each large block that
-# is freed; after a few large images it would keep the next ones (M_MMAP_THRESHOLD, mallopt(3)). Held fast, it does not.
-_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES = -3, 1024 * 1024
+# With each large block that is freed the C library raises the size from which it maps memory and the amount of freed
+# memory that it keeps; after a few large images it would keep the next ones whole (mallopt(3)). Held fast, it keeps
+# what a photograph needs, whose pages would else be fetched anew for every request, and gives the rest back.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES, _MAPPED_FROM_BYTES = 16 * 1024 * 1024, 4 * 1024 * 1024
 with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
-    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES)
+    _library = ctypes.CDLL(None)
+    _library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    _library.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES)
 
 try:
     app = create_app()
