@@ -70,6 +70,7 @@ def _intervals(folder: RunFolder, axes: Axes) -> None:
         ylabel="requests sent in it",
         title=f"Arrivals at a mean interval of {slowest:g} s",
     )
+    axes.margins(y=0.3)
     axes.legend(loc="upper right")
 
 

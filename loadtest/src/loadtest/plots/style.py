@@ -99,7 +99,7 @@ def provenance(folder: RunFolder, rows: Sequence[Row]) -> str:
         f"{errors:,} failed" if errors else "none failed",
     ]
     if invalid:
-        parts.append(f"{invalid} invalid trials left out")
+        parts.append(f"{invalid} invalid trial{'s' if invalid > 1 else ''} left out")
     cores = record["facts"].get("cpu_cores")
     share = next(iter((cores or {}).values()), None)
     if share:
