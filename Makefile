@@ -106,7 +106,7 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 		requirements/keras.in -o requirements/keras.txt
 
 # --- the system -----------------------------------------------------------------------------------------------------
-.PHONY: up deploy down verify bundle
+.PHONY: up deploy rollback down verify bundle
 up: setup ## deploy on this machine and serve http://127.0.0.1:8080/
 	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
 	start=$$(date +%s)
@@ -118,6 +118,9 @@ deploy: setup ## deploy onto INVENTORY, e.g. make deploy INVENTORY=inventory/sli
 	start=$$(date +%s)
 	$(PLAY) site.yml $(EXTRA)
 	echo "Deployed in $$(( $$(date +%s) - start )) s."
+
+rollback: setup ## take the workers of INVENTORY back to the last good deployment, or to the one before it
+	@$(PLAY) playbooks/rollback.yml $(EXTRA)
 
 down: setup ## stop and remove what `make up` started
 	@$(PLAY) playbooks/down.yml $(EXTRA)
@@ -197,7 +200,7 @@ experiment: setup-test ## run DESIGN (rtt …) on what is deployed at INVENTORY;
 		$(if $(SCALE),-e scale=$(SCALE)) $(if $(RUN),-e run=$(RUN)) $(if $(SLICE),-e slice_name=$(SLICE)) $(ARGS)
 
 figures: setup-test ## rebuild every summary, figure and report from the raw samples
-	@runs=$$(find results/reference results/runs -name run.json -printf '%h\n' 2>/dev/null | sort)
+	@runs=$$(find results -name run.json -printf '%h\n' | sort)
 	test -n "$$runs" || { echo "There is no run below results/; make experiment makes one." >&2; exit 1; }
 	$(LOADTEST) summarize $$runs
 	$(LOADTEST) plot $$runs
@@ -205,9 +208,12 @@ figures: setup-test ## rebuild every summary, figure and report from the raw sam
 plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
 
-.PHONY: bench
+.PHONY: bench chaos
 bench: setup-test setup-keras ## images/s against the machine's limit and a baseline, 10 minutes; RECORD=results keeps it
 	@$(BIN)/python -m tests.bench $(if $(RECORD),--record $(RECORD)) $(ARGS)
+
+chaos: setup-test setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
+	@$(BIN)/python -m tests.slice.chaos --slice $(or $(SLICE),local) $(ARGS)
 
 lint: setup-test ## ruff, mypy --strict, ansible-lint (production), yamllint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from tests.conftest import REPOSITORY
-from tests.slice.conftest import MODEL, URL, Slice, eventually
+from tests.slice.conftest import URL, Slice, eventually
 from tests.slice.leftovers import leftovers
 from tests.slice.probes import COUNT, LOAD
 
@@ -189,13 +189,15 @@ def test_a_broken_upgrade_stops_at_the_first_worker_and_is_rolled_back(
     assert "imagerec-worker on worker1 did not answer 200" in failed.stdout
     assert [version(deployed, worker) for worker in WORKERS[1:]] == ["2.0"] * 3
     assert sorted(count(deployed, 30)) == WORKERS[1:]
-    deployed.play(*UPGRADE, variables=MODEL)
+    deployed.make("rollback", "INVENTORY=inventory/slice")
+    assert [version(deployed, worker) for worker in WORKERS] == ["2.0"] * 4
+    deployed.make("rollback", "INVENTORY=inventory/slice")
     assert "2.0" not in [version(deployed, worker) for worker in WORKERS]
     assert sorted(count(deployed, 30)) == WORKERS
 
 
 def test_a_restart_under_load_loses_nothing(deployed: Slice) -> None:
-    with load(deployed, 10) as outcomes:
+    with load(deployed, 20) as outcomes:
         for worker in WORKERS:
             deployed.on(worker, "sudo systemctl restart imagerec-worker.service")
     assert set(outcomes) == {"200"}
