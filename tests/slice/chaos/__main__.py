@@ -1,0 +1,155 @@
+"""`make chaos`: break a deployed slice in every way there is, under load, and say what its clients felt.
+
+Each fault gets a Poisson load from the client machine (half the pool's capacity unless the fault is a load), a quiet
+part first; then it happens, lasts, ends. Every request has an id and a right label; afterwards each must have had
+exactly one answer. Writes summary.csv, the raw samples and a timeline for each fault into one folder; a fault that is
+there already is not repeated, so an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import gzip
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import REPOSITORY
+from tests.slice.chaos import figure
+from tests.slice.chaos.changes import CHANGES
+from tests.slice.chaos.faults import FAULTS, Fault
+from tests.slice.chaos.hostile import HOSTILE
+from tests.slice.chaos.scene import SETTINGS, Scene
+from tests.slice.chaos.verdict import Marks, Row, Sample, judge, read_log
+from tests.slice.conftest import Slice
+
+ALL = (*FAULTS, *CHANGES, *HOSTILE)
+UTILISATION = 0.5
+_LONGEST_S = 1800.0
+_COLUMNS = [field.name for field in dataclasses.fields(Row)] + ["met", "bar"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the faults that are asked for; return 1 where a bar was not met."""
+    parser = argparse.ArgumentParser(prog="make chaos", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--slice", default="local", help="a slice that is up and deployed (%(default)s)")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "results/chaos/reference", metavar="FOLDER")
+    parser.add_argument("--requests", type=int, default=5000, help="at least so many for each fault (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the arrivals (%(default)s)")
+    parser.add_argument("--faults", nargs="*", metavar="FAULT", choices=[each.name for each in ALL], help="only these")
+    options = parser.parse_args(arguments)
+    scene = Scene(Slice(options.slice), options.seed)
+    try:
+        scene.balance()
+        facts = scene.prepare()
+    except (AssertionError, OSError, ValueError) as error:
+        sys.stderr.write(
+            f"error: the slice {options.slice} is not up and deployed ({error}); run make slice-up, then "
+            f"make deploy INVENTORY=inventory/slice, both with SLICE={options.slice}\n"
+        )
+        return 2
+    options.out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for fault in ALL:
+        if options.faults and fault.name not in options.faults:
+            continue
+        if (options.out / f"{fault.name}.json").exists():
+            sys.stderr.write(f"{fault.name}: measured already\n")
+            continue
+        bar = run(scene, fault, options.requests, options.out, facts)
+        failed += [] if all(bar.values()) else [fault.name]
+        write_summary(options.out)
+    scene.system.play("playbooks/balancers.yml")
+    if failed:
+        sys.stderr.write(f"bars not met: {', '.join(failed)}\n")
+    return 1 if failed else 0
+
+
+def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict) -> dict[str, bool]:
+    """Let one fault happen; write what came of it and return its bar."""
+    scene.calibrate()
+    offset = scene.log_size()
+    marks = Marks(back=fault.victim)
+    samples = _under_load(scene, fault, requests, marks)
+    log = read_log(scene.log_since(offset))
+    row = judge(fault.name, samples, [] if fault.name == "reboot-balancer" else log, marks)
+    bar = fault.bar(row, samples, scene)
+    rate = "" if fault.phases else f" at {UTILISATION * scene.capacity_hz:.0f} a second, half the capacity"
+    model = facts["version"]["model"]
+    origin = f"Poisson arrivals{rate}; seed {scene.seed}; model {model['name']} {model['version']}."
+    with gzip.GzipFile(out / f"{fault.name}.csv.gz", "wb", mtime=0) as packed:
+        lines = [",".join(Sample._fields)]
+        lines += [",".join("" if value is None else str(value) for value in sample) for sample in samples]
+        packed.write(("\n".join(lines) + "\n").encode())
+    figure.draw(out, samples, marks, row, what=fault.what, origin=origin)
+    record = {
+        "what": fault.what,
+        "row": dataclasses.asdict(row),
+        "bar": bar,
+        "marks": dataclasses.asdict(marks) | {"drained": sorted(marks.drained)},
+        "capacity_hz": round(scene.capacity_hz, 1),
+        "seed": scene.seed,
+        "settings": SETTINGS,
+        "cores": {machine.name: machine.cores for machine in scene.plan.machines},
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--", "roles", "services", "playbooks", "tests/slice/chaos")),
+        "deployed": facts,
+    }
+    (out / f"{fault.name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    missed = [text for text, met in bar.items() if not met]
+    sys.stderr.write(f"{row}\n  {'bar met' if not missed else 'NOT met: ' + '; '.join(missed)}\n")
+    return bar
+
+
+def _under_load(scene: Scene, fault: Fault, requests: int, marks: Marks) -> list[Sample]:
+    if fault.phases:
+        scene.load = scene.send(phases=fault.phases(scene))
+        return scene.load.wait()
+    rate_hz = UTILISATION * scene.capacity_hz
+    needed_s = requests / rate_hz
+    scene.load = scene.send(phases=[(_LONGEST_S, rate_hz)])
+    try:
+        time.sleep(max(10.0, 0.3 * needed_s))
+        marks.injected_s = scene.load.now()
+        try:
+            fault.inject(scene, marks)
+            time.sleep(fault.hold_s)
+        finally:
+            fault.recover(scene, marks)
+            marks.recovered_s = scene.load.now()
+        time.sleep(max(fault.tail_s, 1.02 * needed_s - scene.load.now()))
+    finally:
+        samples = scene.load.stop()
+    return samples
+
+
+def write_summary(out: Path) -> None:
+    """Write summary.csv from the faults' own files, in the order of the table."""
+    with (out / "summary.csv").open("w", newline="") as target:
+        table = csv.DictWriter(target, _COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for record in _records(out):
+            met = all(record["bar"].values())
+            bar = "; ".join(text if held else f"NOT {text}" for text, held in record["bar"].items())
+            table.writerow(record["row"] | {"met": "yes" if met else "no", "bar": bar})
+
+
+def _records(out: Path) -> Iterator[dict]:
+    for fault in ALL:
+        path = out / f"{fault.name}.json"
+        if path.exists():
+            yield json.loads(path.read_text())
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

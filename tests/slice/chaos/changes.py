@@ -1,0 +1,148 @@
+"""Faults that are changes of the deployment: upgrades good and broken, another pool, a wrong clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import REPOSITORY
+from tests.slice.chaos.faults import VICTIM, Fault, Row, Sample, Scene, barely_felt, nothing_lost
+from tests.slice.chaos.verdict import Marks
+
+_ROLL = ("playbooks/build.yml", "playbooks/workers.yml")
+_CLOCK_AHEAD_S = 3600
+
+
+def copy_bundle(folder: Path, version: str, model: bytes | None = None) -> Path:
+    """Copy the deployed bundle under another version, with another model file if one is given."""
+    source = Path(json.loads((REPOSITORY / "dist/bundle.json").read_text())["path"])
+    target = folder / f"bundle-{version}"
+    shutil.copytree(source, target)
+    description: dict[str, Any] = json.loads((target / "bundle.json").read_text()) | {"version": version}
+    if model is not None:
+        (target / "model.tflite").write_bytes(model)
+        said = subprocess.run(["sha256sum", target / "model.tflite"], capture_output=True, text=True, check=True)
+        description["files"]["model.tflite"] = said.stdout.split()[0]
+    (target / "bundle.json").write_text(json.dumps(description))
+    return target
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy the checkout, with the worker's distribution under another version."""
+    target = folder / "checkout"
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in files.split("\0"):
+        if name and (REPOSITORY / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, target / name)
+    shutil.copytree(REPOSITORY / "dist", target / "dist", symlinks=True)
+    project = target / "services/worker/pyproject.toml"
+    text, found = re.subn(r'(?m)^version = "(.*)"$', r'version = "\1.post1"', project.read_text(), count=1)
+    assert found, "services/worker/pyproject.toml states no version"
+    project.write_text(text)
+    return target
+
+
+def _roll(scene: Scene, *variables: str, checkout: Path = REPOSITORY, check: bool = True) -> None:
+    command = [str(REPOSITORY / ".venv/bin/ansible-playbook"), "-i", str(checkout / "inventory/slice"), *_ROLL]
+    command += [part for each in variables for part in ("-e", each)]
+    environment = os.environ | {"GENI_MANIFEST": str(scene.system.names.manifest)}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"the playbooks failed: {done.stdout[-3000:]}")
+    if not check and done.returncode == 0:
+        raise RuntimeError("an upgrade to a broken bundle went through")
+
+
+def _deployed_bundle() -> str:
+    return f"model={json.loads((REPOSITORY / 'dist/bundle.json').read_text())['path']}"
+
+
+def _upgrade_bundle(scene: Scene, _marks: Marks) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        before = _deployed_bundle()
+        _roll(scene, f"model={copy_bundle(Path(folder), '2.0')}")
+        _roll(scene, before)
+
+
+def _upgrade_wheel(scene: Scene, _marks: Marks) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _roll(scene, _deployed_bundle(), checkout=copy_checkout(Path(folder)))
+        _roll(scene, _deployed_bundle())
+
+
+def _upgrade_to_broken(scene: Scene, _marks: Marks) -> None:
+    built = REPOSITORY / "dist/bundle.json"
+    before = built.read_text()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            broken = copy_bundle(Path(folder), "3.0", b"no model" * 1000)
+            _roll(scene, f"model={broken}", "service_ready_timeout_s=10", check=False)
+    finally:
+        built.write_text(before)  # of what the faults after this one start from
+
+
+def _roll_back(scene: Scene, _marks: Marks) -> None:
+    scene.system.make("rollback", "INVENTORY=inventory/slice")
+
+
+def _stopped_at_the_first(row: Row, samples: list[Sample], scene: Scene) -> dict[str, bool]:
+    away = {each.worker for each in samples if each.answered and each.worker}
+    return nothing_lost(row, samples, scene) | {
+        "the other workers served on": away >= set(scene.workers[1:]),
+        "one command rolled back": row.back_after_s is not None,
+    }
+
+
+def _shrink(scene: Scene, marks: Marks) -> None:
+    scene.balance(balancer_pool_size="2")
+    marks.drained = {worker: (scene.load.now() + 1, float("inf")) for worker in scene.workers[2:]}
+
+
+def _grow(scene: Scene, marks: Marks) -> None:
+    until = scene.load.now()
+    marks.drained = {worker: (since, until) for worker, (since, _) in marks.drained.items()}
+    scene.balance()
+
+
+_DROP_IN = "/run/systemd/system/imagerec-worker.service.d"
+_FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+
+
+def _jump_clock(scene: Scene, _marks: Marks) -> None:
+    """Put the worker's clock an hour ahead; containers share the kernel's, so it is put before its eyes instead."""
+    scene.on(VICTIM, "command -v faketime >/dev/null || apt-get install -y -qq faketime >/dev/null 2>&1")
+    unit = f"[Service]\\nEnvironment=LD_PRELOAD={_FAKETIME} FAKETIME=+{_CLOCK_AHEAD_S}s\\n"
+    scene.on(VICTIM, f"mkdir -p {_DROP_IN}; printf '{unit}' > {_DROP_IN}/clock.conf; systemctl daemon-reload")
+    scene.on(VICTIM, "systemctl restart imagerec-worker.service")
+
+
+def _set_clock(scene: Scene, _marks: Marks) -> None:
+    scene.on(VICTIM, f"rm -r {_DROP_IN}; systemctl daemon-reload; systemctl restart imagerec-worker.service")
+    scene.until_ready(VICTIM)
+
+
+def _not_shed(row: Row, samples: list[Sample], scene: Scene) -> dict[str, bool]:
+    return nothing_lost(row, samples, scene) | {"none refused": row.refused == 0}
+
+
+CHANGES = (
+    Fault("upgrade-bundle", "rolling upgrade to another bundle and back", _upgrade_bundle, bar=barely_felt, hold_s=0),
+    Fault("upgrade-wheel", "rolling upgrade to another wheel and back", _upgrade_wheel, bar=barely_felt, hold_s=0),
+    Fault(
+        "broken-upgrade",
+        "upgrade to a broken bundle",
+        _upgrade_to_broken,
+        _roll_back,
+        _stopped_at_the_first,
+        victim="worker1",
+    ),
+    Fault("scale", "the pool 4 → 2 → 4", _shrink, _grow, barely_felt, hold_s=15),
+    Fault("clock", "a worker's clock an hour ahead", _jump_clock, _set_clock, _not_shed, hold_s=15),
+)

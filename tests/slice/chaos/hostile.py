@@ -1,0 +1,92 @@
+"""Hostile clients beside good ones: the attacks of attacks.py, and what the good traffic felt."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.slice.chaos.attacks import is_failure
+from tests.slice.chaos.faults import Bar, Fault, nothing_lost
+from tests.slice.chaos.scene import PYTHON, Scene
+from tests.slice.chaos.verdict import Marks, Row, Sample
+
+_HERE = Path(__file__).parent
+_PROGRAM = ("attacks.py", "corpus.py", "hostile_images.py")
+# Attack → its arguments. All come from the address of the good traffic, whose limits they share.
+ATTACKS = {
+    "idle": "",
+    "slow_headers": "--count 500",
+    "slow_body": "",
+    "slow_reader": "",
+    "smuggling": "",
+    "multipart": "",
+    "bombs": "",
+    "mutated": "",  # 2,000 images
+    "polyglots": "",
+}
+
+
+def _lives(scene: Scene) -> dict[str, str]:
+    """Process ids of each worker's gunicorn, its workers, and how often systemd has restarted it."""
+    command = (
+        "m=$(systemctl show -p MainPID --value imagerec-worker); systemctl show -p NRestarts --value imagerec-worker; "
+        "echo $m; cat /proc/$m/task/$m/children"
+    )
+    return {worker: scene.on(worker, command) for worker in scene.workers}
+
+
+class _Attack:
+    """Starts an attack when the fault is injected, and waits for its end."""
+
+    def __init__(self, name: str, arguments: str) -> None:
+        self._name, self._arguments = name, arguments
+        self._process: subprocess.Popen[str] | None = None
+        self._lives: dict[str, str] = {}
+        self.said: dict[str, Any] = {}
+
+    def begin(self, scene: Scene, _marks: Marks) -> None:
+        """Send the program to the client and start it."""
+        scene.system.on("client", "mkdir -p /tmp/attacks")
+        for name in _PROGRAM:
+            scene.system.on("client", f"cat > /tmp/attacks/{name}", (_HERE / name).read_text())
+        self._lives = _lives(scene)
+        command = f"cd /tmp/attacks; ulimit -n 65536; {PYTHON} attacks.py {self._name} balancer 80 {self._arguments}"
+        # As root, who may raise the number of open files.
+        words = ["ssh", "-F", str(scene.system.names.ssh_config), "client", f"sudo sh -c '{command}'"]
+        self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def end(self, scene: Scene, _marks: Marks) -> None:
+        """Wait for it, and see whether every process still lives."""
+        assert self._process is not None
+        printed, _ = self._process.communicate(timeout=600)
+        if self._process.returncode != 0:
+            raise RuntimeError(f"the attack {self._name} could not be carried out; its words stand above")
+        self.said = json.loads(printed.splitlines()[-1]) | {"processes_died": _lives(scene) != self._lives}
+
+    def bar(self, row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
+        """Good traffic lost nothing and kept its p99 within twice; no answer of 5xx, no death, nothing smuggled."""
+        failures = sum(count for status, count in self.said["answers"].items() if is_failure(status))
+        return nothing_lost(row, samples, scene) | {
+            "p99 of the good ≤ 2 × quiet p99": row.p99_ms <= 2 * row.quiet_p99_ms,
+            f"0 answers of 5xx ({self._told()})": failures == 0,
+            "no process died": not self.said["processes_died"],
+            "nothing smuggled": not self.said.get("smuggled"),
+            "as expected" + "".join(f", {each}" for each in self.said["unexpected"]): not self.said["unexpected"],
+        }
+
+    def _told(self) -> str:
+        answers = ", ".join(f"{count} × {status}" for status, count in sorted(self.said["answers"].items()))
+        return f"{self.said.get('sent', 0)} sent: {answers or 'none answered'}, {self.said.get('closed', 0)} closed"
+
+
+def _fault(name: str, arguments: str) -> Fault:
+    attack = _Attack(name, arguments)
+    bar: Bar = attack.bar
+    words = f"hostile clients: {name.replace('_', ' ')}"
+    return Fault(f"hostile-{name.replace('_', '-')}", words, attack.begin, attack.end, bar, hold_s=0, tail_s=5)
+
+
+HOSTILE = tuple(_fault(name, arguments) for name, arguments in ATTACKS.items())
