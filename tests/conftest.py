@@ -100,6 +100,13 @@ class Deployment:
         return _run("ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}.yml", *arguments)
 
 
+def clean_environment() -> dict[str, str]:
+    """This environment without what make hands on, which a command run from here would take for its own."""
+    return {
+        key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "ARGS", "ANSIBLE"))
+    }
+
+
 def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command,
@@ -108,7 +115,7 @@ def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         timeout=600,
-        env={key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "ANSIBLE", "MFLAGS"))},
+        env=clean_environment(),
     )
     if check and done.returncode != 0:
         print(done.stdout[-8000:], done.stderr[-8000:])

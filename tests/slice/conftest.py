@@ -16,14 +16,12 @@ from skimage import data
 from rspec.local_slice import preflight
 from rspec.local_slice.host import succeeds
 from rspec.local_slice.naming import Names
-from tests.conftest import REPOSITORY, SHARED
+from tests.conftest import REPOSITORY, SHARED, clean_environment
 from tests.slice.probes import jpeg
 
 NAME = "test"
 # The default model where its mirror stands beside the checkout, so that no test needs the Internet for it.
 MODEL = {"model_mirror": str(SHARED / "models")} if (SHARED / "models").exists() else {"model": "embedded"}
-# make hands its own words on, and they would be taken for those of the command that a test runs.
-_NOT_HANDED_ON = ("MAKE", "MFLAGS", "ARGS", "ANSIBLE")
 URL = "http://10.10.1.1"  # the balancer's slice address; only the slice's own machines reach it
 
 
@@ -59,8 +57,7 @@ class Slice:
             text=True,
             check=False,
             timeout=900,
-            env={key: value for key, value in os.environ.items() if not key.startswith(_NOT_HANDED_ON)}
-            | {"GENI_MANIFEST": str(self.names.manifest)},
+            env=clean_environment() | {"GENI_MANIFEST": str(self.names.manifest)},
         )
         if check and done.returncode != 0:
             print(done.stdout[-8000:], done.stderr[-8000:])
