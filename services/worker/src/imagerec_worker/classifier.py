@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
@@ -64,7 +65,7 @@ class Classifier:
         Args:
             pixels: ``uint8 [input_size, input_size, 3]`` in RGB.
         """
-        tensor = pixels if self._table is None else self._table[pixels]
+        tensor = pixels if self._table is None else cv2.LUT(pixels, self._table)
         with self._lock:
             self._interpreter.set_tensor(self._input_index, tensor[np.newaxis])
             self._interpreter.invoke()

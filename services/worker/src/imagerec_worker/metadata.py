@@ -27,6 +27,8 @@ _JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD9, 0xDA, 0xE1
 # Frame headers and tables; APP0 and APP14, which say what the colours mean.
 _JPEG_KEPT = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE}) - {0xC8}
 _JPEG_DROPPED = frozenset({0xDC, *range(0xE0, 0xF0), 0xFE}) - _JPEG_KEPT
+# Frames whose colours a single scan may hold all together; then decoders look at no other.
+_JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 _PNG_CHUNK = re.compile(rb"\w{4}")
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _GIF_BLOCK = re.compile(rb"[!,;]")
@@ -82,14 +84,15 @@ def orientation_of(exif: bytes) -> int:
 
 def _plain_jpeg(data: bytes) -> Plain:
     view = memoryview(data)
-    parts, exif, position = [view[:2]], b"", 2
+    parts, exif, position, one_scan_of = [view[:2]], b"", 2, 0
     for _ in range(_MAX_BLOCKS):
         match = _JPEG_MARKER.search(data, position)
         if match is None:
             raise ValueError("the file ends before its pixels begin")
         marker, position = match[1][0], match.end()
         if marker == _JPEG_SCAN:
-            _check_scans(data, match.start())
+            if data[position + 2 : position + 3] != bytes((one_scan_of,)):
+                _check_scans(data, match.start())
             parts.append(view[match.start() :])
             return Plain(b"".join(parts), exif)
         if marker in _JPEG_RESTARTS:
@@ -97,6 +100,8 @@ def _plain_jpeg(data: bytes) -> Plain:
         length = int.from_bytes(data[position : position + 2], "big")
         if marker not in _JPEG_KEPT | _JPEG_DROPPED or length < 2:
             raise ValueError(f"no header has a segment {marker:#x} of {length} bytes")
+        if marker in _JPEG_SEQUENTIAL:
+            one_scan_of = int.from_bytes(data[position + 7 : position + 8], "big")
         if marker in _JPEG_KEPT:
             parts.append(view[position - 2 : position + length])
         elif marker == _JPEG_EXIF and not exif and data.startswith(b"Exif\0\0", position + 2):

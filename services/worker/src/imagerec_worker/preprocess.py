@@ -8,8 +8,8 @@ square, resized to the network's input. Two decoders do it:
 * Everything else, CMYK among it: Pillow decodes the first frame whole and resizes bicubically. It also
   has the last word on a JPEG that libjpeg-turbo complains about.
 
-Pillow reads the header first in both cases and decides how large an upload is. Neither ever sees its
-metadata, of which only the orientation counts.
+Whoever decodes also reads the header first, by which an upload that is too large is refused. Neither ever
+sees its metadata, of which only the orientation counts.
 """
 
 from __future__ import annotations
@@ -48,6 +48,18 @@ _REDUCING_GAP = 3
 _BAND_ROWS = 256
 
 
+# What libjpeg-turbo calls the colours that it turns into RGB as Pillow does.
+_FAST_COLOURS = frozenset({"YCbCr", "RGB", "Gray"})
+
+
+class _Decoded(NamedTuple):
+    """The upright square, and the image's width and height as stored."""
+
+    pixels: Pixels
+    width: int
+    height: int
+
+
 class ImageInfo(NamedTuple):
     """What an upload was: its format (one of :data:`FORMATS`) and its upright size in pixels."""
 
@@ -75,25 +87,25 @@ def preprocess(data: bytes, size: int, max_pixels: int) -> tuple[Pixels, ImageIn
     name = _format_of(data)
     try:
         data, exif = without_metadata(name, data)
-        image = Image.open(io.BytesIO(data), formats=(name,))
-        width, height = image.size
-        if width * height > max_pixels:
-            raise TooLargeError(
-                f"the image has {width} by {height} pixels, at most {max_pixels} in all are accepted; make it smaller"
-            )
-        orientation = orientation_of(image.info.get("exif", b"") if name == "WEBP" else exif)
-        pixels = _decode_fast(data, image, orientation, size) if name == "JPEG" else None
-        if pixels is None:
-            pixels = _decode_pillow(image, orientation, size)
+        orientation = orientation_of(exif)
+        result = _decode_fast(data, orientation, size, max_pixels) if name == "JPEG" else None
+        if result is None:
+            image = Image.open(io.BytesIO(data), formats=(name,))
+            width, height = image.size
+            _check_size(width, height, max_pixels)
+            if name == "WEBP":
+                orientation = orientation_of(image.info.get("exif", b""))
+            result = _Decoded(_decode_pillow(image, orientation, size), width, height)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise TooLargeError("the image has far too many pixels; make it smaller") from error
     except (TooLargeError, BrokenImageError):
         raise
     except Exception as error:  # decoders raise nearly anything on bytes made to break them
         raise BrokenImageError(f"the {name} image is damaged or incomplete; save it again or send another") from error
+    width, height = result.width, result.height
     if _UPRIGHT[orientation][0]:
         width, height = height, width
-    return pixels, ImageInfo(name, width, height)
+    return result.pixels, ImageInfo(name, width, height)
 
 
 def warm_up(size: int) -> None:
@@ -137,16 +149,22 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _decode_fast(data: bytes, header: Image.Image, orientation: int, size: int) -> Pixels | None:
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooLargeError(
+            f"the image has {width} by {height} pixels, at most {max_pixels} in all are accepted; make it smaller"
+        )
+
+
+def _decode_fast(data: bytes, orientation: int, size: int, max_pixels: int) -> _Decoded | None:
     """Decode a JPEG by libjpeg-turbo and OpenCV; None where Pillow must do it."""
-    if header.mode not in {"RGB", "L"}:
-        return None
     try:
-        # Sizes must agree before memory is taken: the limit was checked on Pillow's reading.
-        if simplejpeg.decode_jpeg_header(data)[:2] != (header.height, header.width):
+        stored_height, stored_width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in _FAST_COLOURS:
             return None
+        _check_size(stored_width, stored_height, max_pixels)
         # The fast transforms err by a few steps a pixel, which averages out unless few pixels are spread over many.
-        fast = min(header.size) >= size
+        fast = min(stored_width, stored_height) >= size
         least = size if fast else 0  # 0: never scale
         # min_factor=2 leaves out the scales between 1/2 and 1, which no vector code of the library does.
         decoded = simplejpeg.decode_jpeg(
@@ -159,7 +177,7 @@ def _decode_fast(data: bytes, header: Image.Image, orientation: int, size: int) 
     # Two taps see every pixel up to a factor of two; 1/8 is the library's smallest scale.
     method = cv2.INTER_LINEAR if side < 2 * size else cv2.INTER_AREA
     square = cv2.resize(decoded[top : top + side, left : left + side], (size, size), interpolation=method)
-    return square if orientation == 1 else _upright(square, orientation)
+    return _Decoded(square if orientation == 1 else _upright(square, orientation), stored_width, stored_height)
 
 
 def _decode_pillow(image: Image.Image, orientation: int, size: int) -> Pixels:
