@@ -29,6 +29,7 @@ PROGRAMS = {
     "unshare": "util-linux",
 }
 DISK_MB_PER_MACHINE = 200  # what a deployment writes on a worker: its environment, a bundle, packages, logs
+INOTIFY_PER_MACHINE = 8  # counted on Debian 12: systemd five, its login service, D-Bus and a console one each
 _MB = 2**20
 
 
@@ -58,6 +59,31 @@ def disk_problems(names: Names, machines: int, release: str) -> list[str]:
         f"{names.project} has {free_mb} MB free and {machines} machines need {needed_mb} MB: free some, "
         "or use a checkout on another disk"
     ]
+
+
+def inotify_problems(machines: int, proc: Path = Path("/proc")) -> list[str]:
+    """Refuse more machines than the kernel has inotify instances for: their root is this host's root.
+
+    Args:
+        machines: how many are to boot.
+        proc: where the kernel tells.
+    """
+    limit = int((proc / "sys/fs/inotify/max_user_instances").read_text())
+    used = sum(_is_inotify(entry) for entry in proc.glob("[0-9]*/fd/*"))
+    needed = machines * INOTIFY_PER_MACHINE
+    if used + needed <= limit:
+        return []
+    return [
+        f"{machines} machines need {needed} inotify instances, and {used} of this host's {limit} are taken: raise "
+        f"the limit (sysctl fs.inotify.max_user_instances={2 * (used + needed)}) or remove another slice"
+    ]
+
+
+def _is_inotify(descriptor: Path) -> bool:
+    try:
+        return "inotify" in str(descriptor.readlink())
+    except OSError:  # closed meanwhile
+        return False
 
 
 def _try_overlay(names: Names) -> list[str]:
@@ -119,6 +145,7 @@ def problems(names: Names, request: Request, release: str, limiter: Limiter, *, 
     if fresh:
         found += _used_subnets(request)
         found += disk_problems(names, len(request.nodes), release)
+        found += inotify_problems(len(request.nodes))
     return found
 
 
