@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import requests
@@ -17,7 +19,7 @@ from rspec.local_slice import preflight
 from rspec.local_slice.host import succeeds
 from rspec.local_slice.naming import Names
 from tests.conftest import REPOSITORY, SHARED, clean_environment
-from tests.slice.probes import jpeg
+from tests.slice.probes import LOAD, jpeg
 
 NAME = "test"
 # The default model where its mirror stands beside the checkout, so that no test needs the Internet for it.
@@ -112,6 +114,22 @@ def eventually(what: str, probe: object, patience_s: float = 120) -> None:
             pass
         time.sleep(0.5)
     raise AssertionError(f"not within {patience_s:.0f} s: {what}")
+
+
+@contextmanager
+def load(system: Slice, rate_hz: int, url: str = URL) -> Iterator[dict[str, int]]:
+    """Ask at a fixed rate from the client meanwhile; the outcomes are there when the block has ended."""
+    stop = "/tmp/stop-load"
+    system.on("client", f"rm -f {stop}; cat > /tmp/load.py", LOAD)
+    words = ["ssh", "-F", str(system.names.ssh_config), "client", f"python3 /tmp/load.py {url} {rate_hz} {stop}"]
+    outcomes: dict[str, int] = {}
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as asking:
+        try:
+            yield outcomes
+        finally:
+            system.on("client", f"touch {stop}")
+            printed, _ = asking.communicate(timeout=120)
+        outcomes.update(json.loads(printed))
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,15 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from scipy import stats
 
 from tests.conftest import REPOSITORY
-from tests.slice.conftest import URL, Slice, eventually
+from tests.slice.conftest import URL, Slice, eventually, load
 from tests.slice.leftovers import leftovers
-from tests.slice.probes import COUNT, LOAD
+from tests.slice.probes import COUNT
 
 WORKERS = ["worker1", "worker2", "worker3", "worker4"]
 HOSTS = {"balancer", "client", *WORKERS}
@@ -44,22 +42,6 @@ def version(system: Slice, worker: str) -> str:
     """The version of the model that a worker serves."""
     answer = json.loads(system.on(worker, "curl -sf http://$(hostname):5000/version"))
     return str(answer["model"]["version"])
-
-
-@contextmanager
-def load(system: Slice, rate_hz: int) -> Iterator[dict[str, int]]:
-    """Ask at a fixed rate from the client meanwhile; the outcomes are there when the block has ended."""
-    stop = "/tmp/stop-load"
-    system.on("client", f"rm -f {stop}; cat > /tmp/load.py", LOAD)
-    words = ["ssh", "-F", str(system.names.ssh_config), "client", f"python3 /tmp/load.py {URL} {rate_hz} {stop}"]
-    outcomes: dict[str, int] = {}
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as asking:
-        try:
-            yield outcomes
-        finally:
-            system.on("client", f"touch {stop}")
-            printed, _ = asking.communicate(timeout=120)
-        outcomes.update(json.loads(printed))
 
 
 def test_a_photograph_is_classified_from_the_client_through_the_balancer(deployed: Slice) -> None:
