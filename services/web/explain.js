@@ -44,10 +44,15 @@ export function explain(failure, version) {
         text: "It starts like a picture and cannot be decoded to its end. Was it copied or downloaded whole?", retry: false,
       };
     case 429:
-      return {
-        kind: "busy", kicker: "Busy", title: "All workers are busy",
-        text: "More pictures arrive than they can look at. That passes.", retry: true,
-      };
+      return failure.slug === "too-many-requests"
+        ? {
+          kind: "busy", kicker: "Slow down", title: "Too many pictures from your address",
+          text: "You, or people who share your connection, send faster than one address may. That passes.", retry: true,
+        }
+        : {
+          kind: "busy", kicker: "Busy", title: "All workers are busy",
+          text: "More pictures arrive than they can look at. That passes.", retry: true,
+        };
     case 0:
     case 502:
     case 503:

@@ -21,8 +21,8 @@ def logged(status: int) -> str:
     return f"status of {status}"
 
 
-def busy(route, retry_after_s: int = 1) -> None:
-    problem = {"type": "/problems/busy", "title": "Busy", "status": 429, "detail": "Every worker is busy."}
+def busy(route, retry_after_s: int = 1, slug: str = "busy") -> None:
+    problem = {"type": f"/problems/{slug}", "title": "Busy", "status": 429, "detail": "Every worker is busy."}
     route.fulfill(
         status=429,
         json=problem,
@@ -76,6 +76,15 @@ def test_busy_counts_down_and_asks_once_more(visit: Callable, photographs: dict[
     here.wait_for_answer()
     assert here.predictions_sent() == 2
     assert here.page.locator("#error").is_hidden()
+
+
+def test_the_limit_of_an_address_is_not_taken_for_busy_workers(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit(expected_console=logged(429)).open()
+    here.page.route("**/predict", lambda route: busy(route, slug="too-many-requests"), times=1)
+    here.choose(photographs["chelsea"])
+    here.page.locator("#countdown").wait_for()
+    assert "from your address" in here.text("#error-title")
+    here.wait_for_answer()
 
 
 def test_still_busy_asks_the_person(visit: Callable, photographs: dict[str, Path]) -> None:
