@@ -29,7 +29,6 @@ from tests.slice.chaos.verdict import Marks, Row, Sample, judge, read_log
 from tests.slice.conftest import Slice
 
 ALL = (*FAULTS, *CHANGES, *HOSTILE)
-UTILISATION = 0.5
 _LONGEST_S = 1800.0
 _COLUMNS = [field.name for field in dataclasses.fields(Row)] + ["met", "bar"]
 
@@ -79,7 +78,7 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict) -> di
     log = read_log(scene.log_since(offset))
     row = judge(fault.name, samples, [] if fault.name == "reboot-balancer" else log, marks)
     bar = fault.bar(row, samples, scene)
-    rate = "" if fault.phases else f" at {UTILISATION * scene.capacity_hz:.0f} a second, half the capacity"
+    rate = "" if fault.phases else f" at {_rate_hz(scene, fault):.0f} a second, {fault.utilisation:g} of the capacity"
     model = facts["version"]["model"]
     origin = f"Poisson arrivals{rate}; seed {scene.seed}; model {model['name']} {model['version']}."
     with gzip.GzipFile(out / f"{fault.name}.csv.gz", "wb", mtime=0) as packed:
@@ -106,11 +105,15 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict) -> di
     return bar
 
 
+def _rate_hz(scene: Scene, fault: Fault) -> float:
+    return fault.utilisation * scene.capacity_hz
+
+
 def _under_load(scene: Scene, fault: Fault, requests: int, marks: Marks) -> list[Sample]:
     if fault.phases:
         scene.load = scene.send(phases=fault.phases(scene))
         return scene.load.wait()
-    rate_hz = UTILISATION * scene.capacity_hz
+    rate_hz = _rate_hz(scene, fault)
     needed_s = requests / rate_hz
     scene.load = scene.send(phases=[(_LONGEST_S, rate_hz)])
     try:

@@ -143,6 +143,7 @@ CHANGES = (
         _stopped_at_the_first,
         victim="worker1",
     ),
-    Fault("scale", "the pool 4 → 2 → 4", _shrink, _grow, barely_felt, hold_s=15),
+    # Half the capacity of the two that stay.
+    Fault("scale", "the pool 4 → 2 → 4", _shrink, _grow, barely_felt, hold_s=15, utilisation=0.25),
     Fault("clock", "a worker's clock an hour ahead", _jump_clock, _set_clock, _not_shed, hold_s=15),
 )

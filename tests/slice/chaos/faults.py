@@ -79,7 +79,8 @@ class Fault:
         hold_s: seconds from inject's end to recover.
         tail_s: seconds of load after recover.
         victim: the worker whose return is timed.
-        phases: [seconds, requests a second]; half the capacity for as long as needed where not given.
+        phases: [seconds, requests a second]; a share of the capacity for as long as needed where not given.
+        utilisation: that share.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Fault:
     tail_s: float = 15.0
     victim: str | None = None
     phases: Phases | None = None
+    utilisation: float = 0.5
 
 
 # --- processes -----------------------------------------------------------------------------------------------------
