@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
@@ -25,7 +25,7 @@ from tests.slice.chaos.changes import CHANGES
 from tests.slice.chaos.faults import FAULTS, Fault
 from tests.slice.chaos.hostile import HOSTILE
 from tests.slice.chaos.scene import SETTINGS, Scene
-from tests.slice.chaos.verdict import Marks, Row, Sample, judge, read_log
+from tests.slice.chaos.verdict import Marks, Row, Sample, judge, read_log, read_row, table_of
 from tests.slice.conftest import Slice
 
 ALL = (*FAULTS, *CHANGES, *HOSTILE)
@@ -41,7 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=5000, help="at least so many for each fault (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the arrivals (%(default)s)")
     parser.add_argument("--faults", nargs="*", metavar="FAULT", choices=[each.name for each in ALL], help="only these")
+    parser.add_argument("--redraw", action="store_true", help="only draw again what FOLDER holds")
     options = parser.parse_args(arguments)
+    if options.redraw:
+        redraw(options.out)
+        return 0
     scene = Scene(Slice(options.slice), options.seed)
     try:
         scene.balance()
@@ -82,10 +86,11 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict) -> di
     model = facts["version"]["model"]
     origin = f"Poisson arrivals{rate}; seed {scene.seed}; model {model['name']} {model['version']}."
     with gzip.GzipFile(out / f"{fault.name}.csv.gz", "wb", mtime=0) as packed:
-        packed.write(_table(samples).encode())
+        packed.write(table_of(samples).encode())
     figure.draw(out, samples, marks, row, what=fault.what, origin=origin)
     record = {
         "what": fault.what,
+        "origin": origin,
         "row": dataclasses.asdict(row),
         "bar": bar,
         "marks": dataclasses.asdict(marks) | {"drained": sorted(marks.drained)},
@@ -101,14 +106,6 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict) -> di
     missed = [text for text, met in bar.items() if not met]
     sys.stderr.write(f"{row}\n  {'bar met' if not missed else 'NOT met: ' + '; '.join(missed)}\n")
     return bar
-
-
-def _table(samples: Sequence[Sample]) -> str:
-    """Write samples as CSV, without the ids: they have been compared with the balancer's log, which is not kept."""
-    kept = [name for name in Sample._fields if name != "identity"]
-    rows = [[getattr(sample, name) for name in kept] for sample in samples]
-    lines = [kept, *(["" if value is None else str(value) for value in row] for row in rows)]
-    return "".join(",".join(line) + "\n" for line in lines)
 
 
 def _rate_hz(scene: Scene, fault: Fault) -> float:
@@ -146,6 +143,17 @@ def write_summary(out: Path) -> None:
             met = all(record["bar"].values())
             bar = "; ".join(text if held else f"NOT {text}" for text, held in record["bar"].items())
             table.writerow(record["row"] | {"met": "yes" if met else "no", "bar": bar})
+
+
+def redraw(out: Path) -> None:
+    """Make the summary and every figure again from the raw samples."""
+    write_summary(out)
+    for record in _records(out):
+        row = Row(**record["row"])
+        marks = Marks(record["marks"]["injected_s"], record["marks"]["recovered_s"])
+        with gzip.open(out / f"{row.fault}.csv.gz", "rt") as table:
+            samples = [read_row(line) for line in csv.DictReader(table)]
+        figure.draw(out, samples, marks, row, what=record["what"], origin=record["origin"])
 
 
 def _records(out: Path) -> Iterator[dict]:

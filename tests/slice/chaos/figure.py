@@ -52,7 +52,7 @@ def draw(folder: Path, samples: Sequence[Sample], marks: Marks, row: Row, *, wha
         for axes in (rates, times):
             axes.axvspan(marks.injected_s, max(end, marks.injected_s + 0.2), color=GREY, alpha=0.25, linewidth=0)
         rates.axvspan(math.nan, math.nan, color=GREY, alpha=0.25, label="the fault lasts")
-    rates.margins(y=0.2)
+    rates.set_ylim(0, 1.25 * max(floor))  # room for the legend
     rates.legend(loc="upper left", ncols=4)
     plain_ticks(times, "y")
     times.legend(loc="upper left", ncols=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -91,6 +91,31 @@ def percentile(values: Sequence[float], share: float) -> float:
 def read_samples(lines: Iterable[str]) -> list[Sample]:
     """Read what sender.py printed after its first line."""
     return [Sample(*json.loads(line)) for line in lines if line.strip()]
+
+
+def table_of(samples: Sequence[Sample]) -> str:
+    """Write samples as CSV, without the ids: they have been compared with the balancer's log, which is not kept."""
+    kept = [name for name in Sample._fields if name != "identity"]
+    rows = [[getattr(sample, name) for name in kept] for sample in samples]
+    lines = [kept, *(["" if value is None else str(value) for value in row] for row in rows)]
+    return "".join(",".join(line) + "\n" for line in lines)
+
+
+def read_row(row: Mapping[str, str]) -> Sample:
+    """Read one line of a fault's table, which has no ids."""
+    return Sample(
+        number=int(row["number"]),
+        picture=row["picture"],
+        due_s=float(row["due_s"]),
+        sent_s=float(row["sent_s"]),
+        done_s=float(row["done_s"]),
+        status=int(row["status"]) if row["status"] else None,
+        error=row["error"] or None,
+        worker=row["worker"] or None,
+        right=row["right"] == "True" if row["right"] else None,
+        identity=None,
+        retry_after=row["retry_after"] or None,
+    )
 
 
 def read_log(text: str) -> list[dict[str, Any]]:

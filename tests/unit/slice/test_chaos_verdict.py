@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 
 import pytest
 
 from tests.slice.chaos import verdict
-from tests.slice.chaos.verdict import Marks, Sample
+from tests.slice.chaos.verdict import Marks, Sample, read_row, table_of
 
 
 def sample(number: int, due_s: float, took_s: float = 0.1, **changes: object) -> Sample:
@@ -93,3 +94,14 @@ def test_percentiles() -> None:
     assert verdict.percentile([4, 1, 3, 2], 0.5) == 2
     assert verdict.percentile(range(1, 101), 0.99) == 99
     assert math.isnan(verdict.percentile([], 0.5))
+
+
+def test_the_table_that_is_kept_says_all_but_the_ids() -> None:
+    samples = [
+        sample(0, 0.25),
+        sample(1, 0.5, status=429, retry_after="1", worker=None, right=None),
+        sample(2, 0.75, status=None, error="TimeoutError", worker=None, right=None),
+        sample(3, 1.0, right=False),
+    ]
+    read = [read_row(row) for row in csv.DictReader(table_of(samples).splitlines())]
+    assert read == [each._replace(identity=None) for each in samples]
