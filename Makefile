@@ -204,13 +204,17 @@ figures: setup-test ## rebuild every summary, figure and report from the raw sam
 	test -n "$$runs" || { echo "There is no run below results/; make experiment makes one." >&2; exit 1; }
 	$(LOADTEST) summarize $$runs
 	$(LOADTEST) plot $$runs
+	$(BIN)/python -m tests.slice.chaos --redraw
 
 plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
 
-.PHONY: bench chaos
+.PHONY: bench durations chaos
 bench: setup-test setup-keras ## images/s against the machine's limit and a baseline, 10 minutes; RECORD=results keeps it
 	@$(BIN)/python -m tests.bench $(if $(RECORD),--record $(RECORD)) $(ARGS)
+
+durations: setup-test ## how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
+	@$(BIN)/python -m tests.bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
 chaos: setup-test setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
 	@$(BIN)/python -m tests.slice.chaos --slice $(or $(SLICE),local) $(ARGS)

@@ -7,9 +7,7 @@ over the rounds, and ratios are medians of the rounds' own ratios.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +19,10 @@ from typing import Any
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
 from tests.bench import limit, systems
+from tests.bench.machine import commit_here, machine_here
 from tests.bench.photographs import LABELLED, typical
 from tests.bench.report import write
-from tests.conftest import REPOSITORY, Deployment, local_deployment
+from tests.conftest import Deployment, local_deployment
 
 Rounds = dict[str, list[systems.Measured]]
 CONNECTIONS = (1, 4, 16)
@@ -86,8 +85,8 @@ def _measure(folder: Path, stack: ExitStack, rounds: int, seconds: float) -> dic
             for name, measured in this.items():
                 runs[name].append(measured)
     return {
-        "machine": _machine(),
-        "commit": _commit(),
+        "machine": machine_here(),
+        "commit": commit_here(),
         "images": described,
         "model": load_bundle(bundle).title,
         "rounds": rounds,
@@ -137,25 +136,6 @@ def _accuracy(bundle_folder: Path) -> dict[str, Any] | None:
         "right": {name: sum(map(str.__eq__, each, truth)) for name, each in answers.items()},
         "as_reference": {name: sum(map(str.__eq__, each, answers["reference"])) for name, each in answers.items()},
     }
-
-
-def _machine() -> str:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    return f"{model}, 2 cores used, Python {platform.python_version()}, Linux"
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(REPOSITORY)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    return commit.strip() + (" with local changes" if dirty else "")
 
 
 if __name__ == "__main__":
