@@ -14,7 +14,7 @@ _STRIDES = 8
 class TrainingSettings:
     """Everything that decides the outcome of a run; two runs of the same settings learn the same.
 
-    The defaults are for a run of about an hour on half a CPU core. A GPU has time for more, for example
+    The defaults are for a run of about an hour on two CPU cores. A GPU has time for more, for example
     `epochs=100, sizes=(64,), mix=0.5`.
 
     Attributes:
@@ -38,11 +38,11 @@ class TrainingSettings:
         seed: of the first weights, the order, the crops.
     """
 
-    epochs: int = 4
+    epochs: int = 16
     width: float = 0.5
     strides: tuple[int, ...] = (2, 1, 2, 2, 2, 1, 1, 1)
-    sizes: tuple[int, ...] = (20, 24, 24, 32)
-    serve_size: int = 40
+    sizes: tuple[int, ...] = (32, 40, 48)
+    serve_size: int = 56
     batch: int = 64
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.15
