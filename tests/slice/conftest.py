@@ -19,6 +19,7 @@ from rspec.local_slice import preflight
 from rspec.local_slice.host import succeeds
 from rspec.local_slice.naming import Names
 from tests.conftest import REPOSITORY, SHARED, clean_environment
+from tests.slice.leftovers import leftovers
 from tests.slice.probes import LOAD, jpeg
 
 NAME = "test"
@@ -134,7 +135,7 @@ def load(system: Slice, rate_hz: int, url: str = URL) -> Iterator[dict[str, int]
 
 @pytest.fixture(scope="session")
 def slice_here() -> Iterator[Slice]:
-    """Six machines: balancer, worker1 to worker4 and client; gone when the tests are."""
+    """Balancer, client and four workers, of which `slice-down` leaves nothing after the last test."""
     reasons = missing()
     if reasons:
         pytest.skip("; ".join(reasons))
@@ -145,6 +146,7 @@ def slice_here() -> Iterator[Slice]:
         yield system
     finally:
         system.make("slice-down")
+        assert leftovers(system.names) == []
 
 
 @pytest.fixture(scope="session")

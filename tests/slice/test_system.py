@@ -15,7 +15,6 @@ from scipy import stats
 
 from tests.conftest import REPOSITORY
 from tests.slice.conftest import URL, Slice, eventually, load
-from tests.slice.leftovers import leftovers
 from tests.slice.probes import COUNT
 
 WORKERS = ["worker1", "worker2", "worker3", "worker4"]
@@ -192,8 +191,3 @@ def test_a_killed_worker_process_is_replaced(deployed: Slice) -> None:
             time.sleep(2)
     assert outcomes.get("200", 0) >= sum(outcomes.values()) - 3  # what was in the killed process's hands
     eventually("all workers answer", lambda: sorted(count(deployed, 30)) == WORKERS)
-
-
-def test_slice_down_leaves_nothing(slice_here: Slice) -> None:
-    slice_here.make("slice-down")
-    assert leftovers(slice_here.names) == []
