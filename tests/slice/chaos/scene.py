@@ -25,9 +25,11 @@ from tests.slice.probes import jpeg
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
 SIDE_PX = 128
 CALIBRATION_S = 12.0
-# Four requests a process, waiting ones included: what is accepted waits for three others at the most. The whole load
-# comes from one address, so what one address may do is not limited.
-SETTINGS = {"balancer_max_conns": "4", "balancer_address_rate_hz": "0", "balancer_address_connections": "0"}
+# Requests at a worker, waiting ones included: what is accepted waits for two others at most,
+# and a worker that answers has the next at hand.
+PLACES = 3
+# The whole load comes from one address, so what one address may do is not limited.
+SETTINGS = {"balancer_max_conns": str(PLACES), "balancer_address_rate_hz": "0", "balancer_address_connections": "0"}
 PYTHON = "/opt/imagerec-loadtest/current/venv/bin/python"
 _LOG = "/var/log/imagerec-balancer/access.log"
 _STOP = "/tmp/stop-chaos"
@@ -125,8 +127,8 @@ class Scene:
         )
 
     def calibrate(self) -> None:
-        """Measure the pool's capacity by a closed loop that keeps four requests at each worker."""
-        samples = self.send(users=4 * len(self.workers), seconds=CALIBRATION_S).wait()
+        """Measure the pool's capacity by a closed loop that fills every worker's places."""
+        samples = self.send(users=PLACES * len(self.workers), seconds=CALIBRATION_S).wait()
         answered = [each for each in samples if each.answered and SETTLE_S <= each.done_s < CALIBRATION_S]
         self.capacity_hz = len(answered) / (CALIBRATION_S - SETTLE_S)
         self.service_s = len(self.workers) / self.capacity_hz
