@@ -266,12 +266,19 @@ def _overload(factor: float) -> Fault:
     )
 
 
+_STEPS = (0.7, 1.4, 0.7)
+
+
+def _step_s(scene: Scene) -> float:
+    return max(20.0, 5000 / (sum(_STEPS) * scene.capacity_hz))
+
+
 def _steps(scene: Scene) -> list[tuple[float, float]]:
-    return [(20.0, factor * scene.capacity_hz) for factor in (0.7, 1.4, 0.7)]
+    return [(_step_s(scene), factor * scene.capacity_hz) for factor in _STEPS]
 
 
 def _recovered(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
-    late = [each.response_s for each in samples if each.answered and each.due_s >= 42.0]
+    late = [each.response_s for each in samples if each.answered and each.due_s >= 2 * _step_s(scene) + 2]
     p99 = percentile(late, 0.99)
     return {
         f"p99 of accepted from 2 s after the step down {p99 / scene.service_s:.1f} × service time, ≤ 4": p99
