@@ -16,8 +16,8 @@ from imagerec_worker.errors import BrokenImageError
 # A 20 MiB PNG written in the usual pieces of 8 KiB has 2,560; XMP in a GIF looks like one for every 60 bytes.
 _MAX_BLOCKS = 50_000
 
-# A JPEG may hold any number of scans, each as dear as a whole image; encoders write 1 to 20.
-_MAX_SCANS = 100
+# A JPEG may hold any number of scans, each as dear as a whole image; encoders write 1 to 18.
+_MAX_SCANS = 32
 
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 _JPEG_RESTARTS = frozenset(range(0xD0, 0xD8))
