@@ -117,11 +117,6 @@ def eventually(what: str, probe: object, patience_s: float = 120) -> None:
     raise AssertionError(f"not within {patience_s:.0f} s: {what}")
 
 
-def lost(outcomes: dict[str, int]) -> dict[str, int]:
-    """What was neither answered nor, by a pool that was full for a moment, told to come back."""
-    return {outcome: number for outcome, number in outcomes.items() if outcome not in ("200", "429")}
-
-
 @contextmanager
 def load(system: Slice, rate_hz: int, url: str = URL) -> Iterator[dict[str, int]]:
     """Ask at a fixed rate from the client meanwhile; the outcomes are there when the block has ended."""

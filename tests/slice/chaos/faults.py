@@ -256,13 +256,17 @@ def _loss(name: str, what: str, inject: Act, recover: Act) -> Fault:
     return Fault(name, what, inject, recover, detected, hold_s=20, tail_s=25, victim=VICTIM)
 
 
+def _long_enough_s(rate_hz: float) -> float:
+    return max(20.0, 5000 / rate_hz)
+
+
 def _overload(factor: float) -> Fault:
     return Fault(
         name=f"overload-{factor:g}x".replace(".", "_"),
         what=f"{factor:g} × the capacity is asked for",
         inject=_nothing,
         bar=held,
-        phases=lambda scene: [(max(20.0, 5000 / (factor * scene.capacity_hz)), factor * scene.capacity_hz)],
+        phases=lambda scene: [(_long_enough_s(factor * scene.capacity_hz), factor * scene.capacity_hz)],
     )
 
 
@@ -270,7 +274,7 @@ _STEPS = (0.7, 1.4, 0.7)
 
 
 def _step_s(scene: Scene) -> float:
-    return max(20.0, 5000 / (sum(_STEPS) * scene.capacity_hz))
+    return _long_enough_s(sum(_STEPS) * scene.capacity_hz)
 
 
 def _steps(scene: Scene) -> list[tuple[float, float]]:

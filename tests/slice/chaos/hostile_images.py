@@ -137,6 +137,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "jpeg-claims-65535-square": ("JPEG", lambda: _jpeg_of(65_535, 65_535, sound("JPEG"))),
     "jpeg-claims-7000-square": ("JPEG", lambda: _jpeg_of(7000, 7000, sound("JPEG"))),
     "jpeg-progressive-500-scans": ("JPEG", lambda: _jpeg_scans(500, 48, progressive=True)),
+    "jpeg-progressive-80-more-scans-of-5000-square": ("JPEG", lambda: _jpeg_scans(80, 5000, progressive=True)),
     "jpeg-progressive-22-more-scans-of-5000-square": ("JPEG", lambda: _jpeg_scans(22, 5000, progressive=True)),
     "jpeg-sequential-10000-scans-of-7000-square": ("JPEG", lambda: _jpeg_scans(10_000, 7000, progressive=False)),
     "jpeg-200000-comments": ("JPEG", lambda: _jpeg_with(b"\xff\xfe\0\2" * 200_000)),

@@ -331,7 +331,7 @@ def test_a_jpeg_of_endless_scans_is_broken() -> None:
     data = encode(np.zeros((40, 40), np.uint8), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     scan = data[last : data.rindex(b"\xff\xd9")]
-    fill = 32 - data.count(b"\xff\xda")
-    assert preprocess(data[:last] + scan * (fill + 1) + b"\xff\xd9", SIZE, LIMIT)[1].width == 40
+    room = 32 - data[:last].count(b"\xff\xda")
+    assert preprocess(data[:last] + scan * room + b"\xff\xd9", SIZE, LIMIT)[1].width == 40
     with pytest.raises(BrokenImageError, match="more than 32 scans"):
-        preprocess(data[:last] + scan * (fill + 2) + b"\xff\xd9", SIZE, LIMIT)
+        preprocess(data[:last] + scan * (room + 1) + b"\xff\xd9", SIZE, LIMIT)
