@@ -1,5 +1,5 @@
 # `make help` is the whole workflow. Variables become Ansible's:
-#   INVENTORY  hosts to work on (default: this machine)   MODEL         imagenet | keras | embedded | path of a bundle
+#   INVENTORY  hosts to work on (default: this machine)   MODEL         imagenet | lite0 | keras | path of a bundle
 #   MODEL_MIRROR  folder or URL tried before the network  POLICY        random | round_robin | least_conn | random_two
 #   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
@@ -64,7 +64,7 @@ setup-slice: ## install what a slice on this machine needs (root)
 	@$(call install_packages,$(SLICE_PACKAGES))
 	@$(MAKE) setup
 
-setup-keras: ## install TensorFlow, for MODEL=keras and for training
+setup-keras: ## install TensorFlow, for MODEL=keras
 	@$(MAKE) setup .venv-keras/.keras
 
 $(VENV)/.python:
@@ -158,9 +158,9 @@ slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
 # --- proofs ---------------------------------------------------------------------------------------------------------
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: test test-unit test-ansible test-train test-local test-slice lint docs
+.PHONY: test test-unit test-ansible test-keras test-local test-slice lint docs
 test: setup-test ## every tier that this machine can run
-	@$(MAKE) test-unit test-ansible test-train test-local test-slice
+	@$(MAKE) test-unit test-ansible test-keras test-local test-slice
 
 test-unit: setup-test ## pure parts and real processes on free ports, no deployment
 	@$(PYTEST) tests/unit -n 2
@@ -168,28 +168,14 @@ test-unit: setup-test ## pure parts and real processes on free ports, no deploym
 test-ansible: setup-test ## roles, templates, playbooks
 	@$(PYTEST) tests/ansible -n 2
 
-test-train: setup-keras ## trains on made-up pictures, interrupts, resumes, exports (needs TensorFlow)
-	@$(KERAS) -m pytest tests/train --confcutdir tests/train
+test-keras: setup-keras ## exports Keras' network with random weights (installs TensorFlow)
+	@.venv-keras/bin/python -m pytest tests/keras --confcutdir tests/keras
 
 test-local: setup-test ## deploys this machine on free ports, asks it by HTTP and in a browser, removes it
 	@$(PYTEST) tests/local tests/browser
 
 test-slice: setup-test setup-slice ## boots six machines, deploys onto them, breaks things, removes them (root)
 	@$(PYTEST) tests/slice
-
-# --- the embedded model ----------------------------------------------------------------------------------------------
-KERAS := .venv-keras/bin/python
-TRAINING := $(or $(RUN),build/training)
-
-.PHONY: train embedded
-train: setup-keras ## train it on DATA, a folder of Tiny ImageNet, into RUN; goes on if interrupted; ARGS='--epochs 8'
-	@test -n "$(DATA)" || { echo "Name the data: make $(MAKECMDGOALS) DATA=path/to/tiny-imagenet-200" >&2; exit 1; }
-	resume=$$(test ! -e $(TRAINING)/checkpoint.json || echo --resume)
-	$(KERAS) -m imagerec_model train --data $(DATA) --out $(TRAINING) $$resume $(ARGS)
-
-embedded: train ## train it unless RUN is complete, measure it, replace services/model/embedded; PHOTOGRAPHS=folder for its card
-	@$(KERAS) -m imagerec_model export --data $(DATA) --run $(TRAINING) --out services/model/embedded \
-		$(if $(PHOTOGRAPHS),--photographs $(PHOTOGRAPHS))
 
 # --- experiments -----------------------------------------------------------------------------------------------------
 LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.cli

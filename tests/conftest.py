@@ -138,7 +138,7 @@ def local_deployment(folder: Path, model: str | None = None) -> Deployment:
         folder=folder,
         url=f"http://127.0.0.1:{balancer_port}",
         workers={name: f"http://127.0.0.1:{host['worker_port']}" for name, host in groups["workers"]["hosts"].items()},
-        model=model or ("imagenet" if (SHARED / "models").exists() else "embedded"),
+        model=model or ("imagenet" if (SHARED / "models").exists() else "lite0"),
     )
 
 

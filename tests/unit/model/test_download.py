@@ -120,7 +120,7 @@ def test_every_place_is_named_with_its_reason_and_the_remedy(site: Site, tmp_pat
     assert f"mirror {tmp_path / 'none'}: there is no such folder; {url}: HTTP 404" in message
     assert f"Put the file from {url} into a folder" in message
     assert "MODEL_MIRROR=FOLDER" in message
-    assert "MODEL=embedded" in message
+    assert "MODEL=lite0" in message
     assert refusal.value.exit_code == 3
 
 

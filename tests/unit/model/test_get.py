@@ -87,10 +87,11 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(colours: Bundle, tmp_path
 
 
 def test_a_name_that_is_no_model_is_refused_with_the_names(tmp_path: Path) -> None:
-    with pytest.raises(
-        ModelError, match="there is no model resnet: name one of imagenet, keras, embedded, or the path"
-    ):
+    listed = "name one of imagenet, lite0, lite1, lite2, keras, or the path"
+    with pytest.raises(ModelError, match=f"there is no model resnet: {listed}"):
         get("resnet", tmp_path)
+    with pytest.raises(ModelError, match=r"there is no model imagnet \(did you mean imagenet\?\): name one of"):
+        get("imagnet", tmp_path)
     with pytest.raises(BundleError, match="does not exist"):
         get("./nowhere", tmp_path)
 
@@ -139,13 +140,13 @@ def test_the_command_tells_what_it_wrote(colours: Bundle, tmp_path: Path) -> Non
         ),
         (["get", "resnet", "--out", "out"], 1, "there is no model resnet"),
         (["verify", "/nowhere"], 1, "/nowhere does not exist"),
-        (["keras", "--out", "out"], 1, "TensorFlow is not installed: run `make setup-keras`"),
-        (["train", "--data", "/nowhere", "--out", "out"], 1, "the data folder /nowhere does not exist"),
-        (["train", "--data", "/nowhere", "--out", "out", "--batch", "0"], 1, "batch must be 2 or more"),
-        (["export", "--data", "/nowhere", "--run", "run", "--out", "out"], 1, "TensorFlow is not installed"),
-        (["train", "--out", "out"], 2, "--data"),
+        (["get", "lite0-100", "--out", "out"], 1, "lite0 is made for 128, 160, 192, 224, 256, 288 px; name one of"),
+        (["get", "keras", "--out", "out"], 1, "TensorFlow is not installed: run `make setup-keras`"),
+        (["evaluate", "/nowhere", "--photographs", "."], 1, "/nowhere does not exist"),
+        (["calibrate", "lite0", "--sizes", "224", "--photographs", "/nowhere"], 1, "/nowhere holds no photographs"),
+        (["get", "imagenet"], 2, "--out"),
     ],
-    ids=["no-file", "no-model", "no-bundle", "keras", "no-data", "setting", "export", "usage"],
+    ids=["no-file", "no-model", "no-bundle", "size", "keras", "no-bundle-to-measure", "no-photographs", "usage"],
 )
 def test_the_command_fails_in_one_line(arguments: list[str], code: int, message: str) -> None:
     done = command(*arguments)
@@ -155,10 +156,3 @@ def test_the_command_fails_in_one_line(arguments: list[str], code: int, message:
     if code != 2:
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
-
-
-def test_training_without_keras_is_refused_with_the_remedy(data: Path, tmp_path: Path) -> None:
-    done = command("train", "--data", data, "--out", tmp_path / "run")
-    assert done.returncode == 1
-    assert "keras and tensorflow are not installed: run `make setup-keras`" in done.stderr
-    assert not (tmp_path / "run").exists()

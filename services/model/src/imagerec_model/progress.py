@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -60,12 +60,3 @@ class _Lines:
         line = f"{self._title}: {share:.1f} %, {text + ', ' if text else ''}{left_s / 60:.0f} min left\n"
         sys.stderr.write(line)
         sys.stderr.flush()
-
-
-def epoch_line(entry: dict[str, Any], epochs: int) -> str:
-    """Describe a finished epoch in one line."""
-    return (
-        f"epoch {entry['epoch']}/{epochs} at {entry['size']} px: loss {entry['loss']:.3f}, top-1 {entry['top1']:.1%}; "
-        f"validation loss {entry['val_loss']:.3f}, top-1 {entry['val_top1']:.1%}, top-5 {entry['val_top5']:.1%}; "
-        f"{entry['images_per_s']:.0f} images/s"
-    )

@@ -15,6 +15,7 @@ sees its metadata, of which only the orientation counts.
 from __future__ import annotations
 
 import io
+import math
 from typing import NamedTuple
 
 import cv2
@@ -60,6 +61,17 @@ class _Decoded(NamedTuple):
     height: int
 
 
+class _Target(NamedTuple):
+    """The network's input: its side in pixels, and the share of the centre square's side that it shows."""
+
+    size: int
+    crop: float
+
+    def side(self, width: int, height: int) -> int:
+        """Return the side of the square that is cut out of an image, in pixels."""
+        return max(1, round(min(width, height) * self.crop))
+
+
 class ImageInfo(NamedTuple):
     """What an upload was: its format (one of :data:`FORMATS`) and its upright size in pixels."""
 
@@ -68,13 +80,14 @@ class ImageInfo(NamedTuple):
     height: int
 
 
-def preprocess(data: bytes, size: int, max_pixels: int) -> tuple[Pixels, ImageInfo]:
+def preprocess(data: bytes, size: int, max_pixels: int, crop: float = 1.0) -> tuple[Pixels, ImageInfo]:
     """Decode an image and make the network's input of it.
 
     Args:
         data: The whole file.
         size: Side of the result, in pixels.
         max_pixels: Largest image, in pixels, refused by its header before anything is decoded.
+        crop: Share of the centre square's side that is kept, above 0 and at most 1.
 
     Returns:
         The pixels, ``uint8 [size, size, 3]`` in RGB, and what the upload was.
@@ -88,14 +101,14 @@ def preprocess(data: bytes, size: int, max_pixels: int) -> tuple[Pixels, ImageIn
     try:
         data, exif = without_metadata(name, data)
         orientation = orientation_of(exif)
-        result = _decode_fast(data, orientation, size, max_pixels) if name == "JPEG" else None
+        result = _decode_fast(data, orientation, _Target(size, crop), max_pixels) if name == "JPEG" else None
         if result is None:
             image = Image.open(io.BytesIO(data), formats=(name,))
             width, height = image.size
             _check_size(width, height, max_pixels)
             if name == "WEBP":
                 orientation = orientation_of(image.info.get("exif", b""))
-            result = _Decoded(_decode_pillow(image, orientation, size), width, height)
+            result = _Decoded(_decode_pillow(image, orientation, _Target(size, crop)), width, height)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise TooLargeError("the image has far too many pixels; make it smaller") from error
     except (TooLargeError, BrokenImageError):
@@ -130,15 +143,14 @@ def _format_of(data: bytes) -> str:
     raise UnsupportedFormatError(f"the upload is not an image of an accepted format: {', '.join(FORMATS)}")
 
 
-def _centre_square(width: int, height: int, orientation: int) -> tuple[int, int, int]:
-    """Return left, top and side of the centre square, as stored.
+def _centre_square(width: int, height: int, orientation: int, side: int) -> tuple[int, int]:
+    """Return left and top of a centre square of the given side, as stored.
 
     The odd pixel of a margin is to the right of and below the square in the upright image.
     """
     transpose, flip_rows, flip_columns = _UPRIGHT[orientation]
     flip_x, flip_y = (flip_rows, flip_columns) if transpose else (flip_columns, flip_rows)
-    side = min(width, height)
-    return (width - side + flip_x) // 2, (height - side + flip_y) // 2, side
+    return (width - side + flip_x) // 2, (height - side + flip_y) // 2
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -156,7 +168,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode_fast(data: bytes, orientation: int, size: int, max_pixels: int) -> _Decoded | None:
+def _decode_fast(data: bytes, orientation: int, target: _Target, max_pixels: int) -> _Decoded | None:
     """Decode a JPEG by libjpeg-turbo and OpenCV; None where Pillow must do it."""
     try:
         stored_height, stored_width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -164,8 +176,8 @@ def _decode_fast(data: bytes, orientation: int, size: int, max_pixels: int) -> _
             return None
         _check_size(stored_width, stored_height, max_pixels)
         # The fast transforms err by a few steps a pixel, which averages out unless few pixels are spread over many.
-        fast = min(stored_width, stored_height) >= size
-        least = size if fast else 0  # 0: never scale
+        fast = target.side(stored_width, stored_height) >= target.size
+        least = math.ceil(target.size / target.crop) if fast else 0  # 0: never scale
         # min_factor=2 leaves out the scales between 1/2 and 1, which no vector code of the library does.
         decoded = simplejpeg.decode_jpeg(
             data, "RGB", fastdct=fast, fastupsample=fast, min_height=least, min_width=least, min_factor=2
@@ -173,18 +185,22 @@ def _decode_fast(data: bytes, orientation: int, size: int, max_pixels: int) -> _
     except ValueError:  # any warning too: extra bytes that Pillow forgives, or the truncation it does not
         return None
     height, width = decoded.shape[:2]
-    left, top, side = _centre_square(width, height, orientation)
+    side, size = target.side(width, height), target.size
+    left, top = _centre_square(width, height, orientation, side)
     # Two taps see every pixel up to a factor of two; 1/8 is the library's smallest scale.
     method = cv2.INTER_LINEAR if side < 2 * size else cv2.INTER_AREA
     square = cv2.resize(decoded[top : top + side, left : left + side], (size, size), interpolation=method)
     return _Decoded(square if orientation == 1 else _upright(square, orientation), stored_width, stored_height)
 
 
-def _decode_pillow(image: Image.Image, orientation: int, size: int) -> Pixels:
+def _decode_pillow(image: Image.Image, orientation: int, target: _Target) -> Pixels:
     """Decode any accepted image by Pillow: crop, flatten, turn upright, resize bicubically."""
+    size = target.size
     if image.format == "JPEG":
-        image.draft(None, (_REDUCING_GAP * size, _REDUCING_GAP * size))
-    left, top, side = _centre_square(*image.size, orientation)
+        least = math.ceil(_REDUCING_GAP * size / target.crop)
+        image.draft(None, (least, least))
+    side = target.side(*image.size)
+    left, top = _centre_square(*image.size, orientation, side)
     factor = max(1, side // (_REDUCING_GAP * size))
     trim = side % factor
     left, top, side = left + trim // 2, top + trim // 2, side - trim

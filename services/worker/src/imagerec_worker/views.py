@@ -94,6 +94,7 @@ def version() -> ResponseReturnValue:
             "input_size": bundle.input_size,
             "quantisation": bundle.quantisation,
             "notice": bundle.notice,
+            "unsure_below": bundle.unsure_below,
         },
         "limits": {"max_bytes": service.settings.max_bytes, "max_pixels": service.settings.max_pixels},
         "formats": list(FORMATS),
@@ -138,7 +139,8 @@ def _classify() -> Classification:
     top = _top()
     data = read_image(request)
     read_s = time.perf_counter()
-    pixels, info = preprocess(data, service.classifier.bundle.input_size, service.settings.max_pixels)
+    bundle = service.classifier.bundle
+    pixels, info = preprocess(data, bundle.input_size, service.settings.max_pixels, bundle.crop)
     decoded_s = time.perf_counter()
     predictions = service.classifier.classify(pixels, top)
     inferred_s = time.perf_counter()
