@@ -105,13 +105,12 @@ def _measure(folder: Path, stack: ExitStack, rounds: int, seconds: float) -> dic
 def _parts(bundle_folder: Path, images: list[bytes]) -> dict[str, float]:
     """Median milliseconds of each decoder and of an inference, alone in this process."""
     classifier = Classifier(load_bundle(bundle_folder))
-    size = classifier.bundle.input_size
     parts: dict[str, list[float]] = defaultdict(list)
     for _ in range(5):
         for image in images:
             for name, decode in limit.DECODERS.items():
                 start_s = time.perf_counter()
-                pixels = decode(image, size)
+                pixels = decode(image, classifier.bundle)
                 parts[name].append(time.perf_counter() - start_s)
             start_s = time.perf_counter()
             classifier.classify(pixels, 5)
@@ -127,7 +126,7 @@ def _accuracy(bundle_folder: Path) -> dict[str, Any] | None:
     classifier = Classifier(bundle)
     photographs = sorted(LABELLED.glob("*.JPEG"))
     answers = {
-        name: [classifier.classify(decode(path.read_bytes(), bundle.input_size), 1)[0].wnid for path in photographs]
+        name: [classifier.classify(decode(path.read_bytes(), bundle), 1)[0].wnid for path in photographs]
         for name, decode in limit.DECODERS.items()
     }
     truth = [path.name.partition("_")[0] for path in photographs]

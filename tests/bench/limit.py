@@ -18,49 +18,49 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from imagerec_worker import preprocess as worker_preprocess
-from imagerec_worker.bundle import load_bundle
+from imagerec_worker.bundle import Bundle, load_bundle
 from imagerec_worker.classifier import Classifier
 
 Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 50_000_000
 
 
-def served(data: bytes, size: int) -> Pixels:
+def served(data: bytes, bundle: Bundle) -> Pixels:
     """What the worker does: libjpeg-turbo and OpenCV for photographs."""
-    return worker_preprocess.preprocess(data, size, MAX_PIXELS)[0]
+    return worker_preprocess.preprocess(data, bundle.input_size, MAX_PIXELS, bundle.crop)[0]
 
 
-def served_pillow(data: bytes, size: int) -> Pixels:
+def served_pillow(data: bytes, bundle: Bundle) -> Pixels:
     """What the worker does with everything that its fast decoder leaves: Pillow, bicubic."""
     fast = worker_preprocess._decode_fast
     worker_preprocess._decode_fast = lambda *_: None
     try:
-        return served(data, size)
+        return served(data, bundle)
     finally:
         worker_preprocess._decode_fast = fast
 
 
-def plain_pillow(data: bytes, size: int) -> Pixels:
+def plain_pillow(data: bytes, bundle: Bundle) -> Pixels:
     """The usual way: decode whole, centre square, bilinear."""
-    return _by_pillow(data, size, Image.Resampling.BILINEAR)
+    return _by_pillow(data, bundle, Image.Resampling.BILINEAR)
 
 
-def reference(data: bytes, size: int) -> Pixels:
+def reference(data: bytes, bundle: Bundle) -> Pixels:
     """The slow reference: decode whole, upright, RGB on white, centre square, bicubic."""
-    return _by_pillow(data, size, Image.Resampling.BICUBIC)
+    return _by_pillow(data, bundle, Image.Resampling.BICUBIC)
 
 
-def _by_pillow(data: bytes, size: int, method: Image.Resampling) -> Pixels:
+def _by_pillow(data: bytes, bundle: Bundle, method: Image.Resampling) -> Pixels:
     image: Image.Image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
-    side = min(image.size)
+    side, size = round(min(image.size) * bundle.crop), bundle.input_size
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return np.asarray(image.crop((left, top, left + side, top + side)).resize((size, size), method))
 
 
-DECODERS: dict[str, Callable[[bytes, int], Pixels]] = {
+DECODERS: dict[str, Callable[[bytes, Bundle], Pixels]] = {
     "served": served,
     "served_pillow": served_pillow,
     "plain_pillow": plain_pillow,
@@ -73,16 +73,16 @@ def main() -> None:
     bundle_folder, images_folder, core = sys.argv[1:]
     os.sched_setaffinity(0, {int(core)})
     classifier = Classifier(load_bundle(bundle_folder))
-    size = classifier.bundle.input_size
+    bundle = classifier.bundle
     images = [path.read_bytes() for path in sorted(Path(images_folder).iterdir())]
-    worker_preprocess.warm_up(size)
+    worker_preprocess.warm_up(bundle.input_size)
     print("ready", flush=True)
     for line in sys.stdin:
         name, seconds = line.split()
         decode, done = DECODERS[name], 0
         end_s, cpu_s = time.perf_counter() + float(seconds), time.process_time()
         while time.perf_counter() < end_s:
-            classifier.classify(decode(images[done % len(images)], size), 5)
+            classifier.classify(decode(images[done % len(images)], bundle), 5)
             done += 1
         print(done, time.process_time() - cpu_s, flush=True)
 

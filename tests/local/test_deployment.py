@@ -195,7 +195,7 @@ def test_served_and_offline_answers_are_identical(deployment: Deployment) -> Non
     classifier = Classifier(load_bundle(deployment.folder / ".run/worker1/models/current"))
     for picture in (data.chelsea(), data.coffee(), load_sample_image("china.jpg")):
         body = jpeg(picture)
-        pixels, _ = preprocess(body, classifier.bundle.input_size, picture.size)
+        pixels, _ = preprocess(body, classifier.bundle.input_size, picture.size, classifier.bundle.crop)
         offline = [prediction._asdict() for prediction in classifier.classify(pixels, 5)]
         served = predict(deployment, body).json()["predictions"]
         assert [each["wnid"] for each in served] == [each["wnid"] for each in offline]

@@ -12,7 +12,10 @@ import pytest
 import requests
 from skimage import data
 
-from tests.conftest import REPOSITORY, Deployment
+from imagerec_worker.bundle import load_bundle
+from imagerec_worker.classifier import Classifier
+from imagerec_worker.preprocess import preprocess
+from tests.conftest import REPOSITORY, SHARED, Deployment
 from tests.local.test_deployment import jpeg, predict, recap
 
 
@@ -63,6 +66,27 @@ def test_version_and_every_answer_carry_the_name(fallen_back: tuple[Deployment, 
         model = requests.get(f"{url}/version", timeout=5).json()["model"]
         assert model["name"] == "lite0"
         assert (model["classes"], model["notice"]) == (1000, "")
+
+
+def test_the_hundred_photographs_are_recognised_as_offline(fallen_back: tuple[Deployment, str]) -> None:
+    """Through the balancer: 82 right first and 95 among the first five at least, and the same answers as in process."""
+    system, _ = fallen_back
+    folder = SHARED / "images/imagenet-sample"
+    if not folder.is_dir():
+        pytest.skip("needs the photographs in ../shared/images")
+    classifier = Classifier(load_bundle(system.folder / ".run/worker1/models/current"))
+    bundle = classifier.bundle
+    first = five = 0
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        served = predict(system, content).json()["predictions"]
+        pixels, _ = preprocess(content, bundle.input_size, 10**8, bundle.crop)
+        assert served == [one._asdict() for one in classifier.classify(pixels, 5)]
+        found = [one["wnid"] for one in served]
+        first += found[0] == path.name.split("_")[0]
+        five += path.name.split("_")[0] in found
+    assert first >= 82
+    assert five >= 95
 
 
 def test_verify_and_a_second_run_find_nothing_wrong(fallen_back: tuple[Deployment, str], dist: Path) -> None:
