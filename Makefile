@@ -73,11 +73,11 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.controller: requirements/controller.txt | $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/controller.txt
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/controller.txt
 	touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.controller
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker
 	rm -r $(VENV)/lib/python3*/site-packages/imagerec_worker # its version stays, its code is the checkout's
 	printf '%s\n' $(foreach d,services/worker services/model loadtest,$(CURDIR)/$(d)/src) $(CURDIR) \
@@ -86,7 +86,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.controller
 
 .venv-keras/.keras: requirements/keras.txt
 	$(PYTHON) -m venv .venv-keras
-	.venv-keras/bin/python -m pip install --quiet --require-hashes --requirement requirements/keras.txt
+	.venv-keras/bin/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/keras.txt
 	printf '%s\n' $(foreach d,services/worker services/model,$(CURDIR)/$(d)/src) \
 		> "$$(.venv-keras/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
 	touch $@
