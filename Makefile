@@ -186,7 +186,7 @@ experiment: setup-test ## run DESIGN (rtt …) on what is deployed at INVENTORY;
 		$(if $(SCALE),-e scale=$(SCALE)) $(if $(RUN),-e run=$(RUN)) $(if $(SLICE),-e slice_name=$(SLICE)) $(ARGS)
 
 figures: setup-test ## rebuild every summary, figure and report from the raw samples
-	@runs=$$(find results -name run.json -printf '%h\n' | sort)
+	@runs=$$(find results -type d -name trials -printf '%h\n' | sort)
 	test -n "$$runs" || { echo "There is no run below results/; make experiment makes one." >&2; exit 1; }
 	$(LOADTEST) summarize $$runs
 	$(LOADTEST) plot $$runs

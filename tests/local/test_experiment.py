@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from tests.conftest import Deployment
+from loadtest.experiments.folder import RunFolder
+from tests.conftest import REPOSITORY, Deployment, clean_environment
 
 DESIGN = """
 name: local
 goal: Does the playbook run what the design says?
 seed: 5
-repetitions: 2
+repetitions: 5
 minutes: 1
 deployment: {{pool_size: {pools}, policy: least_conn}}
 cells:
@@ -30,6 +37,34 @@ def experiment(system: Deployment, folder: Path, pools: str, *options: str, chec
     return done.stdout + done.stderr
 
 
+T = TypeVar("T")
+
+
+def eventually(read: Callable[[], T]) -> T:
+    """Ask until the answer is true; two minutes at the most."""
+    deadline = time.monotonic() + 120
+    while not (answer := read()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+    return answer
+
+
+def cmdline(pid: int) -> bytes:
+    """The command of a process; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def complete(run: Path) -> dict[str, bytes]:
+    """Every whole samples file of a run."""
+    if not (run / "run.json").exists():
+        return {}
+    folder = RunFolder.open(run)
+    return {name: data for name, data in samples(run).items() if folder.is_complete(run / name)}
+
+
 def samples(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.jsonl.gz")}
 
@@ -38,7 +73,7 @@ def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_p
     experiment(deployment, tmp_path, "[1, 2]")
     (run,) = (path.parent for path in tmp_path.glob("*/run.json"))
     assert run.name.startswith("local-")
-    assert len(samples(run)) == 2 * 2
+    assert len(samples(run)) == 2 * 5
     for pool in (1, 2):
         level = json.loads((run / "levels" / f"pool{pool}-least_conn.json").read_text())
         assert level["status"]["policy"] == "least_conn"
@@ -60,6 +95,33 @@ def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_p
     assert {name: data for name, data in after.items() if name != lost} == {
         name: data for name, data in before.items() if name != lost
     }
+
+
+def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployment: Deployment, tmp_path: Path) -> None:
+    """As in a clean clone nothing has made the folder of runs yet, and no sample has been fetched when it is killed."""
+    runs = tmp_path / "results/runs"
+    client = deployment.folder / ".run/client/imagerec-experiments/runs"
+    before = set(client.glob("*"))
+    design = tmp_path / "local.yml"
+    design.write_text(DESIGN.format(pools="2"))
+    command = ["make", "experiment", f"INVENTORY={deployment.inventory}", f"DESIGN={design}", f"ARGS=-e runs_dir={runs}"]
+    first = subprocess.Popen(
+        command, cwd=REPOSITORY, env=clean_environment(), start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    (run,) = eventually(lambda: [path for path in set(client.glob("*")) - before if complete(path)])
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    # Whoever measures may outlive ansible-playbook for a moment.
+    eventually(lambda: not [pid for pid in deployment.processes() if b"loadtest" in cmdline(pid)])
+    finished = complete(run)
+    assert finished
+    assert not samples(runs)
+
+    experiment(deployment, tmp_path, "2", f"-e runs_dir={runs}")
+    assert [path.parent.name for path in runs.glob("*/run.json")] == [run.name]
+    fetched = samples(runs / run.name)
+    assert len(fetched) == 5
+    assert {name: fetched[name] for name in finished} == finished
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command `loadtest`: run, summarize, plot, compare, plan, show, bench."""
+"""The command `loadtest`: begin, run, summarize, plot, compare, plan, show, bench."""
 
 import argparse
 import json
@@ -28,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
         print("loadtest: interrupted; what was recorded is kept, and --resume goes on from there", file=sys.stderr)
         return 130
     return code
+
+
+def _begin(options: argparse.Namespace) -> int:
+    RunFolder.resume(options.out, _design(options), now_utc())
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -129,6 +134,15 @@ def _parser() -> argparse.ArgumentParser:
         )
         one.set_defaults(command=command)
         return one
+
+    begin = add(
+        "begin",
+        "write down which design a run measures, so that `show --runs` names it and `run --resume` goes on with it",
+        _begin,
+        "begin scaling --out results/runs/scaling",
+    )
+    _design_arguments(begin)
+    begin.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="the run's folder")
 
     run = add(
         "run",

@@ -12,7 +12,7 @@ from loadtest.experiments.design import find_design, load_design
 from loadtest.experiments.folder import RunFolder
 from loadtest.plan import plan
 
-COMMANDS = ["run", "show", "summarize", "plot", "compare", "plan", "bench"]
+COMMANDS = ["begin", "run", "show", "summarize", "plot", "compare", "plan", "bench"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -52,6 +52,20 @@ def test_show_tells_which_run_to_continue(measured: Path, tmp_path: Path, capsys
             "complete": False,
         }
     ]
+
+
+def test_a_run_that_was_only_begun_is_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its samples may lie on the client: the controller knows the run by what was written at its beginning."""
+    run = tmp_path / "runs/rtt-1"
+    assert main(["begin", "rtt", "--out", str(run)]) == 0
+    assert RunFolder.open(run).design == load_design(find_design("rtt"))
+    assert main(["show", "rtt", "--json", "--runs", str(run.parent)]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == "rtt-1"
+    written = (run / "run.json").read_bytes()
+    assert main(["begin", "rtt", "--out", str(run)]) == 0
+    assert (run / "run.json").read_bytes() == written
+    assert main(["begin", "scaling", "--out", str(run)]) == 1
+    assert "holds a run of another design" in capsys.readouterr().err
 
 
 def test_show_describes_a_design(capsys: pytest.CaptureFixture[str]) -> None:
