@@ -1,7 +1,7 @@
 # `make help` is the whole workflow. Variables become Ansible's:
 #   INVENTORY  hosts to work on (default: this machine)   MODEL         imagenet | lite0 | keras | path of a bundle
 #   MODEL_MIRROR  folder or URL tried before the network  POLICY        random | round_robin | least_conn | random_two
-#   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run
+#   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run, or its file
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
 #   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to
 .DEFAULT_GOAL := help
@@ -16,15 +16,19 @@ INVENTORY ?= inventory/local/hosts.yml
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
-# A path stays right wherever a playbook runs; a URL or a model's name is left alone.
+# A path stays right wherever a playbook runs; a URL or a name is left alone.
 path = $(if $(findstring ://,$(1)),$(1),$(abspath $(1)))
-EXTRA := $(if $(MODEL),-e model=$(if $(findstring /,$(MODEL)),$(abspath $(MODEL)),$(MODEL))) \
-	$(if $(MODEL_MIRROR),-e model_mirror=$(call path,$(MODEL_MIRROR))) \
-	$(if $(POLICY),-e balancer_policy=$(POLICY)) $(ARGS)
-PLAY = $(BIN)/ansible-playbook -i $(INVENTORY)
+named = $(if $(or $(findstring /,$(1)),$(filter %.yml %.yaml,$(1))),$(call path,$(1)),$(1))
+# One variable for Ansible, quoted for the shell and for Ansible: there may be spaces in a path.
+extra = $(if $(2),-e '$(1)="$(2)"')
+EXTRA := $(call extra,model,$(call named,$(MODEL))) $(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) \
+	$(call extra,balancer_policy,$(POLICY)) $(ARGS)
+PLAY = $(BIN)/ansible-playbook -i '$(INVENTORY)'
 # Of several slices on this machine, inventory/slice means the one that SLICE names.
 $(if $(SLICE),$(eval export GENI_MANIFEST ?= $(CURDIR)/rspec/manifests/$(SLICE).xml))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Ansible needs UTF-8. What the user has, or SSH has brought along, may be another locale or one that is not there.
+export LC_ALL := C.UTF-8
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
@@ -78,16 +82,16 @@ $(VENV)/.controller: requirements/controller.txt | $(VENV)/.python
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.controller
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker
-	rm -r $(VENV)/lib/python3*/site-packages/imagerec_worker # its version stays, its code is the checkout's
-	printf '%s\n' $(foreach d,services/worker services/model loadtest,$(CURDIR)/$(d)/src) $(CURDIR) \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker ./services/model ./loadtest
+	rm -r $(VENV)/lib/python3*/site-packages/{imagerec_worker,imagerec_model,loadtest} # commands stay, the code is the checkout's
+	printf '%s\n' $(foreach d,services/worker services/model loadtest,'$(CURDIR)/$(d)/src') '$(CURDIR)' \
 		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
 	touch $@
 
 .venv-keras/.keras: requirements/keras.txt
 	$(PYTHON) -m venv .venv-keras
 	.venv-keras/bin/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/keras.txt
-	printf '%s\n' $(foreach d,services/worker services/model,$(CURDIR)/$(d)/src) \
+	printf '%s\n' $(foreach d,services/worker services/model,'$(CURDIR)/$(d)/src') \
 		> "$$(.venv-keras/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
 	touch $@
 
@@ -130,21 +134,21 @@ verify: setup ## prove the deployment, read-only
 
 bundle: setup ## make the model bundle alone, with a progress bar
 	@PYTHONPATH=services/worker/src:services/model/src $(BIN)/python -m imagerec_model get $(or $(MODEL),imagenet) \
-		--out dist/bundles $(if $(MODEL_MIRROR),--mirror $(call path,$(MODEL_MIRROR)))
+		--out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
 
 # --- a slice on this machine ----------------------------------------------------------------------------------------
 SLICE_VARS := -e slice_name=$(or $(SLICE),local) $(if $(WORKERS),-e slice_workers=$(WORKERS)) \
 	$(if $(CPU_SCALE),-e local_slice_cpu_scale=$(CPU_SCALE)) $(ARGS)
 # A user who is not root is asked for the password of sudo, unless sudo wants none.
 ASK = $(if $(SUDO),$(shell sudo -n true 2>/dev/null || echo --ask-become-pass))
-SLICE_TOOL = $(SUDO) env PYTHONPATH=$(CURDIR) $(CURDIR)/$(BIN)/python -m rspec.local_slice
+SLICE_TOOL = $(SUDO) env PYTHONPATH='$(CURDIR)' '$(CURDIR)/$(BIN)/python' -m rspec.local_slice
 
 .PHONY: rspec slice-up slice-down slice-status slice-ssh
 rspec: setup ## write the request RSpec for WORKERS to RSPEC (default rspec/requests/local.xml)
 	@$(BIN)/python -m rspec.request --workers $(or $(WORKERS),4) $(ARGS) --out $(or $(RSPEC),rspec/requests/local.xml)
 
 slice-up: setup-slice ## boot the slice on this machine (root): one machine for each node, or for each of RSPEC's
-	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_up.yml $(SLICE_VARS) $(if $(RSPEC),-e slice_rspec=$(abspath $(RSPEC)))
+	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_up.yml $(SLICE_VARS) $(call extra,slice_rspec,$(abspath $(RSPEC)))
 
 slice-down: setup ## remove the slice and all it left on this machine
 	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_down.yml $(SLICE_VARS)
@@ -181,9 +185,10 @@ test-slice: setup-test setup-slice ## boots six machines, deploys onto them, bre
 LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.cli
 
 .PHONY: experiment figures plan
-experiment: setup-test ## run DESIGN (rtt …) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
-	@$(PLAY) playbooks/experiment.yml -e design=$(or $(DESIGN),rtt) $(if $(IMAGES),-e images=$(abspath $(IMAGES))) \
-		$(if $(SCALE),-e scale=$(SCALE)) $(if $(RUN),-e run=$(RUN)) $(if $(SLICE),-e slice_name=$(SLICE)) $(ARGS)
+experiment: setup-test ## run DESIGN (rtt …, or a file) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
+	@$(PLAY) playbooks/experiment.yml $(call extra,design,$(call named,$(or $(DESIGN),rtt))) \
+		$(call extra,images,$(abspath $(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
+		$(call extra,slice_name,$(SLICE)) $(ARGS)
 
 figures: setup-test ## rebuild every summary, figure and report from the raw samples
 	@runs=$$(find results -type d -name trials -printf '%h\n' | sort)

@@ -104,7 +104,13 @@ def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployme
     before = set(client.glob("*"))
     design = tmp_path / "local.yml"
     design.write_text(DESIGN.format(pools="2"))
-    command = ["make", "experiment", f"INVENTORY={deployment.inventory}", f"DESIGN={design}", f"ARGS=-e runs_dir={runs}"]
+    command = [
+        "make",
+        "experiment",
+        f"INVENTORY={deployment.inventory}",
+        f"DESIGN={design}",
+        f"ARGS=-e runs_dir={runs}",
+    ]
     first = subprocess.Popen(
         command, cwd=REPOSITORY, env=clean_environment(), start_new_session=True, stdout=subprocess.DEVNULL
     )

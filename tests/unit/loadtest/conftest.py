@@ -13,7 +13,7 @@ DESIGN = """
 name: small
 goal: Does the whole chain run?
 seed: 7
-repetitions: 3
+repetitions: 5
 minutes: 1
 deployment: {pool_size: 2, policy: random}
 calibration: {unloaded_requests: 12, saturated_s: 1.5}

@@ -32,6 +32,7 @@ def load(folder: Path, **changes: Any) -> Design:
     ("changes", "says"),
     [
         pytest.param({"seed": None}, "seed is missing: without one nobody can repeat", id="no-seed"),
+        pytest.param({"repetitions": 4}, "repetitions: 4 is impossible; give 5 to 1000", id="too-few-repetitions"),
         pytest.param({"deployment": {"pool": 2}}, "deployment.pool is not a known factor", id="unknown-factor"),
         pytest.param({"deployment": {"polcy": "random"}}, "did you mean policy", id="misspelt-factor"),
         pytest.param({"deployment": {"pool_size": [1, 0]}}, "0 is impossible; give 1 to 1000", id="impossible-level"),

@@ -16,7 +16,7 @@ TINY = """
 name: tiny
 goal: Is it kept?
 seed: 3
-repetitions: 2
+repetitions: 5
 minutes: 1
 deployment: {pool_size: 2, policy: random}
 cells:

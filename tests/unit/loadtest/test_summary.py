@@ -22,7 +22,7 @@ DESIGN = """
 name: made
 goal: Are the numbers right?
 seed: 1
-repetitions: 3
+repetitions: 5
 minutes: 1
 cells:
   - {arrivals: poisson, rate_hz: 10, image_px: 64, duration_s: 10, warmup_s: 2}
@@ -32,7 +32,7 @@ LABELLED = """
 name: labels
 goal: Are the answers right?
 seed: 1
-repetitions: 3
+repetitions: 5
 minutes: 1
 images: {labelled: true}
 cells:

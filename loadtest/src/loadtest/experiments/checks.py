@@ -113,6 +113,6 @@ TOP: dict[str, Check] = {
     "name": text,
     "goal": text,
     "seed": whole(0, 2**63 - 1),
-    "repetitions": whole(1, 1000),
+    "repetitions": whole(5, 1000),  # from fewer trials no interval means anything
     "minutes": number(0, 10_000, above=True),
 }

@@ -134,7 +134,9 @@ def find_design(name: str) -> Path:
         if (folder / f"{name}.yml").is_file():
             return folder / f"{name}.yml"
     known = sorted({file.stem for folder in design_folders() for file in folder.glob("*.yml")})
-    raise LoadtestError(f"there is no design {name!r}: give a file, or one of {', '.join(known)}")
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}? There are" if near else "give a file, or one of"
+    raise LoadtestError(f"there is no design {name!r}{'; ' if near else ': '}{hint} {', '.join(known)}")
 
 
 def design_folders() -> list[Path]:

@@ -1,0 +1,74 @@
+"""The Makefile as users call it: paths start where they stand, and what is wrong is told in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY, clean_environment
+
+
+def make(*arguments: str, folder: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Call make in a folder, by default the checkout."""
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment() | environment,
+    )
+
+
+def words(done: subprocess.CompletedProcess[str]) -> str:
+    """What was said, on one line and without Ansible's quoting."""
+    return " ".join((done.stdout + done.stderr).split()).replace("''", "'")
+
+
+def test_a_design_is_a_file_where_the_user_stands(tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text("goal: Is it read?\n")
+    relative = os.path.relpath(tmp_path / "mine.yml", REPOSITORY)
+    refused = make("experiment", f"DESIGN={relative}")
+    assert refused.returncode != 0
+    assert f"the design {tmp_path}/mine.yml cannot be run" in words(refused)
+
+
+def test_an_unknown_design_is_refused_with_the_nearest_known_one() -> None:
+    assert "there is no design 'scalin'; did you mean scaling?" in words(make("experiment", "DESIGN=scalin"))
+
+
+@pytest.mark.parametrize("locale", ["C", "xx_YY.UTF-8"], ids=["plain-c", "not-generated"])
+def test_the_locale_of_the_user_does_not_matter(locale: str) -> None:
+    said = words(make("experiment", "DESIGN=scalin", LC_ALL=locale, LANG=locale))
+    assert "there is no design" in said
+
+
+MANUALS = sorted(
+    REPOSITORY / name
+    for name in subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+)
+
+
+def printed_commands(manual: Path) -> list[str]:
+    """Every command of a manual's console blocks, without its comment."""
+    blocks = re.findall(r"^```console\n(.*?)^```", manual.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line[2:].split(" # ")[0] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [command.strip() for line in lines for command in re.split(r"&&|;", line)]
+
+
+@pytest.mark.parametrize("manual", MANUALS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_printed_command_is_there_and_so_is_what_it_sends(manual: Path) -> None:
+    """With the environment on the path, as the manuals say, and from the checkout's folder."""
+    for command in printed_commands(manual):
+        parts = [word for word in shlex.split(command) if not re.match(r"[A-Z_]+=", word)]
+        assert shutil.which(parts[0]) or parts[0] in {".", "cd"}, command
+        for sent in re.findall(r"@([\w./-]+)", command):
+            assert parts[0] != "curl" or (REPOSITORY / sent).is_file(), command
