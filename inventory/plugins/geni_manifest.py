@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 try:
@@ -309,13 +308,14 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible has
                 self.get_option("user"),
                 getpass.getuser(),
             )
+        # After any other exception Ansible would try its other plugins on this file, and print what each of them says.
         except OSError as error:
-            raise AnsibleParserError(
-                f"there is no manifest at {manifest} ({error.strerror}): make one with `make slice-up`, or save the "
-                "testbed's and name it by GENI_MANIFEST or in the inventory file"
+            raise SystemExit(
+                f"ERROR: there is no manifest at {manifest} ({error.strerror}): make one with `make slice-up`, or save "
+                "the testbed's and name it by GENI_MANIFEST or in the inventory file"
             ) from error
         except ManifestError as error:
-            raise AnsibleParserError(f"manifest {manifest}: {error}") from error
+            raise SystemExit(f"ERROR: manifest {manifest}: {error}") from error
         for group, members in hosts.items():
             inventory.add_group(group)
             for host, variables in members.items():

@@ -1,0 +1,121 @@
+"""Unknown inventories, settings and empty groups are refused in one line, with the nearest known name."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.ansible.test_make import make, words
+from tests.conftest import REPOSITORY
+
+SCRIPT = REPOSITORY / "playbooks/lookup_plugins/misnamed.py"
+spec = importlib.util.spec_from_file_location("misnamed", SCRIPT)
+assert spec is not None
+assert spec.loader is not None
+misnamed = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(misnamed)
+
+LOCAL = [REPOSITORY / "inventory/local/hosts.yml"]
+
+
+@pytest.mark.parametrize("target", ["up", "verify", "rollback", "down", "experiment"])
+def test_a_setting_that_nothing_reads_is_refused(target: str) -> None:
+    refused = make(target, "ARGS=-e balancer_polcy=random")
+    assert refused.returncode != 0
+    assert "-e sets balancer_polcy, which nothing reads; did you mean balancer_policy?" in words(refused)
+    assert "changed=1" not in refused.stdout
+
+
+def test_an_inventory_that_is_not_there_is_refused() -> None:
+    refused = make("verify", "INVENTORY=inventory/slcie")
+    assert refused.returncode != 0
+    said = [line for line in (refused.stdout + refused.stderr).splitlines() if "slcie" in line]
+    assert len(said) == 1
+    assert "did you mean inventory/slice?" in said[0]
+
+
+@pytest.mark.parametrize("target", ["verify", "rollback", "down", "deploy"])
+def test_a_slice_that_is_not_ready_is_a_failure(target: str, tmp_path: Path) -> None:
+    """Without a login there is no host, and a play without hosts would do nothing and succeed."""
+    manifest = tmp_path / "manifest.xml"
+    text = (REPOSITORY / "rspec/manifests/example-cloudlab.xml").read_text()
+    manifest.write_text("\n".join(line for line in text.splitlines() if "<login" not in line))
+    refused = make(target, "INVENTORY=inventory/slice", GENI_MANIFEST=str(manifest))
+    assert refused.returncode != 0
+    said = words(refused)
+    assert said.count("node worker1 has no login") == 1
+    assert "save the manifest again" in said.lower()
+
+
+def test_a_manifest_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    refused = make("verify", "INVENTORY=inventory/slice", GENI_MANIFEST=str(tmp_path / "none.xml"))
+    assert refused.returncode != 0
+    assert words(refused).count("there is no manifest at") == 1
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    """A copy of the local inventory."""
+    shutil.copytree(REPOSITORY / "inventory/local", tmp_path / "local")
+    return tmp_path / "local/hosts.yml"
+
+
+@pytest.mark.parametrize("hosts", [{}, None], ids=["empty", "absent"])
+def test_a_group_without_hosts_is_refused(inventory: Path, hosts: dict[str, None] | None) -> None:
+    content = yaml.safe_load(inventory.read_text())
+    content["all"]["children"]["workers"]["hosts"] = hosts
+    if hosts is None:
+        del content["all"]["children"]["workers"]
+    inventory.write_text(yaml.safe_dump(content))
+    refused = make("verify", f"INVENTORY={inventory}")
+    assert refused.returncode != 0
+    assert "has no host in workers; inventory/README.md says what it needs" in words(refused)
+
+
+def test_a_misspelt_setting_of_the_inventory_is_refused(inventory: Path) -> None:
+    with (inventory.parent / "group_vars/balancers.yml").open("a") as file:
+        file.write("balancer_maxconns: 5\n")
+    refused = make("verify", f"INVENTORY={inventory}")
+    assert "the inventory sets balancer_maxconns, which nothing reads; did you mean balancer_max_conns?" in words(
+        refused
+    )
+
+
+def test_every_option_of_every_role_is_known_and_the_inventories_are_sound() -> None:
+    options = {name for names in misnamed.options_of(REPOSITORY / "roles").values() for name in names}
+    assert {"balancer_policy", "worker_port", "service_provider"} <= options
+    for name in ("local/hosts.yml", "example", "slice"):
+        assert misnamed.misnamed(options, REPOSITORY, [REPOSITORY / "inventory" / name]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model", "model_mirror", "model_offline", "model_fallback", "dist_dir", "design", "images", "scale", "run"),
+        *(
+            "runs_dir",
+            "cpu_share",
+            "possible_only",
+            "slice_parameters",
+            "slice_name",
+            "workers_serial",
+            "slice_address",
+        ),
+        "ansible_user",
+    ],
+)
+def test_what_the_playbooks_read_is_known(name: str) -> None:
+    assert misnamed.misnamed({name}, REPOSITORY, LOCAL) == []
+
+
+def test_localhost_alone_is_an_inventory_for_those_who_say_so() -> None:
+    done = subprocess.run(
+        ["ansible-inventory", "-i", "localhost,", "--list"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["ungrouped"]["hosts"] == ["localhost"]
