@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import REPOSITORY
 
@@ -33,7 +34,7 @@ FILES = [
 ]
 
 
-def render(folder: Path, **variables: str) -> None:
+def render(folder: Path, **variables: object) -> None:
     """Render all templates into a folder."""
     extra = {"folder": str(folder), "user": "www-data", "variants": VARIANTS} | variables
     done = subprocess.run(
@@ -72,6 +73,27 @@ def acceptable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def numbers() -> dict[str, int | float]:
+    """Every numeric option of every role, with its default."""
+    found: dict[str, int | float] = {"worker_processes": 2}
+    for path in REPOSITORY.glob("roles/*/meta/argument_specs.yml"):
+        for name, option in yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"].items():
+            if option["type"] in {"int", "float"} and not isinstance(option["default"], str):
+                found[name] = option["default"]
+    return found
+
+
+def test_numbers_given_as_text_are_rendered_as_numbers(tmp_path: Path) -> None:
+    """Whatever stands after `-e name=` is text to Ansible, also 40."""
+    given = numbers()
+    assert {"balancer_read_timeout_s", "worker_graceful_timeout_s", "worker_max_requests"} <= given.keys()
+    for kind, values in {"numbers": given, "texts": {name: str(value) for name, value in given.items()}}.items():
+        (tmp_path / kind).mkdir()
+        render(tmp_path / kind, **values)
+    for name in FILES:
+        assert (tmp_path / "texts" / name).read_text() == (tmp_path / "numbers" / name).read_text(), name
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_rendered_file_equals_its_golden_file(rendered: Path, name: str) -> None:
     fresh = (rendered / name).read_text()
@@ -103,6 +125,8 @@ def test_a_broken_configuration_is_refused_before_it_lands(tmp_path: Path) -> No
 - hosts: localhost
   connection: local
   gather_facts: false
+  vars:
+    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
   tasks:
     - ansible.builtin.copy:
         content: "events {{}}\\nhttp {{ upstream workers {{ bogus; }} }}\\n"
