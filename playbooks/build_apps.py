@@ -160,7 +160,9 @@ def main() -> int:
     listing = arguments.dist / "releases.json"
     text = json.dumps(apps, indent=2) + "\n"
     if not listing.exists() or listing.read_text() != text:
-        listing.write_text(text)
+        aside = listing.with_name(f".{listing.name}.partial")
+        aside.write_text(text)
+        aside.replace(listing)
         changed = True
     print(json.dumps({"changed": changed, "error": None}))
     return 0

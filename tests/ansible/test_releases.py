@@ -1,0 +1,135 @@
+"""Releases on a host: what was good before outlives broken ones, and the record of it is never half written."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+KIND = f"cp{sys.version_info.major}{sys.version_info.minor}"
+SCRIPT = REPOSITORY / "playbooks/filter_plugins/rollback.py"
+
+
+def step(folder: Path, name: str, release: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one step of releases.yml; a release is named by a letter."""
+    digest = release * 16
+    extra = {"folder": str(folder), "step": name, "code": digest, "model": digest, **variables}
+    return subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", "tests/ansible/releases.yml", "-e", json.dumps(extra)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def place(folder: Path, release: str, age: int) -> None:
+    """Lay an installed release there, older by an age in seconds."""
+    for path in (folder / f"app/{release * 16}-{KIND}", folder / f"models/imagenet-{release * 16}"):
+        path.mkdir(parents=True)
+        os.utime(path, (1e9 - age, 1e9 - age))
+
+
+def releases(folder: Path) -> dict[str, list[str]]:
+    """The letters of the releases that are there."""
+    return {
+        "app": sorted(path.name[0] for path in (folder / "app").iterdir() if not path.is_symlink()),
+        "models": sorted(
+            path.name.removeprefix("imagenet-")[0] for path in (folder / "models").iterdir() if not path.is_symlink()
+        ),
+    }
+
+
+def test_a_good_release_outlives_any_number_of_broken_ones(tmp_path: Path) -> None:
+    """Four releases are tried and never found good; only a deployment that went through removes any."""
+    (tmp_path / "etc").mkdir()
+    for age, release in enumerate("fedcba"):
+        place(tmp_path, release, age)
+    assert step(tmp_path, "activate", "a").returncode == 0
+    assert step(tmp_path, "remember").returncode == 0
+    for release in "bcde":
+        assert step(tmp_path, "activate", release).returncode == 0
+    everything = list("abcdef")
+    assert releases(tmp_path) == {"app": everything, "models": everything}
+
+    assert step(tmp_path, "activate", "f").returncode == 0
+    assert step(tmp_path, "remember").returncode == 0
+    done = step(tmp_path, "prune", python_app_keep="3", model_bundle_keep="3")
+    assert done.returncode == 0, done.stdout
+    # what runs, what was good before, and the newest others up to the number kept
+    assert releases(tmp_path) == {"app": ["a", "e", "f"], "models": ["a", "e", "f"]}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own that holds 64 KiB."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("needs root, for a file system of its own")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_disk: Path) -> None:
+    for release in "ab":
+        place(tmp_path, release, 0)
+    assert step(tmp_path, "activate", "a").returncode == 0
+    assert step(tmp_path, "remember").returncode == 0
+    before = {path.name: path.read_bytes() for path in small_disk.iterdir()}
+    assert before
+    with (small_disk / "filler").open("wb", buffering=0) as filler:
+        try:
+            while filler.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    assert step(tmp_path, "activate", "b").returncode == 0
+    assert step(tmp_path, "remember").returncode != 0
+    assert {name: (small_disk / name).read_bytes() for name in before} == before
+
+
+def record(runs: str, *good: str, kind: str = "cp311") -> dict[str, Any]:
+    """What a host recalls; a deployment is named by a letter."""
+
+    def names(letter: str) -> dict[str, str]:
+        return {"code": f"{letter * 16}-{kind}", "model": f"imagenet-{letter * 16}"}
+
+    return {"runs": names(runs), "good": [names(letter) for letter in good]}
+
+
+@pytest.mark.parametrize(
+    ("pool", "chosen"),
+    [
+        pytest.param({"w1": record("b", "b", "a"), "w2": record("b", "b", "a")}, "a", id="after-success"),
+        pytest.param({"w1": record("c", "b", "a"), "w2": record("b", "b", "a")}, "b", id="after-failure-midway"),
+        pytest.param({"w1": record("c", "b", "a"), "w2": record("c", "b", "a")}, "b", id="after-failure-on-all"),
+        pytest.param({"w1": record("b", "b", "a"), "w2": record("b", "a")}, "a", id="cut-off-while-remembering"),
+        pytest.param({"w1": record("b", "b", "a"), "w2": record("b", "b")}, None, id="one-host-has-no-earlier-one"),
+        pytest.param({"w1": record("c", "b", "a"), "w2": record("b", "a")}, "a", id="only-one-in-common"),
+        pytest.param({"w1": record("a"), "w2": record("a")}, None, id="nothing-is-remembered"),
+        pytest.param(
+            {"w1": record("b", "b", "a"), "w2": record("b", "b", "a", kind="cp313")}, "a", id="another-python"
+        ),
+    ],
+)
+def test_the_whole_pool_goes_back_to_one_deployment(pool: dict[str, Any], chosen: str | None) -> None:
+    spec = importlib.util.spec_from_file_location("rollback", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    rollback = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rollback)
+    target = rollback.rollback_target(pool)
+    assert {host: names["code"][0] for host, names in target.items()} == (dict.fromkeys(pool, chosen) if chosen else {})
+    for host, names in target.items():
+        assert names in pool[host]["good"]  # with the ending of that host's own Python
