@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,24 @@ def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_dis
     assert step(tmp_path, "activate", "b").returncode == 0
     assert step(tmp_path, "remember").returncode != 0
     assert {name: (small_disk / name).read_bytes() for name in before} == before
+
+
+def test_a_page_that_was_cut_off_is_unpacked_again(tmp_path: Path) -> None:
+    """Unpacking stops before app.js: the third file would stand in a folder that is a file."""
+
+    def pack(*names: str) -> None:
+        with tarfile.open(tmp_path / "page.tar", "w") as archive:
+            for name in names:
+                archive.addfile(tarfile.TarInfo(name))
+
+    pack("index.html", "style.css", "style.css/more.css")
+    assert step(tmp_path, "page", "a").returncode != 0
+    assert not (tmp_path / "current").exists()
+    pack("index.html", "style.css", "app.js")
+    assert step(tmp_path, "page", "a").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "current").iterdir()) == ["app.js", "index.html", "style.css"]
+    done = step(tmp_path, "page", "a")
+    assert "changed=0" in done.stdout
 
 
 def record(runs: str, *good: str, kind: str = "cp311") -> dict[str, Any]:
