@@ -40,32 +40,17 @@ UP_PACKAGES := python3-venv nginx
 TEST_PACKAGES := chromium fonts-dejavu-core
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 
-# apt must not start what it installs: the distribution's nginx would take port 80.
-define install_packages
-	missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
-	if [ -n "$$missing" ]; then
-		command -v apt-get >/dev/null || { echo "Please install: $$missing (this machine has no apt-get)" >&2; exit 1; }
-		echo "Installing $$(echo $$missing) …"
-		$(SUDO) sh -euc '
-			policy=/usr/sbin/policy-rc.d
-			if [ ! -e $$policy ]; then printf "#!/bin/sh\nexit 101\n" > $$policy; chmod +x $$policy; trap "rm -f $$policy" EXIT; fi
-			export DEBIAN_FRONTEND=noninteractive
-			apt-get update -qq
-			apt-get install -y -qq --no-install-recommends '"$$(echo $$missing)"' >/dev/null'
-	fi
-endef
-
 .PHONY: setup setup-test setup-keras setup-slice
 setup: ## install nginx and the controller's environment
-	@$(call install_packages,$(UP_PACKAGES))
+	@tools/install_packages $(UP_PACKAGES)
 	@$(MAKE) $(VENV)/.controller
 
 setup-test: ## install what `make test` and `make lint` need besides
-	@$(call install_packages,$(UP_PACKAGES) $(TEST_PACKAGES))
+	@tools/install_packages $(UP_PACKAGES) $(TEST_PACKAGES)
 	@$(MAKE) $(VENV)/.dev
 
 setup-slice: ## install what a slice on this machine needs (root)
-	@$(call install_packages,$(SLICE_PACKAGES))
+	@tools/install_packages $(SLICE_PACKAGES)
 	@$(MAKE) setup
 
 setup-keras: ## install TensorFlow, for MODEL=keras

@@ -1,0 +1,53 @@
+"""The script that installs packages gives back the policy that keeps them from being started, also after a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="installing packages needs root")
+
+
+def start(folder: Path, install: str) -> subprocess.Popen[bytes]:
+    """Start it with an apt-get that does nothing but what is given, and no package installed."""
+    for name, text in {"apt-get": f'[ "$1" = update ] || {{ {install}; }}', "dpkg-query": "exit 1"}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    return subprocess.Popen(
+        [REPOSITORY / "tools/install_packages", "nginx"],
+        env=os.environ | {"PATH": f"{folder}:/usr/bin:/bin", "POLICY_RC_D": str(folder / "policy")},
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_leaves_no_policy_behind(tmp_path: Path, number: signal.Signals) -> None:
+    running = start(tmp_path, f"touch {tmp_path}/begun; exec sleep 60")
+    while not (tmp_path / "begun").exists():
+        assert running.poll() is None
+        time.sleep(0.05)
+    assert (tmp_path / "policy").exists()
+    os.killpg(running.pid, number)
+    assert running.wait(timeout=30) != 0
+    assert not (tmp_path / "policy").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("# of imagerec, while it installs", None, id="of-a-killed-run"),
+        pytest.param("# the site's own", "# the site's own", id="the-host-s-own"),
+    ],
+)
+def test_only_its_own_policy_is_removed(tmp_path: Path, before: str, after: str | None) -> None:
+    policy = tmp_path / "policy"
+    policy.write_text(before)
+    assert start(tmp_path, "true").wait(timeout=30) == 0
+    assert (policy.read_text() if policy.exists() else None) == after
