@@ -56,14 +56,19 @@ def _tensor(
 
 
 def colour_network(
-    size: int = 16, softmax: bool = True, background: bool = False, input_quantisation: tuple[float, int] | None = None
+    size: int = 16,
+    softmax: bool = True,
+    background: bool = False,
+    input_quantisation: tuple[float, int] | None = None,
+    classes: int = len(COLOURS),
 ) -> bytes:
     """Return a LiteRT file: the mean of each channel, times GAIN, and softmax over red, green and blue.
 
-    Its input is ``[1, size, size, 3]``, float32, or uint8 with the given scale and zero point.
+    Of more classes these three are the last. Its input is ``[1, size, size, 3]``, float32, or uint8 with the given
+    scale and zero point.
     """
     kinds, operators_of = tflite.TensorType, tflite.BuiltinOperator
-    outputs = len(COLOURS) + background
+    outputs = classes + background
     weights = np.zeros((outputs, 3), np.float32)
     weights[-3:] = np.eye(3, dtype=np.float32) * GAIN
     data = [b"", np.array([1, 2], np.int32).tobytes(), weights.tobytes(), np.zeros(outputs, np.float32).tobytes()]

@@ -213,6 +213,7 @@ def test_version_says_what_runs(client: FlaskClient, colours: Bundle) -> None:
             "title": "Red, green or blue",
             "digest": colours.digest,
             "classes": 3,
+            "labels": ["red", "green", "blue"],
             "input_size": 16,
             "quantisation": "float32",
             "notice": "",
@@ -221,6 +222,17 @@ def test_version_says_what_runs(client: FlaskClient, colours: Bundle) -> None:
         "limits": {"max_bytes": 20971520, "max_pixels": 50000000},
         "formats": ["JPEG", "PNG", "WEBP", "GIF"],
     }
+
+
+@pytest.mark.parametrize("count", [30, 31])
+def test_version_lists_the_labels_of_few_classes_only(
+    write_colours: Callable[..., Bundle], network: Callable[..., bytes], tmp_path: Path, count: int
+) -> None:
+    labels = [(f"n{i}", f"thing {i}") for i in range(count)]
+    many = write_colours(tmp_path / "b", model=network(classes=count), classes=labels)
+    model = create_app(Settings(bundle=many.path)).test_client().get("/version").get_json()["model"]
+    assert model["classes"] == count
+    assert model.get("labels") == ([f"thing {i}" for i in range(30)] if count == 30 else None)
 
 
 def test_metrics_count_answers_and_phases(with_settings: Callable[..., FlaskClient], red: bytes) -> None:

@@ -19,6 +19,8 @@ from imagerec_worker.uploads import read_image
 
 TOP_DEFAULT = 5
 TOP_MAX = 20
+# More labels than these are no answer to "what does it know"; `classes.json` of the bundle has them all.
+LABELS_MAX = 30
 RETRY_AFTER_S = 1
 # No balancer waits so long for an answer: an older request is one whose two hosts disagree about the time.
 _OLDEST_S = 120.0
@@ -91,6 +93,7 @@ def version() -> ResponseReturnValue:
             "title": bundle.title,
             "digest": bundle.digest,
             "classes": len(bundle.classes),
+            **({"labels": [each.label for each in bundle.classes]} if len(bundle.classes) <= LABELS_MAX else {}),
             "input_size": bundle.input_size,
             "quantisation": bundle.quantisation,
             "notice": bundle.notice,
