@@ -93,6 +93,7 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 		services/worker/pyproject.toml services/model/pyproject.toml loadtest/pyproject.toml -o requirements/dev.txt
 	compile --python-version 3.11 $$pins --extra keras services/worker/pyproject.toml services/model/pyproject.toml \
 		requirements/keras.in -o requirements/keras.txt
+	compile --python-version 3.11 --no-deps -c requirements/dev.txt requirements/examples.in -o requirements/examples.txt
 
 # --- the system -----------------------------------------------------------------------------------------------------
 .PHONY: up deploy rollback down verify bundle

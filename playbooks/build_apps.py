@@ -109,9 +109,9 @@ def digest_of(files: list[Path]) -> str:
     return hashlib.sha256("\n".join(sorted(sums)).encode()).hexdigest()
 
 
-def build_page(folder: Path, dist: Path) -> tuple[dict[str, object], bool]:
-    """Archive the page; return what is deployed of it and whether anything changed."""
-    files = [path for path in folder.iterdir() if path.suffix in PAGE_SUFFIXES]
+def build_page(folder: Path, examples: Path, dist: Path) -> tuple[dict[str, object], bool]:
+    """Archive the page and its example photographs; return what is deployed of it and whether anything changed."""
+    files = [path for path in folder.iterdir() if path.suffix in PAGE_SUFFIXES] + list(examples.iterdir())
     if not (folder / "index.html").is_file():
         raise BuildError(f"{folder} has no index.html; name the folder of the page.")
     digest = digest_of(files)
@@ -142,6 +142,7 @@ def main() -> int:
     parser.add_argument("--dist", type=Path, required=True, help="folder for everything that is built")
     parser.add_argument("--platform", action="append", required=True, help="kind of host, such as cp311-x86_64")
     parser.add_argument("--page", type=Path, required=True, help="folder of the page")
+    parser.add_argument("--examples", type=Path, required=True, help="folder that build_examples.py names")
     parser.add_argument("apps", nargs="+", metavar="NAME=FOLDER", help="distribution and its source folder")
     arguments = parser.parse_args()
     for folder in ("wheels", "wheelhouse", "releases"):
@@ -149,7 +150,7 @@ def main() -> int:
     apps: dict[str, object] = {}
     changed = False
     try:
-        apps["page"], changed = build_page(arguments.page, arguments.dist)
+        apps["page"], changed = build_page(arguments.page, arguments.examples, arguments.dist)
         for pair in arguments.apps:
             name, _, source = pair.partition("=")
             apps[name], app_changed = build_app(name, Path(source), sorted(set(arguments.platform)), arguments.dist)

@@ -213,6 +213,17 @@ def test_every_encrypted_answer_promises_encryption(balancer: Balancer, path: st
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.png", "image/png"), ("a.jpg", "image/jpeg"), ("a.json", "application/json"), ("a.js", "text/javascript")],
+)
+def test_a_file_of_the_page_has_its_type_and_is_kept_until_it_changes(balancer: Balancer, name: str, kind: str) -> None:
+    (balancer.folder / "page/current" / name).write_bytes(b"[]")
+    answer = balancer.get(f"{balancer.secure}/{name}")
+    assert answer.headers["Content-Type"].split(";")[0] == kind
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
 def test_the_worker_is_told_of_the_encryption(balancer: Balancer) -> None:
     assert balancer.post().text == "https"
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def examples(tmp_path: Path) -> Path:
+    """What `build_examples.py` leaves: photographs and their list."""
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    (folder / "examples.json").write_text("[]\n")
+    return folder
+
+
 def build(source: Path, dist: Path, *extra: str) -> dict[str, object]:
     done = subprocess.run(
         [
@@ -44,6 +54,8 @@ def build(source: Path, dist: Path, *extra: str) -> dict[str, object]:
             "--platform=cp311-x86_64",
             "--page",
             str(REPOSITORY / "services/web"),
+            "--examples",
+            str(source.parent / "examples"),
             *extra,
             f"tiny={source}",
         ],
@@ -80,6 +92,23 @@ def test_a_package_that_cannot_be_had_is_an_error_with_a_remedy_and_leaves_nothi
     assert "absent==1" in str(answer["error"])
     assert "run it again" in str(answer["error"])
     assert not list((tmp_path / "dist/wheelhouse").glob("tiny-*"))
+
+
+def test_the_page_is_deployed_with_its_examples(source: Path, examples: Path, tmp_path: Path) -> None:
+    """The list is always there, the built one and not the page's own; a new photograph is a new page."""
+    before = build(source, tmp_path / "dist")
+    assert before["error"] is None
+    archives = set((tmp_path / "dist/releases").glob("page-*.tar"))
+    (examples / "cat.png").write_bytes(b"a cat")
+    assert build(source, tmp_path / "dist")["changed"] is True
+    (archive,) = set((tmp_path / "dist/releases").glob("page-*.tar")) - archives
+    with tarfile.open(archive) as page:
+        names = page.getnames()
+        assert len(names) == len(set(names))
+        assert {"index.html", "app.js", "cat.png", "examples.json"} <= set(names)
+        listing = page.extractfile("examples.json")
+        assert listing is not None
+        assert listing.read() == b"[]\n"
 
 
 @pytest.mark.parametrize("platform", ["cp311", "pp310-x86_64", "cp311-x86 64", ""])
