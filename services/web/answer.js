@@ -13,18 +13,23 @@ export function plainLabel(label) {
   return label.split(",", 1)[0].replaceAll("_", " ").trim();
 }
 
-/** A probability for people: "72%", "8.2%", "under 0.1%". */
+/**
+ * A probability for people: "72%", "8.2%", "under 0.1%". No network rules anything out or is certain: one that counts in
+ * steps of 0.4% gives 0 to all that is less.
+ */
 export function formatShare(probability) {
   const percent = probability * 100;
-  if (percent > 0 && percent < 0.1) return "under 0.1%";
-  if (percent > 99 && percent < 100) return "over 99%";
-  return `${percent.toFixed(percent < 9.95 && percent > 0 ? 1 : 0)}%`;
+  if (percent === 0) return "under 1%";
+  if (percent < 0.1) return "under 0.1%";
+  if (percent > 99) return "over 99%";
+  return `${percent.toFixed(percent < 9.95 ? 1 : 0)}%`;
 }
 
 const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /**
- * Show an answer: verdict, bars, who, and where the time went.
+ * Show an answer: verdict, bars, who, and where the time went. A guess that got no share of the probability is none: it
+ * only stands first in the model's list of classes.
  *
  * @param {object} answer as `predict` of api.js gives it
  * @returns {string} the same in one sentence, for a screen reader
@@ -37,7 +42,8 @@ export function showAnswer(answer) {
   byId("best").textContent = capitalised(label);
   byId("sure").textContent = `${formatShare(best.probability)} sure`;
   byId("result").dataset.sure = sure ? "yes" : "no";
-  byId("bars").replaceChildren(...answer.predictions.map(bar));
+  const guesses = answer.predictions.filter(({ probability }, index) => probability > 0 || index === 0);
+  byId("bars").replaceChildren(...guesses.map(bar));
 
   byId("worker").textContent = answer.worker;
   paint(byId("worker"), answer.worker);

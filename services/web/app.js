@@ -2,7 +2,7 @@ import { showAnswer } from "./answer.js";
 import { Failure, getStatus, getVersion, predict } from "./api.js";
 import { sendTwenty } from "./balance.js";
 import { byId, showOnly, withCode } from "./dom.js";
-import { explain, formatBytes, technical } from "./explain.js";
+import { explain, formatBytes, formatLimit, technical } from "./explain.js";
 import { createHistory } from "./history.js";
 import { listen } from "./sources.js";
 import { workerChip } from "./workers.js";
@@ -41,7 +41,7 @@ async function refreshService() {
     byId("model").hidden = false;
     byId("notice").replaceChildren(...withCode(model.notice ?? ""));
     byId("notice").hidden = !model.notice;
-    byId("limit").textContent = ` up to ${formatBytes(limits.max_bytes)}`;
+    byId("limit").textContent = ` up to ${formatLimit(limits.max_bytes)}`;
     byId("service").textContent = `${service} ${version.version} · model ${model.name} ${model.version}`;
   }
   if (pool) {
@@ -64,7 +64,7 @@ async function classify(entry) {
   showPhoto(entry);
   const limit = version?.limits.max_bytes;
   if (limit && entry.file.size > limit) {
-    fail(new Failure(413, { type: "too-large", detail: `${formatBytes(entry.file.size)}; not sent` }));
+    fail(new Failure(413, { type: "too-large", detail: "not sent" }));
     return;
   }
   try {
@@ -157,7 +157,7 @@ function reshow(entry) {
 }
 
 function fail(failure, { again = false } = {}) {
-  const { kind, kicker, title, text, retry } = explain(failure, version);
+  const { kind, kicker, title, text, retry } = explain(failure, version, photo.file);
   errorPanel.dataset.kind = kind;
   byId("error-kicker").textContent = kicker;
   byId("error-title").textContent = title;
@@ -179,6 +179,8 @@ function showPhoto({ file, url }) {
   byId("zone-title").textContent = "Choose another";
   byId("preview").src = url;
   byId("preview").alt = file.name ? `Your photograph, ${file.name}` : "Your photograph";
+  byId("file-name").textContent = file.name;
+  byId("file-size").textContent = formatBytes(file.size);
   showPreview(true);
 }
 

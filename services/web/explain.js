@@ -1,14 +1,24 @@
 const MB = 1024 * 1024;
+const NBSP = "\u00a0"; // no line ends between a number and its unit
 
-/** A size for people, in the units of the service's limit: 1 MB = 1024² bytes. */
-export function formatBytes(bytes) {
-  return `${(bytes / MB).toFixed(bytes < 10 * MB && bytes % MB ? 1 : 0)} MB`;
+/**
+ * A size for people, in the units of the service's limit: 1 MB = 1024² bytes. Files are rounded up and limits down, so
+ * that a file over the limit never reads like one within it.
+ */
+export function formatBytes(bytes, round = Math.ceil) {
+  if (bytes < 1024) return `${bytes}${NBSP}${bytes === 1 ? "byte" : "bytes"}`;
+  const kilobytes = round(bytes / 1024);
+  return kilobytes < 1024 ? `${kilobytes}${NBSP}KB` : `${round((bytes / MB) * 10) / 10}${NBSP}MB`;
 }
 
-function limitsText(version) {
+/** What a file may be at most, for people: "20 MB". */
+export const formatLimit = (bytes) => formatBytes(bytes, Math.floor);
+
+function sizeText(file, version) {
   if (!version) return "";
   const { max_bytes: bytes, max_pixels: pixels } = version.limits;
-  return `A picture may have ${formatBytes(bytes)} and ${Math.floor(pixels / 1e6)} million pixels.`;
+  const size = file && file.size > bytes ? `This file has ${formatBytes(file.size)}. ` : "";
+  return `${size}The limit is ${formatLimit(bytes)} and ${Math.floor(pixels / 1e6)} million pixels.`;
 }
 
 /**
@@ -16,9 +26,10 @@ function limitsText(version) {
  *
  * @param {import("./api.js").Failure} failure
  * @param {{formats?: string[], limits?: {max_bytes: number, max_pixels: number}} | null} version
+ * @param {File} [file] what was to be looked at
  * @returns {{kind: string, kicker: string, title: string, text: string, retry: boolean}}
  */
-export function explain(failure, version) {
+export function explain(failure, version, file) {
   const formats = (version?.formats ?? ["JPEG", "PNG", "WEBP", "GIF"]).map((name) => (name === "WEBP" ? "WebP" : name));
   const listed = `${formats.slice(0, -1).join(", ")} or ${formats.at(-1)}`;
   switch (failure.status) {
@@ -30,7 +41,7 @@ export function explain(failure, version) {
     case 413:
       return {
         kind: "picture", kicker: "Not sent through", title: "That picture is too large",
-        text: `${limitsText(version)} Make it smaller and try again: the network looks at a few hundred pixels only.`,
+        text: `${sizeText(file, version)} Make it smaller and try again: the network looks at a few hundred pixels only.`,
         retry: false,
       };
     case 415:

@@ -49,7 +49,8 @@ def test_a_file_over_the_limit_is_not_sent(visit: Callable, bad_files: dict[str,
     here.choose(bad_files["bytes"])
     here.page.locator("#error").wait_for()
     assert "too large" in here.text("#error-title")
-    assert "20 MB" in here.text("#error-text")
+    text = here.text("#error-text").replace("\N{NO-BREAK SPACE}", " ")
+    assert text.startswith("This file has 20.1 MB. The limit is 20 MB and 50 million pixels. ")
     assert "not sent" in here.text("#error-technical")
     assert here.predictions_sent() == 0
 
@@ -60,6 +61,7 @@ def test_a_good_picture_follows_a_refused_one(
     here = visit(expected_console=logged(415)).open()
     here.choose(bad_files["text"])
     here.page.locator("#preview-missing").wait_for()
+    assert here.text("#preview-missing") == "text.jpg\n23\N{NO-BREAK SPACE}bytes"
     here.recognise(photographs["coffee"])
     assert here.page.locator("#error").is_hidden()
     assert here.page.locator("#preview").is_visible()

@@ -53,28 +53,35 @@ def test_server_timing_is_read(visit: Callable, case: str) -> None:
     assert visit().open().page.evaluate(read, header) == expected
 
 
+def units(text: str) -> str:
+    """A size as the page writes it: no line may end between the number and its unit."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def test_figures_read_well(visit: Callable) -> None:
     here = visit().open()
     shown = here.page.evaluate("""async () => {
       const { formatMs, median } = await import("./timing.js");
       const { formatShare, plainLabel } = await import("./answer.js");
-      const { formatBytes } = await import("./explain.js");
+      const { formatBytes, formatLimit } = await import("./explain.js");
       const { parseRetryAfter } = await import("./api.js");
       return [
         [0, 0.44, 9.949, 9.95, 38.4, 999.4, 999.5, 1240].map(formatMs),
-        [0, 0.0005, 0.004, 0.0994, 0.0996, 0.55, 0.995, 1].map(formatShare),
+        [0, 0.0005, 0.004, 0.0994, 0.0996, 0.55, 0.99, 0.995, 1].map(formatShare),
         [[3], [1, 9], [5, 1, 3]].map(median),
         ["Egyptian_cat", "goldfish, Carassius auratus"].map(plainLabel),
-        [20971520, 1572864, 32505856].map(formatBytes),
+        [0, 1, 1023, 1025, 1047553, 1572864, 20971520, 20971521].map((bytes) => formatBytes(bytes)),
+        [20971520, 20971519, 15000000, 1048575].map((bytes) => formatLimit(bytes)),
         ["3", "0", "9999", null, "soon", new Date(10_000).toUTCString()].map((text) => parseRetryAfter(text, 4_000)),
       ];
     }""")
     assert shown == [
         ["0.0 ms", "0.4 ms", "9.9 ms", "10 ms", "38 ms", "999 ms", "1.00 s", "1.24 s"],
-        ["0%", "under 0.1%", "0.4%", "9.9%", "10%", "55%", "over 99%", "100%"],
+        ["under 1%", "under 0.1%", "0.4%", "9.9%", "10%", "55%", "99%", "over 99%", "over 99%"],
         [3, 5, 3],
         ["Egyptian cat", "goldfish"],
-        ["20 MB", "1.5 MB", "31 MB"],
+        [units(size) for size in ("0 bytes", "1 byte", "1023 bytes", "2 KB", "1 MB", "1.5 MB", "20 MB", "20.1 MB")],
+        [units(size) for size in ("20 MB", "19.9 MB", "14.3 MB", "1023 KB")],
         [3, 1, 60, 2, 2, 6],
     ]
 

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flask import Flask
+from flask import Flask, render_template
 from flask.testing import FlaskClient
 from PIL import Image
 
 from imagerec_worker import create_app
 from imagerec_worker.bundle import Bundle
+from imagerec_worker.classifier import Prediction
+from imagerec_worker.preprocess import ImageInfo
 from imagerec_worker.settings import Settings
+from imagerec_worker.views import Classification, Timing
 
 Form = Callable[..., tuple[bytes, dict[str, str]]]
 
@@ -150,6 +153,14 @@ def test_submit_answers_a_browser_with_a_page(client: FlaskClient, form: Form, r
     assert "60 \N{MULTIPLICATION SIGN} 40 pixels" in answer.text
     assert set(server_timing(answer.headers)) == {"queue", "decode", "inference", "total"}
     assert not re.search(r"<script|<style|style=|https?://", answer.text)
+
+
+def test_the_page_words_small_shares_and_leaves_out_what_is_no_guess(app: Flask) -> None:
+    guesses = [Prediction("cat", "n1", 0.93), Prediction("dog", "n2", 0.0004), Prediction("tench", "n3", 0.0)]
+    result = Classification(guesses, ImageInfo("JPEG", 4, 3), Timing(0.0, 1.0, 2.0, 3.0))
+    with app.test_request_context():
+        page = render_template("result.html", result=result, worker="w", model={"name": "m", "version": "1"})
+    assert re.findall(r"<td>(.*?)</td>", page) == ["cat", "93.0%", "dog", "under 0.1%"]
 
 
 def test_submit_answers_a_browser_s_mistake_with_a_page(client: FlaskClient, form: Form) -> None:
