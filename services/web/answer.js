@@ -2,11 +2,8 @@ import { byId, fromTemplate, setText } from "./dom.js";
 import { formatMs, splitTime } from "./timing.js";
 import { paint } from "./workers.js";
 
-/**
- * Below this probability the best guess is not called an answer. Measured with the ImageNet bundle on 100 images of its
- * own classes: under 0.3 it was wrong more often than right (4 of 9 right), from 0.3 on 81 of 91 were right.
- */
-export const SURE_FROM = 0.3;
+/** Below this probability the best guess is not called an answer, where a worker does not say what its model's is. */
+export const UNSURE_BELOW = 0.3;
 
 /** The first of a label's synonyms, without the underscores that some class lists use. */
 export function plainLabel(label) {
@@ -32,16 +29,11 @@ const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);
  * only stands first in the model's list of classes.
  *
  * @param {object} answer as `predict` of api.js gives it
+ * @param {number} [unsureBelow] the model's own `unsure_below`
  * @returns {string} the same in one sentence, for a screen reader
  */
-export function showAnswer(answer) {
-  const [best] = answer.predictions;
-  const label = plainLabel(best.label);
-  const sure = best.probability >= SURE_FROM;
-  byId("verdict").textContent = sure ? "This is most likely" : "Not sure. The best guess is";
-  byId("best").textContent = capitalised(label);
-  byId("sure").textContent = `${formatShare(best.probability)} sure`;
-  byId("result").dataset.sure = sure ? "yes" : "no";
+export function showAnswer(answer, unsureBelow) {
+  const verdict = showVerdict(answer, unsureBelow);
   const guesses = answer.predictions.filter(({ probability }, index) => probability > 0 || index === 0);
   byId("bars").replaceChildren(...guesses.map(bar));
 
@@ -52,8 +44,18 @@ export function showAnswer(answer) {
   byId("result-image").textContent = `${format}, ${width} × ${height} pixels`;
 
   showTime(answer);
-  return `${sure ? "" : "Not sure. Best guess: "}${capitalised(label)}, ${formatShare(best.probability)} sure. `
-    + `Answered by ${answer.worker} in ${formatMs(answer.browserMs)}.`;
+  return `${verdict} Answered by ${answer.worker} in ${formatMs(answer.browserMs)}.`;
+}
+
+/** Say what it is, and whether the model is sure; returns the same in one sentence. */
+export function showVerdict({ predictions: [best] }, unsureBelow = UNSURE_BELOW) {
+  const label = capitalised(plainLabel(best.label));
+  const sure = best.probability >= unsureBelow;
+  byId("verdict").textContent = sure ? "This is most likely" : "Not sure. The best guess is";
+  byId("best").textContent = label;
+  byId("sure").textContent = `${formatShare(best.probability)} sure`;
+  byId("result").dataset.sure = sure ? "yes" : "no";
+  return `${sure ? "" : "Not sure. Best guess: "}${label}, ${formatShare(best.probability)} sure.`;
 }
 
 function bar({ label, probability }) {

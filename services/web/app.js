@@ -1,4 +1,4 @@
-import { showAnswer } from "./answer.js";
+import { plainLabel, showAnswer, showVerdict } from "./answer.js";
 import { Failure, getStatus, getVersion, predict } from "./api.js";
 import { sendTwenty } from "./balance.js";
 import { byId, showOnly, withCode } from "./dom.js";
@@ -37,8 +37,12 @@ async function refreshService() {
   pool = newPool ?? pool;
   if (version) {
     const { model, limits, service } = version;
-    byId("model").textContent = model.title || `${model.name} ${model.version}`;
+    const few = model.labels?.length > 0;
+    const count = model.classes && !few ? ` · knows\u00a0${model.classes}\u00a0classes` : "";
+    byId("model").textContent = `${model.title || `${model.name} ${model.version}`}${count}`;
     byId("model").hidden = false;
+    byId("knows-labels").textContent = (model.labels ?? []).map(plainLabel).join(", ");
+    byId("knows").hidden = !few;
     byId("notice").replaceChildren(...withCode(model.notice ?? ""));
     byId("notice").hidden = !model.notice;
     byId("limit").textContent = ` up to ${formatLimit(limits.max_bytes)}`;
@@ -72,7 +76,8 @@ async function classify(entry) {
     entry.answer = answer;
     for (const dropped of history.add(entry)) URL.revokeObjectURL(dropped.url);
     present(entry);
-    if (version?.model.name !== answer.model.name || version?.model.version !== answer.model.version) refreshService();
+    const { name, version: of } = answer.model;
+    if (version?.model.name !== name || version.model.version !== of) refreshService().then(() => judgeAgain(entry));
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof Failure)) throw error;
@@ -136,8 +141,13 @@ function countDown(seconds, signal) {
   });
 }
 
+/** What "sure" means is the model's to say, and the model was not known yet. */
+function judgeAgain(entry) {
+  if (photo === entry) showVerdict(entry.answer, version?.model.unsure_below);
+}
+
 function present(entry) {
-  const sentence = showAnswer(entry.answer);
+  const sentence = showAnswer(entry.answer, version?.model.unsure_below);
   showOnly(resultPanel, panels);
   byId("details").hidden = false;
   byId("chart").hidden = true;

@@ -47,6 +47,19 @@ def assert_shows(visited, expected: dict) -> None:
     assert widths == pytest.approx([each["probability"] for each in guesses], abs=1e-3)
 
 
+def change_model(visited, **changes) -> None:
+    """Let the deployment's own /version say something else of its model on its way to the page."""
+
+    def change(route) -> None:
+        answer = route.fetch()
+        version = answer.json()
+        version["model"].pop("unsure_below", None)
+        version["model"] |= changes
+        route.fulfill(response=answer, json=version)
+
+    visited.page.route("**/version", change)
+
+
 def wait_for_bars(visited) -> None:
     visited.wait_for_answer()
     visited.page.wait_for_function("document.querySelector('.bar-fill').style.getPropertyValue('--share') > 0")
@@ -156,9 +169,39 @@ def test_a_doubtful_answer_says_so(visit: Callable, tmp_path: Path) -> None:
     Image.new("RGB", (400, 300), (128, 128, 128)).save(card)
     here.recognise(card)
     best = ask(here.url, card)["predictions"][0]["probability"]
-    sure_from = here.page.evaluate("import('./answer.js').then(module => module.SURE_FROM)")
-    assert ("Not sure" in here.text("#verdict")) == (best < sure_from)
-    assert here.page.locator("#result").get_attribute("data-sure") == ("no" if best < sure_from else "yes")
+    model = requests.get(f"{here.url}/version", timeout=30).json()["model"]
+    unsure = best < model.get("unsure_below", 0.3)
+    assert ("Not sure" in here.text("#verdict")) == unsure
+    assert here.page.locator("#result").get_attribute("data-sure") == ("no" if unsure else "yes")
+
+
+@pytest.mark.parametrize(
+    ("changes", "unsure"),
+    [({"unsure_below": 0}, False), ({"unsure_below": 0.2}, False), ({"unsure_below": 0.21}, True), ({}, True)],
+    ids=["never", "not-below", "below", "not-said"],
+)
+def test_the_model_says_what_is_unsure(
+    visit: Callable, photographs: dict[str, Path], changes: dict[str, float], unsure: bool
+) -> None:
+    here = visit()
+    answer = ask(here.url, photographs["chelsea"])
+    answer["predictions"][0]["probability"] = 0.2
+    here.page.route("**/predict", lambda route: route.fulfill(json=answer))
+    change_model(here, **changes)
+    here.open().recognise(photographs["chelsea"])
+    assert ("Not sure" in here.text("#verdict")) == unsure
+    assert ("Not sure" in here.text("#announcement")) == unsure
+
+
+def test_an_answer_before_the_model_is_known_is_judged_again(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit(expected_console="ERR_FAILED")
+    change_model(here, unsure_below=1)
+    here.page.route("**/version", lambda route: route.abort(), times=1)
+    with here.page.expect_event("requestfailed"):
+        here.page.goto(here.url)
+    here.recognise(photographs["chelsea"])
+    here.page.locator("#verdict", has_text="Not sure").wait_for()
+    assert here.page.locator("#result").get_attribute("data-sure") == "no"
 
 
 def test_a_guess_without_a_share_is_no_guess(visit: Callable, photographs: dict[str, Path]) -> None:
@@ -238,7 +281,9 @@ def test_the_snippet_works_and_is_copied(visit: Callable) -> None:
 def test_the_model_is_named(visit: Callable) -> None:
     here = visit().open()
     version = requests.get(f"{here.url}/version", timeout=30).json()
-    assert here.text("#model") == version["model"]["title"]
+    knows = f" · knows {version['model']['classes']} classes"
+    assert here.text("#model").replace("\N{NO-BREAK SPACE}", " ") == version["model"]["title"] + knows
+    assert here.page.locator("#knows").is_hidden()
     badge = here.page.locator("#notice")
     if version["model"]["notice"]:
         assert badge.inner_text() == version["model"]["notice"].replace("`", "")
@@ -247,17 +292,17 @@ def test_the_model_is_named(visit: Callable) -> None:
 
 
 def test_a_bundles_notice_is_a_badge(visit: Callable) -> None:
-    """The deployment's own /version, with a notice put into it on its way."""
     here = visit()
     notice = "Random weights: `make up MODEL=imagenet` has trained ones."
-
-    def add_notice(route) -> None:
-        answer = route.fetch()
-        version = answer.json()
-        version["model"]["notice"] = notice
-        route.fulfill(response=answer, json=version)
-
-    here.page.route("**/version", add_notice)
+    change_model(here, notice=notice)
     here.open()
     assert here.text("#notice") == notice.replace("`", "")
     assert here.text("#notice code") == "make up MODEL=imagenet"
+
+
+def test_a_model_of_few_classes_says_what_it_knows(visit: Callable) -> None:
+    here = visit()
+    change_model(here, classes=3, labels=["mug, cup", "desk_lamp", "stapler"], title="My desk")
+    here.open()
+    assert here.text("#model") == "My desk"
+    assert here.text("#knows") == "This model knows: mug, desk lamp, stapler."
