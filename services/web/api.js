@@ -78,5 +78,8 @@ async function getJson(url) {
 /** The service's /version (model, limits, formats), or null when it cannot be had. */
 export const getVersion = () => getJson("./version");
 
+/** The list of example photographs (see examples.json); empty when the page has none or it cannot be had. */
+export const getExamples = async () => (await getJson("./examples.json")) ?? [];
+
 /** The balancer's /status (policy, pool_size, workers), or null when it cannot be had. */
 export const getStatus = () => getJson("./status");

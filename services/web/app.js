@@ -2,6 +2,7 @@ import { plainLabel, showAnswer, showVerdict } from "./answer.js";
 import { Failure, getStatus, getVersion, predict } from "./api.js";
 import { sendTwenty } from "./balance.js";
 import { byId, showOnly, withCode } from "./dom.js";
+import { offerExamples } from "./examples.js";
 import { explain, formatBytes, formatLimit, technical } from "./explain.js";
 import { createHistory } from "./history.js";
 import { listen } from "./sources.js";
@@ -16,7 +17,7 @@ const history = createHistory(reshow);
 
 let version = null; // the service's /version
 let pool = null; // the balancer's /status
-let photo = null; // {file, url, answer?} on show
+let photo = null; // {file, url, shows?, answer?} on show
 let attempt = null; // AbortController of what is under way
 
 listen({ onPicture: take, onNothing: announceNothing });
@@ -29,7 +30,7 @@ byId("copy").addEventListener("click", copySnippet);
 byId("curl").textContent = `curl -F image=@photo.jpg ${new URL("./predict", location.href)}`;
 byId("preview").addEventListener("error", () => showPreview(false));
 byId("preview").addEventListener("load", frame);
-refreshService();
+refreshService().then(() => offerExamples({ version, onPicture: takeExample, onNothing: announceNothing }));
 
 async function refreshService() {
   const [newVersion, newPool] = await Promise.all([getVersion(), getStatus()]);
@@ -55,9 +56,15 @@ async function refreshService() {
 }
 
 /** A new picture: it replaces what is on show and what is under way. */
-function take(file) {
+function take(file, shows) {
   if (photo && !history.has(photo)) URL.revokeObjectURL(photo.url);
-  classify({ file, url: URL.createObjectURL(file) });
+  classify({ file, url: URL.createObjectURL(file), shows });
+}
+
+/** The examples vanish with the first picture, so the focus must not stay on one. */
+function takeExample(file, shows) {
+  byId("answer").focus({ preventScroll: true });
+  take(file, shows);
 }
 
 async function classify(entry) {
@@ -179,16 +186,17 @@ function fail(failure, { again = false } = {}) {
   announce(`${title}. ${text}${again ? ` Trying once more in ${failure.retryAfterS} seconds.` : ""}`);
 }
 
-function announceNothing() {
-  announce("That was no file. Save the picture first, then drop it here.");
-  byId("zone-title").textContent = "That was no file: save the picture first";
+/** @param {string} title what went wrong, and what to do */
+function announceNothing(title) {
+  announce(title);
+  byId("zone-title").textContent = title;
 }
 
-function showPhoto({ file, url }) {
+function showPhoto({ file, url, shows }) {
   byId("zone").dataset.state = "photo";
   byId("zone-title").textContent = "Choose another";
   byId("preview").src = url;
-  byId("preview").alt = file.name ? `Your photograph, ${file.name}` : "Your photograph";
+  byId("preview").alt = shows ?? (file.name ? `Your photograph, ${file.name}` : "Your photograph");
   byId("file-name").textContent = file.name;
   byId("file-size").textContent = formatBytes(file.size);
   showPreview(true);

@@ -4,7 +4,8 @@ import { byId } from "./dom.js";
 /**
  * All ways in which a picture comes to the page: chosen, dropped or pasted anywhere, taken by the camera.
  *
- * @param {{onPicture: (file: File) => void, onNothing: () => void}} to onNothing: something was dropped without a file
+ * @param {{onPicture: (file: File) => void, onNothing: (title: string) => void}} to onNothing: something was dropped
+ *   without a file; the title says so
  */
 export function listen({ onPicture, onNothing }) {
   const input = byId("file");
@@ -39,7 +40,7 @@ export function listen({ onPicture, onNothing }) {
     hover(-depth);
     const file = pickFile(event.dataTransfer);
     if (file) onPicture(file);
-    else onNothing();
+    else onNothing("That was no file: save the picture first");
   });
 
   if (/^(mac|iphone|ipad)/i.test(navigator.platform)) byId("paste-key").textContent = "⌘";

@@ -12,6 +12,7 @@ STATES = ["empty", "result", "chart", "error"]
 
 def bring_to(here, state: str, photographs: dict[str, Path], bad_files: dict[str, Path]) -> None:
     if state == "empty":
+        here.page.locator("#examples").wait_for()
         return
     here.recognise(photographs["chelsea"])
     if state == "chart":
@@ -86,8 +87,25 @@ def test_the_page_is_usable_by_keyboard_only(visit: Callable, photographs: dict[
     page.get_by_role("button", name="Copied").wait_for()
 
 
+def test_an_example_is_chosen_by_keyboard(visit: Callable) -> None:
+    here = visit().open()
+    page = here.page
+    page.locator("#examples").wait_for()
+    page.locator("#camera").focus()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    here.wait_for_answer()
+    assert page.locator("#preview").get_attribute("alt") == "A cup of coffee with a spoon"
+
+
 def test_every_control_has_a_name_and_is_large_enough(visit: Callable, photographs: dict[str, Path]) -> None:
     here = visit(width=320).open()
+    here.page.locator("#examples").wait_for()
+    for example in here.page.locator(".example").all():
+        box = example.bounding_box()
+        assert min(box["width"], box["height"]) >= 44
+        assert here.page.get_by_role("button", name=example.locator("img").get_attribute("alt")).count() == 1
     here.recognise(photographs["chelsea"])
     controls = here.page.locator("button:visible, .zone-label").all()
     assert len(controls) >= 5
@@ -116,7 +134,7 @@ def test_the_form_works_without_scripts(visit: Callable, photographs: dict[str, 
     page = here.page
     page.goto(f"{here.url}/")
     assert page.locator("#file").bounding_box()["width"] > 150, "the file input itself is to be seen"
-    for useless in ("#copy", "#camera", "#send20", "#zone-hint"):
+    for useless in ("#copy", "#camera", "#send20", "#zone-hint", "#examples"):
         assert page.locator(useless).is_hidden()
     here.choose(photographs["chelsea"])
     page.get_by_role("button", name="Recognise").click()

@@ -306,3 +306,61 @@ def test_a_model_of_few_classes_says_what_it_knows(visit: Callable) -> None:
     here.open()
     assert here.text("#model") == "My desk"
     assert here.text("#knows") == "This model knows: mug, desk lamp, stapler."
+    here.page.wait_for_load_state("networkidle")
+    assert here.page.locator("#examples").is_hidden(), "what the examples show is none of its classes"
+
+
+EXAMPLES = {"chelsea.png": CATS, "coffee.png": {"espresso"}, "rocket.jpg": {"missile"}, "camera.png": {"tripod"}}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_is_recognised_with_one_click(visit: Callable, tmp_path: Path, example: str) -> None:
+    here = visit().open()
+    listed = {each["file"]: each for each in requests.get(f"{here.url}/examples.json", timeout=30).json()}
+    assert set(listed) == set(EXAMPLES), "the play that deployed the page says why it has no examples"
+    shows = listed[example]["shows"]
+    here.page.get_by_role("button", name=shows).click()
+    wait_for_bars(here)
+    (tmp_path / example).write_bytes(requests.get(f"{here.url}/{example}", timeout=30).content)
+    expected = ask(here.url, tmp_path / example)
+    assert_shows(here, expected)
+    if requests.get(f"{here.url}/version", timeout=30).json()["model"]["classes"] == 1000:
+        assert plain(expected["predictions"][0]["label"]) in EXAMPLES[example]
+    assert here.page.locator("#preview").get_attribute("alt") == shows
+    assert here.page.locator("#examples").is_hidden()
+    assert here.page.evaluate("document.activeElement.id") == "answer", "the focus must not be lost with the example"
+    assert here.predictions_sent() == 1
+
+
+def test_the_examples_are_there_until_the_first_picture(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit().open()
+    here.page.locator("#examples").wait_for()
+    images = here.page.locator("#examples img")
+    here.page.wait_for_function("[...document.querySelectorAll('#examples img')].every(each => each.naturalWidth > 0)")
+    assert images.count() == len(EXAMPLES)
+    assert all(image.get_attribute("alt") for image in images.all())
+    assert here.text("#examples-credit") == (
+        "Photographs: Stefan van der Walt, Rachel Michetti, Lav Varshney (CC0); SpaceX (public domain)"
+    )
+    here.recognise(photographs["coffee"])
+    assert here.page.locator("#examples").is_hidden()
+
+
+def test_a_page_without_examples_offers_none(visit: Callable) -> None:
+    here = visit()
+    here.page.route("**/examples.json", lambda route: route.fulfill(json=[]))
+    here.open()
+    here.page.wait_for_load_state("networkidle")
+    assert here.page.locator("#examples").is_hidden()
+    assert here.page.locator("#empty").is_visible()
+
+
+def test_an_example_that_does_not_come_is_explained(visit: Callable) -> None:
+    here = visit(expected_console="ERR_FAILED").open()
+    here.page.wait_for_load_state("networkidle")
+    here.page.route("**/coffee.png", lambda route: route.abort())
+    here.page.get_by_role("button", name="A cup of coffee").click()
+    here.page.locator("#zone-title", has_text="choose a photograph").wait_for()
+    assert here.text("#announcement") == here.text("#zone-title")
+    assert here.page.locator("#examples").is_visible()
+    assert here.predictions_sent() == 0
