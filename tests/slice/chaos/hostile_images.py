@@ -91,6 +91,13 @@ def _webp(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
 
+def _lossless_webp(side: int) -> bytes:
+    """A lossless WebP of ``side`` by ``side`` pixels of one colour: 40 bytes."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (40, 200, 90)).save(buffer, "WEBP", lossless=True, method=0, quality=0)
+    return buffer.getvalue()
+
+
 def _gif_frames(number: int) -> bytes:
     gif = sound("GIF")
     start = _gif_start()
@@ -134,6 +141,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "gif-200000-comments": ("GIF", lambda: _gif_with(b"!\xfe\1x\0" * 200_000)),
     "webp-canvas-of-16384-square": ("WEBP", lambda: _webp(16_384, 16_384)),
     "webp-canvas-of-65535-square": ("WEBP", lambda: _webp(65_535, 65_535)),
+    "webp-lossless-7071-square-in-one-colour": ("WEBP", lambda: _lossless_webp(7071)),
     "jpeg-claims-65535-square": ("JPEG", lambda: _jpeg_of(65_535, 65_535, sound("JPEG"))),
     "jpeg-claims-7000-square": ("JPEG", lambda: _jpeg_of(7000, 7000, sound("JPEG"))),
     "jpeg-progressive-500-scans": ("JPEG", lambda: _jpeg_scans(500, 48, progressive=True)),

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagerec_worker import metadata
 from imagerec_worker.errors import BrokenImageError
 from imagerec_worker.metadata import orientation_of, without_metadata
 from imagerec_worker.preprocess import preprocess
@@ -181,8 +180,3 @@ def test_the_orientation_is_read_in_either_byte_order(order: str, kind: int, pre
 )
 def test_an_orientation_that_makes_no_sense_is_none(block: bytes) -> None:
     assert orientation_of(block) == 1
-
-
-def test_webp_stays_as_it_is() -> None:
-    data = encode("WEBP")
-    assert metadata.without_metadata("WEBP", data) == (data, b"")

@@ -12,23 +12,21 @@ import struct
 from typing import NamedTuple
 
 from imagerec_worker.errors import BrokenImageError
+from imagerec_worker.scans import check_scans
 
 # A 20 MiB PNG written in the usual pieces of 8 KiB has 2,560; XMP in a GIF looks like one for every 60 bytes.
 _MAX_BLOCKS = 50_000
 
-# A JPEG may hold any number of scans, each as dear as a whole image; encoders write 1 to 18.
-_MAX_SCANS = 32
-
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 _JPEG_RESTARTS = frozenset(range(0xD0, 0xD8))
-# Restarts apart, which may stand between any two blocks of pixels.
-_JPEG_SCAN_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD9, 0xDA, 0xE1
+_JPEG_SCAN, _JPEG_EXIF = 0xDA, 0xE1
+_JPEG_EOI = b"\xff\xd9"
 # Frame headers and tables; APP0 and APP14, which say what the colours mean.
 _JPEG_KEPT = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE}) - {0xC8}
 _JPEG_DROPPED = frozenset({0xDC, *range(0xE0, 0xF0), 0xFE}) - _JPEG_KEPT
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Frames whose colours a single scan may hold all together; then decoders look at no other.
-_JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
+_JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _PNG_CHUNK = re.compile(rb"\w{4}")
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _GIF_BLOCK = re.compile(rb"[!,;]")
@@ -40,25 +38,35 @@ _MAX_EXIF_ENTRIES = 1000
 
 
 class Plain(NamedTuple):
-    """An image file with nothing but what its pixels need, and the EXIF block that it had, empty when none."""
+    """An image file with nothing but what its pixels need.
+
+    Attributes:
+        data: The file.
+        exif: The EXIF block that it had, empty when none.
+        frame: The frame header of a JPEG, from its marker's second byte on; empty for other formats.
+        in_scans: Whether the pixels of a JPEG come in several scans.
+        ended: Whether it had the end of a JPEG; else one has been put there.
+    """
 
     data: bytes
     exif: bytes
+    frame: bytes = b""
+    in_scans: bool = False
+    ended: bool = True
 
 
 def without_metadata(kind: str, data: bytes) -> Plain:
-    """Return the file without its metadata; WebP unchanged, whose decoder skips them by itself.
+    """Return the file without its metadata.
 
     Args:
-        kind: ``JPEG``, ``PNG``, ``GIF`` or ``WEBP``, by the file's first bytes.
+        kind: ``JPEG``, ``PNG`` or ``GIF``, by the file's first bytes.
         data: The whole file.
 
     Raises:
         BrokenImageError: The file has far too many blocks or scans.
         ValueError: Its structure makes no sense.
     """
-    strip = {"JPEG": _plain_jpeg, "PNG": _plain_png, "GIF": _plain_gif}.get(kind)
-    return Plain(data, b"") if strip is None else strip(data)
+    return {"JPEG": _plain_jpeg, "PNG": _plain_png, "GIF": _plain_gif}[kind](data)
 
 
 def orientation_of(exif: bytes) -> int:
@@ -84,48 +92,38 @@ def orientation_of(exif: bytes) -> int:
 
 def _plain_jpeg(data: bytes) -> Plain:
     view = memoryview(data)
-    parts, exif, position, one_scan_of = [view[:2]], b"", 2, 0
+    parts, exif, frame, position = [view[:2]], b"", b"", 2
     for _ in range(_MAX_BLOCKS):
         match = _JPEG_MARKER.search(data, position)
         if match is None:
             raise ValueError("the file ends before its pixels begin")
         marker, position = match[1][0], match.end()
         if marker == _JPEG_SCAN:
-            if data[position + 2 : position + 3] != bytes((one_scan_of,)):
-                _check_scans(data, match.start())
+            if not frame:
+                raise ValueError("pixels come before their frame")
+            in_scans = frame[0] not in _JPEG_SEQUENTIAL or data[position + 2 : position + 3] != frame[8:9]
             parts.append(view[match.start() :])
-            return Plain(b"".join(parts), exif)
+            # What is whole but for its end is whole: with an end a decoder knows at once whether pixels are missing.
+            ended = data.endswith(_JPEG_EOI)
+            if not ended:
+                parts.append(memoryview(_JPEG_EOI))
+            if in_scans:
+                check_scans(frame, data, match.start())
+            return Plain(b"".join(parts), exif, frame, in_scans, ended)
         if marker in _JPEG_RESTARTS:
             continue
         length = int.from_bytes(data[position : position + 2], "big")
         if marker not in _JPEG_KEPT | _JPEG_DROPPED or length < 2:
             raise ValueError(f"no header has a segment {marker:#x} of {length} bytes")
-        if marker in _JPEG_SEQUENTIAL:
-            one_scan_of = int.from_bytes(data[position + 7 : position + 8], "big")
+        if marker in _JPEG_FRAMES:
+            if frame:
+                raise ValueError("there are two frames")
+            frame = data[position - 1 : position + length]
         if marker in _JPEG_KEPT:
             parts.append(view[position - 2 : position + length])
         elif marker == _JPEG_EXIF and not exif and data.startswith(b"Exif\0\0", position + 2):
             exif = data[position + 2 : position + length]
         position += length
-    raise _too_many("JPEG")
-
-
-def _check_scans(data: bytes, position: int) -> None:
-    """Refuse a JPEG of endless scans, the first of which begins at ``position``."""
-    # Few such bytes settle it; many may also stand in whatever follows the image, a film for example.
-    if data.count(bytes((0xFF, _JPEG_SCAN)), position) <= _MAX_SCANS:
-        return
-    scans = 0
-    for _ in range(_MAX_BLOCKS):
-        match = _JPEG_SCAN_MARKER.search(data, position)
-        if match is None or match[0][1] == _JPEG_END:
-            return
-        marker, position = match[0][1], match.end()
-        scans += marker == _JPEG_SCAN
-        if scans > _MAX_SCANS:
-            raise BrokenImageError(f"the JPEG image has more than {_MAX_SCANS} scans; save it again")
-        if marker >= 0xC0:
-            position += max(2, int.from_bytes(data[position : position + 2], "big"))
     raise _too_many("JPEG")
 
 
@@ -138,6 +136,8 @@ def _plain_png(data: bytes) -> Plain:
             parts.append(view[position:])
             return Plain(b"".join(parts), exif)
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if kind == b"IHDR" and position != 8:
+            raise ValueError("there are two headers")
         if kind in _PNG_KEPT:
             parts.append(view[position:end])
         elif kind == b"eXIf" and not exif:

@@ -5,27 +5,31 @@ square, resized to the network's input. Two decoders do it:
 
 * JPEG in colour or grey, nearly every photograph: libjpeg-turbo decodes at 1/1, 1/2, 1/4 or 1/8 while
   both sides stay at least the target, then OpenCV resizes. Less than half the time of the other one.
-* Everything else, CMYK among it: Pillow decodes the first frame whole and resizes bicubically. It also
-  has the last word on a JPEG that libjpeg-turbo complains about.
+* Everything else, CMYK among it, is decoded whole as :mod:`imagerec_worker.sources` does, and Pillow resizes
+  it bicubically. Pillow also has the last word on a JPEG in which libjpeg-turbo finds bytes too many.
 
-Whoever decodes also reads the header first, by which an upload that is too large is refused. Neither ever
-sees its metadata, of which only the orientation counts.
+The header is read first, by which an upload that costs too much is refused. No decoder ever sees the
+metadata, of which only the orientation counts.
 """
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, WebPImagePlugin  # noqa: F401  Image.open knows WebP once its plugin is imported
+from PIL import Image
 
-from imagerec_worker.errors import BrokenImageError, TooLargeError, UnsupportedFormatError
+from imagerec_worker import budget
+from imagerec_worker.errors import BrokenImageError, ProblemError, TooLargeError, UnsupportedFormatError
 from imagerec_worker.metadata import orientation_of, without_metadata
+from imagerec_worker.sources import Source, array_source, is_keyed_colour_of_16_bits, pillow_source, scale_colour_key
+from imagerec_worker.webp import first_picture
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -49,7 +53,10 @@ _REDUCING_GAP = 3
 _BAND_ROWS = 256
 
 
-# What libjpeg-turbo calls the colours that it turns into RGB as Pillow does.
+# How libjpeg-turbo says that pixels are missing.
+_MISSING = "premature end"
+
+# What it calls the colours that it turns into RGB as Pillow does.
 _FAST_COLOURS = frozenset({"YCbCr", "RGB", "Gray"})
 
 
@@ -70,6 +77,10 @@ class _Target(NamedTuple):
     def side(self, width: int, height: int) -> int:
         """Return the side of the square that is cut out of an image, in pixels."""
         return max(1, round(min(width, height) * self.crop))
+
+    def least(self, gap: int = 1) -> int:
+        """Return the least side of a shrunk image of which ``gap`` times the input can be cut, in pixels."""
+        return math.ceil(gap * self.size / self.crop)
 
 
 class ImageInfo(NamedTuple):
@@ -93,25 +104,16 @@ def preprocess(data: bytes, size: int, max_pixels: int, crop: float = 1.0) -> tu
         The pixels, ``uint8 [size, size, 3]`` in RGB, and what the upload was.
 
     Raises:
-        UnsupportedFormatError: The bytes do not begin like an accepted format.
-        TooLargeError: The image has more than ``max_pixels`` pixels.
+        UnsupportedFormatError: The bytes do not begin like an accepted format, or nothing here decodes this kind of it.
+        TooLargeError: The image has more than ``max_pixels`` pixels, or costs more than an upload may.
         BrokenImageError: The image cannot be decoded whole.
     """
     name = _format_of(data)
     try:
-        data, exif = without_metadata(name, data)
-        orientation = orientation_of(exif)
-        result = _decode_fast(data, orientation, _Target(size, crop), max_pixels) if name == "JPEG" else None
-        if result is None:
-            image = Image.open(io.BytesIO(data), formats=(name,))
-            width, height = image.size
-            _check_size(width, height, max_pixels)
-            if name == "WEBP":
-                orientation = orientation_of(image.info.get("exif", b""))
-            result = _Decoded(_decode_pillow(image, orientation, _Target(size, crop)), width, height)
+        result, orientation = _DECODERS[name](data, _Target(size, crop), max_pixels)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise TooLargeError("the image has far too many pixels; make it smaller") from error
-    except (TooLargeError, BrokenImageError):
+    except ProblemError:
         raise
     except Exception as error:  # decoders raise nearly anything on bytes made to break them
         raise BrokenImageError(f"the {name} image is damaged or incomplete; save it again or send another") from error
@@ -168,22 +170,84 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode_fast(data: bytes, orientation: int, target: _Target, max_pixels: int) -> _Decoded | None:
-    """Decode a JPEG by libjpeg-turbo and OpenCV; None where Pillow must do it."""
+def _jpeg(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
+    plain = without_metadata("JPEG", data)
+    orientation = orientation_of(plain.exif)
+    frame = budget.read_frame(plain.frame)
+    _check_size(frame.width, frame.height, max_pixels)
+    budget.check_jpeg(frame, len(data), plain.in_scans, target.least(), 3)
+    result = _decode_fast(plain.data, orientation, target)
+    if result is None:
+        least = target.least(_REDUCING_GAP)
+        budget.check_jpeg(frame, len(data), plain.in_scans, least, 4)
+        image = Image.open(io.BytesIO(plain.data if plain.ended or frame.components > 3 else data), formats=("JPEG",))
+        image.draft(None, (least, least))
+        result = _Decoded(_reduce(pillow_source(image), orientation, target), frame.width, frame.height)
+    return result, orientation
+
+
+def _png(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
+    header = budget.read_png_header(data)
+    _check_size(header.width, header.height, max_pixels)
+    plain = without_metadata("PNG", data)
+    keyed = is_keyed_colour_of_16_bits(header, plain.data)
+    budget.check_png(header, len(data), 8 if keyed else 4)
+    orientation = orientation_of(plain.exif)
+    if keyed:
+        source = array_source(plain.data)
+    else:
+        image = Image.open(io.BytesIO(plain.data), formats=("PNG",))
+        scale_colour_key(image, header)
+        source = pillow_source(image)
+    return _Decoded(_reduce(source, orientation, target), header.width, header.height), orientation
+
+
+def _webp(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
+    still = first_picture(data)
+    _check_size(*still.canvas, max_pixels)
+    budget.check("WEBP", len(data), still.pixel_bytes * still.size[0] * still.size[1])
+    orientation = orientation_of(still.exif)
+    source = array_source(still.data)._replace(size=still.canvas, left=still.left, top=still.top)
+    return _Decoded(_reduce(source, orientation, target), *still.canvas), orientation
+
+
+def _gif(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
+    image = Image.open(io.BytesIO(without_metadata("GIF", data).data), formats=("GIF",))
+    _check_size(*image.size, max_pixels)
+    budget.check("GIF", len(data), 2 * image.width * image.height)
+    return _Decoded(_reduce(pillow_source(image), 1, target), *image.size), 1
+
+
+_DECODERS: dict[str, Callable[[bytes, _Target, int], tuple[_Decoded, int]]] = {
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "WEBP": _webp,
+    "GIF": _gif,
+}
+
+
+def _decode_fast(data: bytes, orientation: int, target: _Target) -> _Decoded | None:
+    """Decode a JPEG by libjpeg-turbo and OpenCV; None where Pillow must do it.
+
+    Raises:
+        ValueError: Pixels are missing.
+    """
     try:
         stored_height, stored_width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours not in _FAST_COLOURS:
+            simplejpeg.decode_jpeg(data, "CMYK", min_height=1, min_width=1)  # Pillow would not miss any pixels
             return None
-        _check_size(stored_width, stored_height, max_pixels)
         # The fast transforms err by a few steps a pixel, which averages out unless few pixels are spread over many.
         fast = target.side(stored_width, stored_height) >= target.size
-        least = math.ceil(target.size / target.crop) if fast else 0  # 0: never scale
+        least = target.least() if fast else 0  # 0: never scale
         # min_factor=2 leaves out the scales between 1/2 and 1, which no vector code of the library does.
         decoded = simplejpeg.decode_jpeg(
             data, "RGB", fastdct=fast, fastupsample=fast, min_height=least, min_width=least, min_factor=2
         )
-    except ValueError:  # any warning too: extra bytes that Pillow forgives, or the truncation it does not
-        return None
+    except ValueError as error:
+        if _MISSING in str(error).lower():
+            raise
+        return None  # any other warning: Pillow knows what may be forgiven
     height, width = decoded.shape[:2]
     side, size = target.side(width, height), target.size
     left, top = _centre_square(width, height, orientation, side)
@@ -193,14 +257,10 @@ def _decode_fast(data: bytes, orientation: int, target: _Target, max_pixels: int
     return _Decoded(square if orientation == 1 else _upright(square, orientation), stored_width, stored_height)
 
 
-def _decode_pillow(image: Image.Image, orientation: int, target: _Target) -> Pixels:
-    """Decode any accepted image by Pillow: crop, flatten, turn upright, resize bicubically."""
-    size = target.size
-    if image.format == "JPEG":
-        least = math.ceil(_REDUCING_GAP * size / target.crop)
-        image.draft(None, (least, least))
-    side = target.side(*image.size)
-    left, top = _centre_square(*image.size, orientation, side)
+def _reduce(source: Source, orientation: int, target: _Target) -> Pixels:
+    """Crop an image to its centre square, turn it upright and resize it bicubically."""
+    size, side = target.size, target.side(*source.size)
+    left, top = _centre_square(*source.size, orientation, side)
     factor = max(1, side // (_REDUCING_GAP * size))
     trim = side % factor
     left, top, side = left + trim // 2, top + trim // 2, side - trim
@@ -208,29 +268,8 @@ def _decode_pillow(image: Image.Image, orientation: int, target: _Target) -> Pix
     rows = max(1, _BAND_ROWS // factor) * factor
     for start in range(0, side, rows):  # in bands, so that only the stored image is ever held whole
         stop = min(start + rows, side)
-        band = _flatten(image.crop((left, top + start, left + side, top + stop)))
+        band = source.band((left, top + start, left + side, top + stop))
         square.paste(band.reduce(factor) if factor > 1 else band, (0, start // factor))
     if orientation != 1:
         square = Image.fromarray(_upright(np.asarray(square), orientation))
     return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Return ``image`` in RGB: 16-bit greys scaled to 8 bits, transparency on white."""
-    if image.mode.startswith("I"):
-        return _from_16_bit(image)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    canvas = Image.new("RGB", image.size, "white")
-    canvas.paste(image, mask=image)
-    return canvas
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    grey = np.asarray(image).astype(np.uint32)
-    scaled = ((grey * 255 + 32767) // 65535).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        scaled[grey == transparent] = 255
-    return Image.fromarray(scaled).convert("RGB")

@@ -1,0 +1,162 @@
+"""What decoding one upload may cost: told from its header, and refused before anything is decoded.
+
+The prices were measured with the decoders that the worker uses, on noise and on single colours, and rounded up.
+They are upper bounds: memory is exact within a tenth, time is that of a core which reads noise at the highest quality.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from imagerec_worker.errors import TooLargeError, UnsupportedFormatError
+
+MAX_MEMORY_BYTES = 140_000_000
+MAX_WORK_NS = 1_000_000_000
+
+# The body, the file cut out of its form, and the file without its metadata.
+_COPIES = 3
+
+_NS_PER_PNG_BYTE = 5
+_NS_PER_ARITHMETIC_BYTE, _NS_PER_ARITHMETIC_SAMPLE = 110, 60
+
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_GREY, _PNG_COLOUR, _PNG_PALETTE = 0, 2, 3
+
+_JPEG_ARITHMETIC = frozenset({0xC9, 0xCA})
+_JPEG_PROGRESSIVE = frozenset({0xC2, 0xCA})
+_JPEG_DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
+_JPEG_SHRINKS = (8, 4, 2, 1)
+
+
+class Frame(NamedTuple):
+    """The frame header of a JPEG: size in pixels, how it is coded, and its coefficients, two bytes each."""
+
+    width: int
+    height: int
+    components: int
+    arithmetic: bool
+    progressive: bool
+    coefficients: int
+
+
+class PngHeader(NamedTuple):
+    """The first chunk of a PNG: size in pixels, bits of a sample, colour type."""
+
+    width: int
+    height: int
+    bits: int
+    colours: int
+
+
+def read_frame(segment: bytes) -> Frame:
+    """Return what a JPEG's frame header says.
+
+    Args:
+        segment: The segment from its marker's second byte on.
+
+    Raises:
+        UnsupportedFormatError: Nothing here decodes such a JPEG.
+        ValueError: The segment makes no sense.
+    """
+    marker = segment[0]
+    try:
+        bits, height, width, components = struct.unpack_from(">BHHB", segment, 3)
+        factors = [divmod(segment[10 + 3 * index], 16) for index in range(components)]
+    except (struct.error, IndexError):
+        raise ValueError("the frame header ends too early") from None
+    if marker not in _JPEG_DECODED:
+        raise _unsupported("the JPEG image is of the lossless or hierarchical kind")
+    if bits != 8:
+        raise _unsupported(f"the JPEG image has {bits} bits a colour, 8 are supported")
+    if width and not height:
+        raise _unsupported("the JPEG image gives its height behind its pixels (DNL)")
+    if not (width and factors and all(across and down for across, down in factors)):
+        raise ValueError("the frame has no pixels")
+    across, down = (max(sides) for sides in zip(*factors, strict=True))
+    blocks = -(-width // (8 * across)) * -(-height // (8 * down)) * sum(a * d for a, d in factors)
+    return Frame(width, height, components, marker in _JPEG_ARITHMETIC, marker in _JPEG_PROGRESSIVE, 64 * blocks)
+
+
+def check_jpeg(frame: Frame, held_bytes: int, whole: bool, least: int, pixel_bytes: int) -> None:
+    """Refuse a JPEG that costs too much.
+
+    Args:
+        frame: Its frame header.
+        held_bytes: Length of the file.
+        whole: Whether the decoder keeps all coefficients, as for several scans, instead of a row of blocks.
+        least: Least width and height that it is shrunk to while it is decoded, in pixels.
+        pixel_bytes: Bytes that the decoder writes for a pixel.
+
+    Raises:
+        TooLargeError: It costs too much.
+    """
+    shrink = next((s for s in _JPEG_SHRINKS if min(frame.width, frame.height) // s >= least), 1)
+    pixels = -(-frame.width // shrink) * -(-frame.height // shrink)
+    work_ns = 0
+    if frame.arithmetic:
+        work_ns = _NS_PER_ARITHMETIC_BYTE * held_bytes + _NS_PER_ARITHMETIC_SAMPLE * frame.coefficients
+    check("JPEG", held_bytes, pixel_bytes * pixels + 2 * frame.coefficients * whole, work_ns)
+
+
+def read_png_header(data: bytes) -> PngHeader:
+    """Return what a PNG's first chunk says.
+
+    Raises:
+        UnsupportedFormatError: It is Apple's variant, which only Apple's programs read.
+        ValueError: The chunk makes no sense.
+    """
+    if data[12:16] == b"CgBI":
+        raise _unsupported("the PNG image is of Apple's own kind (CgBI)")
+    if data[8:16] != b"\0\0\0\rIHDR":
+        raise ValueError("a PNG begins with its header")
+    header = PngHeader(*struct.unpack_from(">IIBB", data, 16))
+    if header.colours not in _PNG_SAMPLES:
+        raise ValueError(f"no PNG has colours of type {header.colours}")
+    return header
+
+
+def check_png(header: PngHeader, held_bytes: int, sixteen_bytes: int) -> None:
+    """Refuse a PNG that costs too much.
+
+    Args:
+        header: Its header.
+        held_bytes: Length of the file.
+        sixteen_bytes: Bytes that the decoder writes for a pixel of 16-bit colour.
+
+    Raises:
+        TooLargeError: It costs too much.
+    """
+    pixels, samples = header.width * header.height, _PNG_SAMPLES[header.colours]
+    narrow, wide = (1, 2) if samples == 1 else (4, sixteen_bytes)
+    pixel_bytes = wide if header.bits == 16 else narrow
+    # Two rows are held besides, of whatever width.
+    row_bytes = header.width * samples * header.bits // 8
+    work_ns = _NS_PER_PNG_BYTE * row_bytes * header.height
+    check("PNG", held_bytes, pixel_bytes * pixels + 4 * row_bytes, work_ns)
+
+
+def check(kind: str, held_bytes: int, decoded_bytes: int, work_ns: int = 0) -> None:
+    """Refuse what would take more memory or time than one upload may.
+
+    Args:
+        kind: Name of the format.
+        held_bytes: Length of the file.
+        decoded_bytes: Most bytes that its decoder holds besides.
+        work_ns: Most nanoseconds that decoding takes.
+
+    Raises:
+        TooLargeError: It costs too much; the message names the limit.
+    """
+    memory_bytes = _COPIES * held_bytes + decoded_bytes
+    if memory_bytes > MAX_MEMORY_BYTES:
+        need = f"{-(-memory_bytes // 1_000_000)} MB of memory to decode, at most {MAX_MEMORY_BYTES // 1_000_000} MB are"
+    elif work_ns > MAX_WORK_NS:
+        need = f"{work_ns / 1e9:.1f} s to decode, at most {MAX_WORK_NS / 1e9:.0f} s is"
+    else:
+        return
+    raise TooLargeError(f"the {kind} image needs {need} spent on an image; make it smaller, or send an ordinary JPEG")
+
+
+def _unsupported(what: str) -> UnsupportedFormatError:
+    return UnsupportedFormatError(f"{what}; save it as an ordinary JPEG or PNG")

@@ -1,0 +1,70 @@
+"""The scans of a JPEG whose pixels come in several: how many there are, and whether the last of them is there."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+from imagerec_worker.errors import BrokenImageError
+
+# A JPEG may hold any number of scans, each as dear as a whole image; encoders write 1 to 18.
+_MAX_SCANS = 32
+_MAX_MARKERS = 50_000
+
+# Restarts apart, which may stand between any two blocks of pixels.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_END, _SCAN = 0xD9, 0xDA
+_PROGRESSIVE = frozenset({0xC2, 0xCA})
+
+
+def check_scans(frame: bytes, data: bytes, position: int) -> None:
+    """Refuse a JPEG of endless scans, and one that ends before its last scan.
+
+    Args:
+        frame: Its frame header, from its marker's second byte on.
+        data: The whole file.
+        position: Where the first scan begins.
+
+    Raises:
+        BrokenImageError: There are too many scans.
+        ValueError: Scans are missing.
+    """
+    ended = data.endswith(b"\xff\xd9")
+    # Few such bytes settle it; many may also stand in whatever follows the image, a film for example.
+    if ended and data.count(bytes((0xFF, _SCAN)), position) <= _MAX_SCANS:
+        return
+    missing = _wanted(frame)
+    scans = 0
+    for _ in range(_MAX_MARKERS):
+        match = _MARKER.search(data, position)
+        if match is None:
+            if missing and not ended:
+                raise ValueError("scans are missing")
+            return
+        if match[0][1] == _END:
+            return
+        marker, position = match[0][1], match.end()
+        if marker == _SCAN:
+            scans += 1
+            missing -= _brought(frame, data, position)
+        if scans > _MAX_SCANS:
+            raise BrokenImageError(f"the JPEG image has more than {_MAX_SCANS} scans; save it again")
+        if marker >= 0xC0:
+            position += max(2, int.from_bytes(data[position : position + 2], "big"))
+    raise BrokenImageError(f"the JPEG image is cut into more than {_MAX_MARKERS} blocks; save it again")
+
+
+def _wanted(frame: bytes) -> set[tuple[int, int]]:
+    """Return the (component, coefficient) pairs that make a whole image; sequential scans bring all 64 as one."""
+    numbers = [frame[9 + 3 * index] for index in range(frame[8])]
+    return set(product(numbers, range(64) if frame[0] in _PROGRESSIVE else range(1)))
+
+
+def _brought(frame: bytes, data: bytes, position: int) -> set[tuple[int, int]]:
+    """Return the pairs of which the scan whose header is at ``position`` brings the last bit."""
+    count = data[position + 2]
+    numbers = [data[position + 3 + 2 * index] for index in range(count)]
+    first, last, bits = data[position + 3 + 2 * count : position + 6 + 2 * count]
+    if frame[0] not in _PROGRESSIVE:
+        return set(product(numbers, range(1)))
+    return set() if bits & 0x0F else set(product(numbers, range(first, last + 1)))
