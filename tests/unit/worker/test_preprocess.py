@@ -336,3 +336,142 @@ def test_a_jpeg_of_endless_scans_is_broken() -> None:
     assert preprocess(data[:last] + scan * room + b"\xff\xd9", SIZE, LIMIT)[1].width == 40
     with pytest.raises(BrokenImageError, match="more than 32 scans"):
         preprocess(data[:last] + scan * (room + 1) + b"\xff\xd9", SIZE, LIMIT)
+
+
+def chunk(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def grey_png(bits: int, levels: list[int], key: int) -> bytes:
+    """A PNG of one row of grey ``levels`` of ``bits`` bits, one of which is transparent."""
+    row = "".join(f"{level:0{bits}b}" for level in levels)
+    packed = int(row.ljust(-(-len(row) // 8) * 8, "0"), 2).to_bytes(-(-len(row) // 8), "big")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", len(levels), 1, bits, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + packed))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"tRNS", struct.pack(">H", key)) + pixels + chunk(b"IEND")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("transparent", [False, True], ids=["opaque", "transparent"])
+def test_a_colour_key_of_any_depth_is_transparent(bits: int, transparent: bool) -> None:
+    """Pillow scales grey pixels to 8 bits and leaves their colour key as it was."""
+    highest = 2**bits - 1
+    level, other = highest // 3, highest
+    pixels, _ = preprocess(grey_png(bits, [level], level if transparent else other), 2, LIMIT)
+    assert np.abs(pixels.astype(int) - (255 if transparent else round(255 * level / highest))).max() <= 1
+
+
+@pytest.mark.parametrize("last_bit", [0, 1])
+def test_a_colour_key_of_16_bits_is_compared_whole(last_bit: int) -> None:
+    data = png_16_bit_colour(4, 4, 0x1234, 0x5678, 0x9ABC + last_bit)
+    data = data[:33] + chunk(b"tRNS", struct.pack(">HHH", 0x1234, 0x5678, 0x9ABC)) + data[33:]
+    pixels, _ = preprocess(data, SIZE, LIMIT)
+    expected = [18, 86, 154] if last_bit else [255, 255, 255]
+    assert np.abs(pixels.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("JPEG", {"quality": 100, "subsampling": 0}),
+        ("PNG", {}),
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+    ],
+    ids=["JPEG", "progressive JPEG", "fine JPEG", "PNG", "GIF", "WEBP", "lossless WEBP"],
+)
+def test_a_file_cut_anywhere_is_answered_as_long_as_every_pixel_is_there(
+    chelsea: Pixels, kind: str, options: dict[str, Any]
+) -> None:
+    """The end marker decides nothing: not that a file is broken, and not that it is whole."""
+    picture = chelsea[:61, :47]
+    data = encode(picture, kind, **options)
+    whole, _ = preprocess(data, SIZE, LIMIT)
+    answered = 0
+    for end in range(len(data) // 2, len(data)):
+        try:
+            pixels, _ = preprocess(data[:end], SIZE, LIMIT)
+        except BrokenImageError:
+            continue
+        answered += 1
+        assert difference(pixels, whole) < 0.05, f"{len(data) - end} bytes are missing"
+    assert answered >= {"JPEG": 2, "PNG": 12, "GIF": 1, "WEBP": 0}[kind]
+
+
+def test_a_jpeg_cut_in_half_is_broken_with_an_end_too(chelsea: Pixels) -> None:
+    for mode in ("RGB", "CMYK"):
+        data = encode(Image.fromarray(chelsea).convert(mode), "JPEG")
+        with pytest.raises(BrokenImageError):
+            preprocess(data[: len(data) // 2] + b"\xff\xd9", SIZE, LIMIT)
+        pixels, _ = preprocess(data[:-2], SIZE, LIMIT)
+        assert np.array_equal(pixels, preprocess(data, SIZE, LIMIT)[0])
+
+
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_broken(chelsea: Pixels) -> None:
+    data = encode(chelsea, "JPEG", progressive=True)
+    scan = data.find(b"\xff\xda")
+    while (scan := data.find(b"\xff\xda", scan + 2)) >= 0:
+        tables = data.rfind(b"\xff\xc4", 0, scan)
+        between = tables if data[tables + 2 : scan].find(b"\xff") < 0 else scan
+        with pytest.raises(BrokenImageError):
+            preprocess(data[:between], SIZE, LIMIT)
+
+
+def frame_of(data: bytes, marker: int = 0xC0, bits: int = 8, height: int | None = None) -> bytes:
+    """A JPEG with another marker, other bits or another height in its frame header."""
+    frame = data.index(b"\xff\xc0")
+    head = bytes((0xFF, marker)) + data[frame + 2 : frame + 4] + bytes((bits,))
+    return data[:frame] + head + (data[frame + 5 : frame + 7] if height is None else bytes(2)) + data[frame + 7 :]
+
+
+UNSUPPORTED = {
+    "JPEG of 12 bits": (lambda jpeg: frame_of(jpeg, 0xC1, 12), "12 bits a colour"),
+    "JPEG without loss": (lambda jpeg: frame_of(jpeg, 0xC3), "lossless or hierarchical"),
+    "JPEG in layers": (lambda jpeg: frame_of(jpeg, 0xC5), "lossless or hierarchical"),
+    "JPEG that ends with its height": (lambda jpeg: frame_of(jpeg, height=0), "DNL"),
+    "Apple's PNG": (
+        lambda _: b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", b"P\0 \6") + encode(np.zeros((4, 4, 3), np.uint8))[8:],
+        "CgBI",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_nothing_here_decodes_is_called_unsupported(chelsea: Pixels, name: str) -> None:
+    make, reason = UNSUPPORTED[name]
+    with pytest.raises(UnsupportedFormatError, match=f"{reason}.*; save it as an ordinary JPEG or PNG"):
+        preprocess(make(encode(chelsea, "JPEG")), SIZE, LIMIT)
+
+
+def gif_on_canvas(width: int, height: int, left: int, top: int) -> bytes:
+    """A GIF whose only frame, 8 by 8 pixels of the palette's second colour, stands somewhere on a canvas."""
+    data = encode(Image.new("P", (8, 8), 1), "GIF", optimize=False)
+    image = data.index(b"," + struct.pack("<HHHH", 0, 0, 8, 8))
+    place = b"," + struct.pack("<HHHH", left, top, 8, 8)
+    return data[:6] + struct.pack("<HH", width, height) + data[10:image] + place + data[image + 9 :]
+
+
+def test_a_gif_frame_smaller_than_its_canvas_stands_on_white() -> None:
+    """Browsers show the rest of the canvas as transparent, whatever the palette's first colour is."""
+    pixels, info = preprocess(gif_on_canvas(24, 24, 8, 8), 24, LIMIT)
+    assert (info.width, info.height) == (24, 24)
+    frame = pixels[10:14, 10:14]
+    assert (frame == frame[0, 0]).all()
+    assert not (frame == 255).all()
+    outside = np.ones((24, 24), bool)
+    outside[6:18, 6:18] = False
+    assert (pixels[outside] == 255).all()
+
+
+def test_a_webp_frame_smaller_than_its_canvas_stands_on_white() -> None:
+    first = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    first.paste((200, 10, 30, 255), (8, 8, 24, 24))
+    second = Image.new("RGBA", (32, 32), (0, 255, 0, 255))
+    data = encode(first, "WEBP", save_all=True, append_images=[second], lossless=True, minimize_size=True)
+    pixels, info = preprocess(data, 32, LIMIT)
+    assert (info.width, info.height) == (32, 32)
+    assert (pixels[10:22, 10:22] == (200, 10, 30)).all()
+    assert (pixels[:6] == 255).all()
