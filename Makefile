@@ -37,7 +37,7 @@ help: ## list the commands
 
 # --- environments ---------------------------------------------------------------------------------------------------
 UP_PACKAGES := python3-venv nginx
-TEST_PACKAGES := chromium fonts-dejavu-core
+TEST_PACKAGES := chromium fonts-dejavu-core imagemagick
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 
 .PHONY: setup setup-test setup-keras setup-slice
