@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
 from imagerec_worker.bundle import Bundle, BundleError
-from imagerec_worker.preprocess import Pixels
+from imagerec_worker.geometry import Pixels
 
 Probabilities = npt.NDArray[np.float32]
 

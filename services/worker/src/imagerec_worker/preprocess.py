@@ -15,37 +15,22 @@ metadata, of which only the orientation counts.
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
 from imagerec_worker import budget
 from imagerec_worker.errors import BrokenImageError, ProblemError, TooLargeError, UnsupportedFormatError
+from imagerec_worker.geometry import Pixels, Target, centre_square, swaps_sides, upright
 from imagerec_worker.metadata import orientation_of, without_metadata
 from imagerec_worker.sources import Source, array_source, is_keyed_colour_of_16_bits, pillow_source, scale_colour_key
 from imagerec_worker.webp import first_picture
 
-Pixels = npt.NDArray[np.uint8]
-
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-
-# EXIF orientation → how the stored rows and columns become upright: transpose, then flip rows, columns.
-_UPRIGHT = {
-    1: (False, False, False),
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
 
 # Pillow reads images more than this many times the target in an average of blocks first: beyond three,
 # the picture is the same to the eye and needs a fraction of the time and the memory.
@@ -66,21 +51,6 @@ class _Decoded(NamedTuple):
     pixels: Pixels
     width: int
     height: int
-
-
-class _Target(NamedTuple):
-    """The network's input: its side in pixels, and the share of the centre square's side that it shows."""
-
-    size: int
-    crop: float
-
-    def side(self, width: int, height: int) -> int:
-        """Return the side of the square that is cut out of an image, in pixels."""
-        return max(1, round(min(width, height) * self.crop))
-
-    def least(self, gap: int = 1) -> int:
-        """Return the least side of a shrunk image of which ``gap`` times the input can be cut, in pixels."""
-        return math.ceil(gap * self.size / self.crop)
 
 
 class ImageInfo(NamedTuple):
@@ -110,7 +80,7 @@ def preprocess(data: bytes, size: int, max_pixels: int, crop: float = 1.0) -> tu
     """
     name = _format_of(data)
     try:
-        result, orientation = _DECODERS[name](data, _Target(size, crop), max_pixels)
+        result, orientation = _DECODERS[name](data, Target(size, crop), max_pixels)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise TooLargeError("the image has far too many pixels; make it smaller") from error
     except ProblemError:
@@ -118,7 +88,7 @@ def preprocess(data: bytes, size: int, max_pixels: int, crop: float = 1.0) -> tu
     except Exception as error:  # decoders raise nearly anything on bytes made to break them
         raise BrokenImageError(f"the {name} image is damaged or incomplete; save it again or send another") from error
     width, height = result.width, result.height
-    if _UPRIGHT[orientation][0]:
+    if swaps_sides(orientation):
         width, height = height, width
     return result.pixels, ImageInfo(name, width, height)
 
@@ -145,24 +115,6 @@ def _format_of(data: bytes) -> str:
     raise UnsupportedFormatError(f"the upload is not an image of an accepted format: {', '.join(FORMATS)}")
 
 
-def _centre_square(width: int, height: int, orientation: int, side: int) -> tuple[int, int]:
-    """Return left and top of a centre square of the given side, as stored.
-
-    The odd pixel of a margin is to the right of and below the square in the upright image.
-    """
-    transpose, flip_rows, flip_columns = _UPRIGHT[orientation]
-    flip_x, flip_y = (flip_rows, flip_columns) if transpose else (flip_columns, flip_rows)
-    return (width - side + flip_x) // 2, (height - side + flip_y) // 2
-
-
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    transpose, flip_rows, flip_columns = _UPRIGHT[orientation]
-    if transpose:
-        pixels = pixels.transpose(1, 0, 2)
-    pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    return np.ascontiguousarray(pixels)
-
-
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise TooLargeError(
@@ -170,7 +122,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _jpeg(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
+def _jpeg(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     plain = without_metadata("JPEG", data)
     orientation = orientation_of(plain.exif)
     frame = budget.read_frame(plain.frame)
@@ -186,7 +138,7 @@ def _jpeg(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]
     return result, orientation
 
 
-def _png(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
+def _png(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     header = budget.read_png_header(data)
     _check_size(header.width, header.height, max_pixels)
     plain = without_metadata("PNG", data)
@@ -202,7 +154,7 @@ def _png(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
     return _Decoded(_reduce(source, orientation, target), header.width, header.height), orientation
 
 
-def _webp(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
+def _webp(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     still = first_picture(data)
     _check_size(*still.canvas, max_pixels)
     budget.check("WEBP", len(data), still.pixel_bytes * still.size[0] * still.size[1])
@@ -211,14 +163,14 @@ def _webp(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]
     return _Decoded(_reduce(source, orientation, target), *still.canvas), orientation
 
 
-def _gif(data: bytes, target: _Target, max_pixels: int) -> tuple[_Decoded, int]:
+def _gif(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     image = Image.open(io.BytesIO(without_metadata("GIF", data).data), formats=("GIF",))
     _check_size(*image.size, max_pixels)
     budget.check("GIF", len(data), 2 * image.width * image.height)
     return _Decoded(_reduce(pillow_source(image), 1, target), *image.size), 1
 
 
-_DECODERS: dict[str, Callable[[bytes, _Target, int], tuple[_Decoded, int]]] = {
+_DECODERS: dict[str, Callable[[bytes, Target, int], tuple[_Decoded, int]]] = {
     "JPEG": _jpeg,
     "PNG": _png,
     "WEBP": _webp,
@@ -226,7 +178,7 @@ _DECODERS: dict[str, Callable[[bytes, _Target, int], tuple[_Decoded, int]]] = {
 }
 
 
-def _decode_fast(data: bytes, orientation: int, target: _Target) -> _Decoded | None:
+def _decode_fast(data: bytes, orientation: int, target: Target) -> _Decoded | None:
     """Decode a JPEG by libjpeg-turbo and OpenCV; None where Pillow must do it.
 
     Raises:
@@ -250,17 +202,17 @@ def _decode_fast(data: bytes, orientation: int, target: _Target) -> _Decoded | N
         return None  # any other warning: Pillow knows what may be forgiven
     height, width = decoded.shape[:2]
     side, size = target.side(width, height), target.size
-    left, top = _centre_square(width, height, orientation, side)
+    left, top = centre_square(width, height, orientation, side)
     # Two taps see every pixel up to a factor of two; 1/8 is the library's smallest scale.
     method = cv2.INTER_LINEAR if side < 2 * size else cv2.INTER_AREA
     square = cv2.resize(decoded[top : top + side, left : left + side], (size, size), interpolation=method)
-    return _Decoded(square if orientation == 1 else _upright(square, orientation), stored_width, stored_height)
+    return _Decoded(square if orientation == 1 else upright(square, orientation), stored_width, stored_height)
 
 
-def _reduce(source: Source, orientation: int, target: _Target) -> Pixels:
+def _reduce(source: Source, orientation: int, target: Target) -> Pixels:
     """Crop an image to its centre square, turn it upright and resize it bicubically."""
     size, side = target.size, target.side(*source.size)
-    left, top = _centre_square(*source.size, orientation, side)
+    left, top = centre_square(*source.size, orientation, side)
     factor = max(1, side // (_REDUCING_GAP * size))
     trim = side % factor
     left, top, side = left + trim // 2, top + trim // 2, side - trim
@@ -271,5 +223,5 @@ def _reduce(source: Source, orientation: int, target: _Target) -> Pixels:
         band = source.band((left, top + start, left + side, top + stop))
         square.paste(band.reduce(factor) if factor > 1 else band, (0, start // factor))
     if orientation != 1:
-        square = Image.fromarray(_upright(np.asarray(square), orientation))
+        square = Image.fromarray(upright(np.asarray(square), orientation))
     return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
