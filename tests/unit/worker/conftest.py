@@ -266,7 +266,7 @@ class Server:
         return answer
 
 
-def start_server(bundle: Path, worker_class: str, folder: Path, **environment: str) -> Server:
+def start_server(bundle: Path, worker_class: str, folder: Path, *options: str, **environment: str) -> Server:
     """Start gunicorn as the role does, with one process, and wait until it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -277,6 +277,7 @@ def start_server(bundle: Path, worker_class: str, folder: Path, **environment: s
                 *(sys.executable, "-m", "gunicorn", "--workers", "1", "--bind", f"127.0.0.1:{port}"),
                 *("--worker-class", worker_class, "--no-control-socket", "--worker-tmp-dir", str(folder)),
                 *("--timeout", "300"),  # a busy machine is no reason to replace the process
+                *options,
                 "imagerec_worker.wsgi:app",
             ],
             env=os.environ | {"IMAGEREC_BUNDLE": str(bundle), "IMAGEREC_WORKER_NAME": "worker1"} | environment,

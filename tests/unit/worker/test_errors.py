@@ -69,14 +69,26 @@ def test_every_problem_has_a_test() -> None:
         (picture(), "application/octet-stream", "multipart/form-data"),
         (b"", JPEG, "empty"),
         (b"--x--\r\n", "multipart/form-data; boundary=x", "no file named 'image'"),
-        (b"no form at all", "multipart/form-data; boundary=x", "no file named 'image'"),
-        (b"no boundary", "multipart/form-data", "no file named 'image'"),
     ],
-    ids=["nothing", "text form", "unnamed bytes", "empty body", "empty form", "broken form", "form without boundary"],
+    ids=["nothing", "text form", "unnamed bytes", "empty body", "empty form"],
 )
 def test_no_image(client: FlaskClient, body: bytes, kind: str | None, detail: str) -> None:
     answer = client.post("/predict", data=body, content_type=kind)
     assert_problem(answer, 400, "no-image", detail)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "detail"),
+    [
+        (b"no form at all", "multipart/form-data; boundary=x", "boundary never occurs"),
+        (b"no boundary", "multipart/form-data", "has no boundary"),
+    ],
+    ids=["broken form", "form without boundary"],
+)
+def test_bad_form(client: FlaskClient, body: bytes, kind: str, detail: str) -> None:
+    answer = client.post("/predict", data=body, content_type=kind)
+    assert_problem(answer, 400, "bad-form", detail)
+    assert answer.data.endswith(b"}\n")
 
 
 def test_no_image_in_a_form_with_other_fields(client: FlaskClient) -> None:
@@ -92,6 +104,19 @@ def test_no_image_in_a_form_with_other_fields(client: FlaskClient) -> None:
 def test_bad_parameter(client: FlaskClient, top: str) -> None:
     answer = client.post("/predict", query_string={"top": top}, data=picture(), content_type=JPEG)
     assert_problem(answer, 400, "bad-parameter", "from 1 to 20")
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("tpo=1", "there is no parameter 'tpo'; did you mean top?"),
+        ("top=1&model=x", "there is no parameter 'model'; there is only top"),
+        ("top=1&top=2", "top is given 2 times"),
+    ],
+)
+def test_a_parameter_that_is_unknown_or_given_twice_is_refused(client: FlaskClient, query: str, detail: str) -> None:
+    answer = client.post(f"/predict?{query}", data=picture(), content_type=JPEG)
+    assert_problem(answer, 400, "bad-parameter", detail)
 
 
 def test_not_found(client: FlaskClient) -> None:
@@ -115,6 +140,16 @@ def test_too_large_in_bytes(make_client: Callable[..., FlaskClient]) -> None:
     assert make_client(max_bytes=len(body)).post("/predict", data=body, content_type=JPEG).status_code == 200
     answer = make_client(max_bytes=len(body) - 1).post("/predict", data=body, content_type=JPEG)
     assert_problem(answer, 413, "too-large", f"at most {len(body) - 1} bytes")
+
+
+@pytest.mark.parametrize("bytes_more", [0, 1])
+def test_the_limit_is_that_of_the_image_and_not_of_the_form_around_it(
+    make_client: Callable[..., FlaskClient], form: Callable[..., tuple[bytes, dict[str, str]]], bytes_more: int
+) -> None:
+    image = picture()
+    body, headers = form(("text", None, b"x" * 100_000), ("image", "x.jpg", image + bytes(bytes_more)))
+    answer = make_client(max_bytes=len(image)).post("/predict", data=body, headers=headers)
+    assert answer.status_code == (413 if bytes_more else 200)
 
 
 def test_too_large_in_pixels(make_client: Callable[..., FlaskClient]) -> None:

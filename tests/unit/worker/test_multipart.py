@@ -1,16 +1,17 @@
-"""The cheap form scan answers as Werkzeug's parser does, or not at all."""
+"""Forms: what Werkzeug finds is found, names of files decide nothing, and what is wrong with a form is said."""
 
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import parse_form_data
 
-from imagerec_worker.multipart import UnusualFormError, find_file
+from imagerec_worker.errors import BadFormError, NoImageError, ProblemError, TooLargeError
+from imagerec_worker.multipart import find_file
 
 BOUNDARY = "frontier"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -39,13 +40,17 @@ def by_werkzeug(body: bytes, content_type: str) -> bytes | None:
 
 
 def agrees(body: bytes, content_type: str = CONTENT_TYPE) -> bool:
-    """Compare both parsers; return whether the scan answered at all."""
+    """Compare both parsers; return whether there was a file."""
+    expected = by_werkzeug(body, content_type)
     try:
         found = find_file(body, content_type, "image")
-    except UnusualFormError:
-        return False
-    assert found == by_werkzeug(body, content_type)
-    return True
+    except ProblemError:
+        found = None
+    # It takes a carriage return alone for a line break, and a first boundary behind other bytes of its line for one.
+    odd = re.search(rb"\r(?!\n)", body) is not None or re.search(rb"(?:\A|\n)--frontier[ \t]*\r?\n", body) is None
+    if expected is not None and not odd:
+        assert found == expected
+    return found is not None
 
 
 def test_a_plain_form_is_answered() -> None:
@@ -85,7 +90,7 @@ CLIENTS = {
 
 
 @pytest.mark.parametrize(("content_type", "body"), CLIENTS.values(), ids=CLIENTS)
-def test_what_clients_write_is_answered_by_the_scan(content_type: str, body: bytes) -> None:
+def test_what_clients_write_is_answered(content_type: str, body: bytes) -> None:
     assert find_file(body, content_type, "image") == b"DATA"
     assert agrees(body, content_type)
 
@@ -97,55 +102,90 @@ def part(head: bytes, content: bytes = b"DATA") -> bytes:
 IMAGE = b'Content-Disposition: form-data; name="image"; filename="x"'
 END = b"--frontier--\r\n"
 UNUSUAL = {
-    "no closing delimiter": part(IMAGE),
     "preamble": b"Hello\r\n" + part(IMAGE) + END,
     "epilogue": part(IMAGE) + END + b"Goodbye",
     "line feeds alone": (part(IMAGE) + END).replace(b"\r\n", b"\n"),
     "blanks after the delimiter": (part(IMAGE) + END).replace(b"frontier\r\n", b"frontier \r\n", 1),
-    "delimiter inside the content": part(IMAGE, b"DA --frontier TA") + END,
-    "delimiter after a bare line feed": part(IMAGE, b"DA\n--frontier\r\n TA") + END,
     "folded header": part(IMAGE.replace(b"; filename", b";\r\n filename")) + END,
+    "folded before its name": part(IMAGE.replace(b"; name", b";\r\n name")) + END,
     "escaped quote in the file's name": part(IMAGE.replace(b'"x"', b'"x\\"y"')) + END,
     "encoded file name": part(IMAGE.replace(b'filename="x"', b"filename*=UTF-8''x")) + END,
     "name without quotes": part(IMAGE.replace(b'"image"', b"image")) + END,
+    "no name of the file": part(IMAGE.replace(b'"x"', b'""')) + END,
+    "file name in Latin-1": part(IMAGE.replace(b'"x"', b'"caf\xe9.jpg"')) + END,
+    "file name of any bytes": part(IMAGE.replace(b'"x"', b'"\x00\xff;\x7f="')) + END,
     "header of another kind": part(IMAGE + b"\r\nContent-Transfer-Encoding: base64") + END,
-    "disposition given twice": part(IMAGE + b"\r\n" + IMAGE) + END,
-    "no disposition": part(b"Content-Type: image/jpeg") + END,
-    "file name that is not UTF-8": part(IMAGE.replace(b'"x"', b'"\xff"')) + END,
-    "headers without end": b"--frontier\r\n" + IMAGE + b"\r\n" + b"X" * 4000,
+    "small letters and no blank": part(IMAGE.replace(b"Content-Disposition: ", b"content-disposition:")) + END,
     "seventeen parts": part(IMAGE) * 17 + END,
     "long text field": part(b'Content-Disposition: form-data; name="text"', b"x" * 70_000) + part(IMAGE) + END,
-    "nothing": b"",
 }
 
 
 @pytest.mark.parametrize("body", UNUSUAL.values(), ids=UNUSUAL)
-def test_unusual_forms_are_left_to_werkzeug(body: bytes) -> None:
-    assert not agrees(body)
+def test_unusual_forms_are_answered(body: bytes) -> None:
+    assert find_file(body, CONTENT_TYPE, "image") == b"DATA"
+    assert agrees(body)
+
+
+def test_what_only_looks_like_a_boundary_belongs_to_the_file() -> None:
+    for content in (b"DA --frontier TA", b"DATA\r\n--frontiers", b"\r\n--frontier!\r\n" * 900):
+        assert find_file(part(IMAGE, content) + END, CONTENT_TYPE, "image") == content
+
+
+BROKEN = {
+    "no closing boundary": (part(IMAGE), "ends inside part 1, without its closing boundary"),
+    "cut in its second part": (part(IMAGE) + part(IMAGE)[:-3], "ends inside part 2"),
+    "headers without end": (b"--frontier\r\n" + IMAGE + b"\r\n" + b"X" * 9000, "part 1 of the form has no blank line"),
+    "no headers": (part(b"") + END, "part 1 of the form has no name"),
+    "no disposition": (part(b"Content-Type: image/jpeg") + END, "part 1 of the form has no name"),
+    "another boundary": (PLAIN.replace(b"frontier", b"border"), "boundary never occurs in the body"),
+    "nothing": (b"", "boundary never occurs in the body"),
+    "endless lookalikes": (part(IMAGE, b"\n--frontier!" * 1001) + END, "ends inside part 1"),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_form_is_told_what_is_wrong(body: bytes, reason: str) -> None:
+    with pytest.raises(BadFormError, match=reason):
+        find_file(body, CONTENT_TYPE, "image")
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary="])
+def test_a_form_without_boundary_is_told_so(content_type: str) -> None:
+    with pytest.raises(BadFormError, match="no boundary"):
+        find_file(PLAIN, content_type, "image")
 
 
 @pytest.mark.parametrize(
     "content_type",
     [
-        "multipart/form-data",
-        "multipart/form-data; boundary=",
         "multipart/form-data; charset=utf-8; boundary=frontier",
-        "Multipart/Form-Data; boundary=frontier",
-        'multipart/form-data; boundary="front ier"',
-        "multipart/mixed; boundary=frontier",
+        "Multipart/Form-Data; Boundary=frontier",
+        'multipart/form-data;boundary="frontier"',
     ],
-    ids=["none", "empty", "second", "capitals", "with a blank", "another type"],
+    ids=["second", "capitals", "quoted"],
 )
-def test_unusual_content_types_are_left_to_werkzeug(content_type: str) -> None:
-    with pytest.raises(UnusualFormError):
-        find_file(PLAIN, content_type, "image")
+def test_unusual_content_types_are_read(content_type: str) -> None:
+    assert agrees(PLAIN, content_type)
 
 
-def test_too_many_parts_are_left_to_werkzeug_which_refuses_them() -> None:
-    body = part(IMAGE) * 1001 + END
-    assert not agrees(body)
-    with pytest.raises(RequestEntityTooLarge):
-        by_werkzeug(body, CONTENT_TYPE)
+def test_a_whole_form_without_the_file_is_told_so() -> None:
+    text = part(b'Content-Disposition: form-data; name="image"')
+    with pytest.raises(NoImageError, match="'image' is text; send it as a file"):
+        find_file(text + END, CONTENT_TYPE, "image")
+    for body in (END, part(IMAGE.replace(b"image", b"picture")) + END):
+        with pytest.raises(NoImageError, match="no file named 'image'"):
+            find_file(body, CONTENT_TYPE, "image")
+
+
+def test_too_many_parts_and_long_texts_are_too_large() -> None:
+    assert find_file(part(IMAGE) * 1000 + END, CONTENT_TYPE, "image") == b"DATA"
+    with pytest.raises(TooLargeError, match="more than 1000 parts"):
+        find_file(part(IMAGE) * 1001 + END, CONTENT_TYPE, "image")
+    text = b'Content-Disposition: form-data; name="text"'
+    assert find_file(part(text, b"x" * 500_000) + part(IMAGE) + END, CONTENT_TYPE, "image") == b"DATA"
+    with pytest.raises(TooLargeError, match="500000 bytes in a text field"):
+        find_file(part(text, b"x" * 500_001) + part(IMAGE) + END, CONTENT_TYPE, "image")
 
 
 SNIPPETS = st.sampled_from(
@@ -175,15 +215,15 @@ def forms(draw: st.DrawFn) -> bytes:
 @example(part(IMAGE, b"\r\n") + END)
 @example(part(IMAGE, b"a") + part(IMAGE, b"b") + END)
 @example(part(b'Content-Disposition: form-data; name="image"', b"text") + part(IMAGE) + END)
-def test_any_form_gets_the_same_answer_or_none(body: bytes) -> None:
+def test_what_werkzeug_finds_in_any_form_is_found(body: bytes) -> None:
     agrees(body)
 
 
 @given(st.data())
-def test_a_plain_form_with_bytes_changed_gets_the_same_answer_or_none(data: st.DataObject) -> None:
+def test_what_werkzeug_finds_in_a_form_with_bytes_changed_behind_its_headers_is_found(data: st.DataObject) -> None:
     body = bytearray(PLAIN)
     for _ in range(data.draw(st.integers(1, 3))):
-        position = data.draw(st.integers(0, len(body) - 1))
+        position = data.draw(st.integers(PLAIN.index(b"\r\n\r\n") + 4, len(body) - 1))
         body[position : position + data.draw(st.integers(0, 4))] = data.draw(SNIPPETS | st.binary(max_size=3))
     agrees(bytes(body))
 

@@ -6,21 +6,16 @@ from importlib.metadata import version
 
 import cv2
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
-from imagerec_worker.errors import MethodNotAllowedError, NotFoundError, ProblemError, TooLargeError
+from imagerec_worker.errors import MethodNotAllowedError, NotFoundError, ProblemError
 from imagerec_worker.metrics import Metrics
 from imagerec_worker.preprocess import warm_up
 from imagerec_worker.service import Service, current_service, remember_service
 from imagerec_worker.settings import Settings
-from imagerec_worker.uploads import UploadRequest
 from imagerec_worker.views import blueprint, problem_response
-
-# Werkzeug's own defaults, said aloud because the contract depends on them.
-_MAX_FORM_PARTS = 1000
-_MAX_FORM_FIELD_BYTES = 500_000
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -40,12 +35,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     bundle = load_bundle(settings.bundle)
     warm_up(bundle.input_size)
     app = Flask(__name__, static_folder=None)
-    app.request_class = UploadRequest
-    app.config.update(
-        MAX_CONTENT_LENGTH=settings.max_bytes,
-        MAX_FORM_PARTS=_MAX_FORM_PARTS,
-        MAX_FORM_MEMORY_SIZE=_MAX_FORM_FIELD_BYTES,
-    )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     remember_service(
         app,
@@ -70,13 +59,6 @@ def _http_exception_response(error: HTTPException) -> Response:
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return problem_response(MethodNotAllowedError(f"{request.path} answers {allowed} only", {"Allow": allowed}))
-    if isinstance(error, RequestEntityTooLarge):
-        return problem_response(
-            TooLargeError(
-                f"at most {current_service().settings.max_bytes} bytes, {_MAX_FORM_PARTS} form parts and "
-                f"{_MAX_FORM_FIELD_BYTES} bytes in a text field are accepted"
-            )
-        )
     return problem_response(error)
 
 

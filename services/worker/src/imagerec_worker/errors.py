@@ -45,6 +45,14 @@ class NoImageError(ProblemError):
     title = "No image"
 
 
+class BadFormError(ProblemError):
+    """The form cannot be read."""
+
+    status = 400
+    slug = "bad-form"
+    title = "Bad form"
+
+
 class BadParameterError(ProblemError):
     """A parameter has a value that is not allowed."""
 
@@ -111,6 +119,7 @@ class DrainingError(ProblemError):
 
 PROBLEMS: tuple[type[ProblemError], ...] = (
     NoImageError,
+    BadFormError,
     BadParameterError,
     NotFoundError,
     MethodNotAllowedError,

@@ -7,24 +7,42 @@ listener share one queue. Three things are done in one step instead of several, 
 * Header and content of the answer leave together.
 * A connection whose request has been read whole is closed at once, without waiting for the other side.
 
-Whatever is not such a plain request takes the ordinary way.
+Whatever is not such a plain request takes the ordinary way. What gunicorn refuses by itself is answered by a problem
+document, like every other error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
+import os
 import socket
 from typing import Any
 
+from gunicorn import util
 from gunicorn.http.body import Body, LengthReader
 from gunicorn.workers.sync import SyncWorker
 
 _MAX_BODY_BYTES = 4 * 1024 * 1024
+_MAX_DETAIL = 200
+_REFUSALS = {
+    400: "bad-request",
+    403: "forbidden",
+    414: "uri-too-long",
+    417: "expectation-failed",
+    431: "headers-too-large",
+    501: "not-implemented",
+}
 
 
 class ImageWorker(SyncWorker):  # type: ignore[misc]
     """The ``sync`` worker with fewer steps a request."""
+
+    def init_process(self) -> None:
+        """Serve requests; see the base class."""
+        util.write_error = write_problem  # there is no hook for what gunicorn answers by itself
+        super().init_process()
 
     def handle_request(self, listener: Any, req: Any, client: Any, addr: Any) -> None:
         """Serve one parsed request; see the base class."""
@@ -35,6 +53,24 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         super().handle_request(listener, req, client, addr)
         if whole and _is_drained(client):
             client.close()
+
+
+def write_problem(client: Any, status: int, reason: str, message: str) -> None:
+    """Answer what gunicorn refuses or cannot finish with a problem document, and never wait for the client."""
+    worker = os.environ.get("IMAGEREC_WORKER_NAME") or socket.gethostname()
+    document = {
+        "type": f"/problems/{_REFUSALS.get(status, 'internal')}",
+        "title": reason,
+        "status": status,
+        "detail": message[:_MAX_DETAIL] or "the worker failed; its log says why",
+        "worker": worker,
+    }
+    body = json.dumps(document).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Worker: {worker}\r\n\r\n"
+    )
+    util.write_nonblock(client, head.encode("latin-1", "replace") + body)
 
 
 def _receive_body(req: Any, client: socket.socket) -> bool:

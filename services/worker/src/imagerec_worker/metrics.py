@@ -30,7 +30,7 @@ class Metrics:
         )
         self._phases = Histogram(
             "imagerec_phase_seconds",
-            "Time of a classification by phase: queue, decode, inference, total (without the queue).",
+            "Time of a classification by phase: queue, read, decode, inference, total (without the queue).",
             ("phase",),
             buckets=_BUCKETS,
             registry=self._registry,

@@ -21,7 +21,7 @@ class Settings:
     Attributes:
         bundle: Folder of the model bundle.
         worker_name: Name given in every answer; the host's name when empty.
-        max_bytes: Largest request body, in bytes.
+        max_bytes: Largest image, in bytes; the form around it may have 1 MiB more.
         max_pixels: Largest image, in pixels, checked from its header before it is decoded.
         queue_budget_s: Longest time a request may have waited for this worker, in seconds, before it is
             answered with 429; 0 accepts any age.
@@ -102,7 +102,7 @@ def _header_token(text: str) -> str:
 VARIABLES = (
     Variable("IMAGEREC_BUNDLE", "bundle", Path, "folder of the model bundle", required=True),
     Variable("IMAGEREC_WORKER_NAME", "worker_name", _header_token, "name given in every answer"),
-    Variable("IMAGEREC_MAX_BYTES", "max_bytes", _positive_integer, "largest request body, in bytes"),
+    Variable("IMAGEREC_MAX_BYTES", "max_bytes", _positive_integer, "largest image, in bytes"),
     Variable("IMAGEREC_MAX_PIXELS", "max_pixels", _positive_integer, "largest image, in pixels"),
     Variable(
         "IMAGEREC_QUEUE_BUDGET_S",

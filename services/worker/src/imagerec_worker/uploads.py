@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import io
-from typing import IO
+from flask import Request
+from werkzeug.exceptions import ClientDisconnected
 
-from flask import Request, current_app
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
-
-from imagerec_worker.errors import NoImageError
-from imagerec_worker.multipart import UnusualFormError, find_file
+from imagerec_worker.errors import NoImageError, TooLargeError
+from imagerec_worker.multipart import find_file
 
 FIELD = "image"
+# What a form may have besides its image: boundaries, headers, names, text fields.
+ENVELOPE_BYTES = 1024 * 1024
 
 
-class UploadRequest(Request):
-    """A request whose uploads stay in memory: Werkzeug would write the larger ones to disk."""
-
-    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
-        return io.BytesIO()
-
-
-def read_image(request: Request) -> bytes:
+def read_image(request: Request, max_bytes: int) -> bytes:
     """Return the uploaded image: the file of the form field ``image``, or the body of an ``image/*`` request.
+
+    Args:
+        request: The request.
+        max_bytes: Largest image, in bytes; a form may be larger by :data:`ENVELOPE_BYTES`.
 
     Raises:
         NoImageError: There is none, or it is empty.
-        RequestEntityTooLarge: The body or the form is beyond the application's limits (Werkzeug's error).
+        BadFormError: The form is broken.
+        TooLargeError: The image or the form is beyond its limits.
+        ClientDisconnected: The body ends too early (Werkzeug's error).
     """
     if request.mimetype == "multipart/form-data":
-        data = _read_form(request)
+        data = find_file(_read_body(request, max_bytes), request.headers.get("Content-Type", ""), FIELD)
     elif request.mimetype.startswith("image/"):
-        data = _read_body(request)
+        data = _read_body(request, max_bytes)
     else:
         raise NoImageError(
             f"send the image as the file '{FIELD}' of a multipart/form-data form, or as the body with its "
@@ -39,37 +37,29 @@ def read_image(request: Request) -> bytes:
         )
     if not data:
         raise NoImageError("the image is empty; choose a file with content")
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes)
     return data
 
 
-def _read_form(request: Request) -> bytes:
-    body = _read_body(request)
-    try:
-        data = find_file(body, request.headers.get("Content-Type", ""), FIELD)
-    except UnusualFormError:
-        request.environ["wsgi.input"] = io.BytesIO(body)
-        file = request.files.get(FIELD)  # Werkzeug parses the same bytes
-        data = None if file is None else file.read()
-    if data is None:
-        raise NoImageError(f"the form has no file named '{FIELD}'")
-    return data
-
-
-def _read_body(request: Request) -> bytes:
+def _read_body(request: Request, max_bytes: int) -> bytes:
     """Read the body in one piece, where Werkzeug's stream would read it in a hundred."""
-    limit: int = current_app.config["MAX_CONTENT_LENGTH"]
+    limit = max_bytes + ENVELOPE_BYTES
     stream = request.environ["wsgi.input"]
     length = request.content_length
     if length is None:
         # A chunked body ends where the server says; without that promise there is no body to read.
         body: bytes = stream.read(limit + 1) if request.environ.get("wsgi.input_terminated") else b""
-        length = len(body)
-        if length > limit:
-            raise RequestEntityTooLarge
+        if len(body) > limit:
+            raise _too_large(max_bytes)
         return body
     if length > limit:
-        raise RequestEntityTooLarge
+        raise _too_large(max_bytes)
     body = stream.read(length)
     if len(body) < length:
         raise ClientDisconnected
     return body
+
+
+def _too_large(max_bytes: int) -> TooLargeError:
+    return TooLargeError(f"an image may have at most {max_bytes} bytes; send a smaller one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, jsonify, render_template, request
@@ -17,6 +18,7 @@ from imagerec_worker.preprocess import FORMATS, ImageInfo, preprocess
 from imagerec_worker.service import current_service
 from imagerec_worker.uploads import read_image
 
+_TOP = "top"
 TOP_DEFAULT = 5
 TOP_MAX = 20
 # More labels than these are no answer to "what does it know"; `classes.json` of the bundle has them all.
@@ -29,9 +31,13 @@ blueprint = Blueprint("imagerec", __name__)
 
 
 class Timing(NamedTuple):
-    """Where the time of a classification went, in milliseconds; ``total`` is the worker's own, queue apart."""
+    """Where the time of a classification went, in milliseconds.
+
+    ``queue`` comes before the worker; ``total`` is the worker's own: the sum of ``read``, ``decode`` and ``inference``.
+    """
 
     queue: float
+    read: float
     decode: float
     inference: float
     total: float
@@ -127,7 +133,7 @@ def problem_response(error: ProblemError | HTTPException) -> Response:
     if request.path == "/submit" and _wants_html():
         page = render_template("problem.html", problem=document)
         return Response(page, document["status"], headers, content_type="text/html; charset=utf-8")
-    return Response(json.dumps(document), document["status"], headers, content_type="application/problem+json")
+    return Response(json.dumps(document) + "\n", document["status"], headers, content_type="application/problem+json")
 
 
 def _classify() -> Classification:
@@ -140,18 +146,20 @@ def _classify() -> Classification:
             {"Retry-After": str(RETRY_AFTER_S)},
         )
     top = _top()
-    data = read_image(request)
+    data = read_image(request, service.settings.max_bytes)
     read_s = time.perf_counter()
     bundle = service.classifier.bundle
     pixels, info = preprocess(data, bundle.input_size, service.settings.max_pixels, bundle.crop)
     decoded_s = time.perf_counter()
     predictions = service.classifier.classify(pixels, top)
     inferred_s = time.perf_counter()
+    marks_ms = [round((mark_s - started_s) * 1000, 3) for mark_s in (read_s, decoded_s, inferred_s)]
     timing = Timing(
         queue=round(queue_s * 1000, 3),
-        decode=round((decoded_s - read_s) * 1000, 3),
-        inference=round((inferred_s - decoded_s) * 1000, 3),
-        total=round((inferred_s - started_s) * 1000, 3),
+        read=marks_ms[0],
+        decode=round(marks_ms[1] - marks_ms[0], 3),
+        inference=round(marks_ms[2] - marks_ms[1], 3),
+        total=marks_ms[2],
     )
     service.metrics.observe_phases(timing._asdict())
     return Classification(predictions, info, timing)
@@ -172,9 +180,16 @@ def _queue_s() -> float:
 
 
 def _top() -> int:
-    text = request.args.get("top")
-    if text is None:
+    for name in request.args:
+        if name != _TOP:
+            likely = f"; did you mean {_TOP}?" if get_close_matches(name, [_TOP], 1, 0.5) else f"; there is only {_TOP}"
+            raise BadParameterError(f"there is no parameter '{name[:32]}'{likely}")
+    values = request.args.getlist(_TOP)
+    if not values:
         return TOP_DEFAULT
+    if len(values) > 1:
+        raise BadParameterError(f"{_TOP} is given {len(values)} times; give it once")
+    text = values[0]
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= TOP_MAX):
         raise BadParameterError(f"top must be a whole number from 1 to {TOP_MAX}")
     return int(text)
