@@ -12,6 +12,10 @@ timeout = 30
 graceful_timeout = 20
 max_requests = 100000
 max_requests_jitter = 10000  # processes must not all leave together
+# What the balancer lets through is read: its lines of 8 KiB, its own headers besides.
+limit_request_line = 8190
+limit_request_fields = 1000
+limit_request_field_size = 16384
 accesslog = None  # the balancer keeps the access log
 errorlog = "-"
 loglevel = "info"

@@ -1,0 +1,164 @@
+"""The real nginx before a real worker: whoever refuses a request answers by a problem document."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.ansible.test_rendering import GOLDEN, render
+from tests.conftest import free_ports
+from tests.unit.worker import conftest as worker
+
+MEBIBYTE = 1024 * 1024
+
+
+class Hops(NamedTuple):
+    """A balancer's port and its folder."""
+
+    port: int
+    folder: Path
+
+    def exchange(self, raw: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send one request and return status, header fields and body."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+            connection.sendall(raw)
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status, *lines = head.decode("latin-1").split("\r\n")
+        fields = dict(line.split(": ", 1) for line in lines)
+        return int(status.split()[1]), {name.lower(): value for name, value in fields.items()}, body
+
+    def ask(self, line: bytes, *fields: bytes, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+        """Send a request of this line and these fields; Host, Connection and the body's length are added."""
+        common = [b"Host: balancer", b"Connection: close", *([b"Content-Length: %d" % len(body)] if body else [])]
+        return self.exchange(b"\r\n".join([line + b" HTTP/1.1", *common, *fields, b"", body]))
+
+
+@pytest.fixture(scope="module")
+def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
+    """nginx with what the role writes, and gunicorn with what the role writes, on free ports."""
+    folder = tmp_path_factory.mktemp("hops")
+    bundle = worker.write_colour_bundle(folder / "bundle")
+    server = worker.start_server(
+        bundle.path, "imagerec_worker.gunicorn_worker.ImageWorker", folder, "--config", str(GOLDEN / "gunicorn.conf.py")
+    )
+    (port,) = free_ports(1)
+    variables: dict[str, Any] = {
+        "state": str(folder),
+        "user": "root",
+        "balancer_address": "127.0.0.1",
+        "balancer_port": port,
+        "balancer_page_dir": str(folder / "page"),
+        "balancer_workers": [{"name": "worker1", "address": "127.0.0.1", "port": server.port, "processes": 2}],
+        "variants": [{"name": "hops"}],
+    }
+    try:
+        render(folder, **variables)
+        page = folder / "page/current"
+        page.mkdir(parents=True)
+        (page / "index.html").write_text("<title>page</title>")
+        with subprocess.Popen(["/usr/sbin/nginx", "-c", str(folder / "nginx-hops.conf"), "-g", "daemon off;"]) as nginx:
+            try:
+                for _ in range(100):
+                    try:
+                        socket.create_connection(("127.0.0.1", port)).close()
+                        break
+                    except ConnectionRefusedError:
+                        time.sleep(0.1)
+                yield Hops(port, folder)
+            finally:
+                nginx.terminate()
+    finally:
+        worker.stop_server(server)
+
+
+JPEG = b"Content-Type: image/jpeg"
+REFUSED = {
+    "precondition": ((b"GET /", b'If-Match: "other"'), 412),
+    "range": ((b"GET /", b"Range: bytes=1000000-"), 416),
+    "unknown transfer coding": ((b"POST /predict", JPEG, b"Transfer-Encoding: magic"), 501),
+    "two lengths": ((b"POST /predict", JPEG, b"Content-Length: 1", b"Content-Length: 2"), 400),
+    "method too long for the worker": ((b"A" * 40 + b" /predict",), 400),
+    "method that only WebDAV knows": ((b"PROPFIND /predict",), 405),
+    "query that is not ASCII": (("POST /predict?top=é".encode(), JPEG), 400),
+    "second content type": ((b"GET /version", b"Content-Type: image/jpeg", b"Content-Type: image/png"), 400),
+    "header of a name that nobody may send": ((b"GET /version", b"X(y): 1"), 400),
+    "nothing there": ((b"GET /nowhere",), 404),
+    "wrong method": ((b"GET /predict",), 405),
+    "headers of 40 kilobytes": ((b"GET /version", *[b"X-%d: " % n + b"a" * 5000 for n in range(8)]), 431),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_every_refusal_is_a_problem_document(hops: Hops, name: str) -> None:
+    request, expected = REFUSED[name]
+    status, fields, body = hops.ask(*request)
+    if name == "header of a name that nobody may send" and status == 200:
+        return  # nginx leaves such a header out
+    assert status == expected, body
+    assert fields["content-type"].split(";")[0] == "application/problem+json"  # of a page nginx still says the charset
+    assert json.loads(body)["status"] == status
+    assert body.endswith(b"}\n")
+    assert fields["cache-control"] == "no-store"
+
+
+def test_an_http_version_that_nobody_speaks_is_a_problem_document(hops: Hops) -> None:
+    status, fields, body = hops.exchange(b"GET / HTTP/9.9\r\nHost: x\r\n\r\n")
+    assert (status, fields["content-type"]) == (505, "application/problem+json")
+    assert json.loads(body)["type"] == "/problems/version-not-supported"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"X-Line: " + b"a" * 8000],
+        [b"X-%d: a" % number for number in range(900)],
+        [b"X-%d: " % number + b"a" * 7000 for number in range(4)],
+    ],
+    ids=["a line of 8 kilobytes", "900 headers", "headers of 28 kilobytes"],
+)
+def test_what_the_balancer_lets_through_the_worker_reads(hops: Hops, fields: list[bytes]) -> None:
+    assert hops.ask(b"GET /version", *fields)[0] == 200
+
+
+def test_an_address_as_long_as_the_balancer_takes_reaches_the_worker(hops: Hops) -> None:
+    status, fields, body = hops.ask(b"POST /predict?top=1&" + b"a" * 8100, JPEG, body=b"x")
+    assert (status, json.loads(body)["type"]) == (400, "/problems/bad-parameter")
+    assert fields["x-worker"] == "worker1"
+
+
+@pytest.mark.parametrize("in_form", [False, True], ids=["body", "form"])
+@pytest.mark.parametrize("more", [0, 1], ids=["20 MiB", "a byte more"])
+def test_twenty_mebibytes_are_those_of_the_photograph(hops: Hops, in_form: bool, more: int) -> None:
+    image = b"\xff\xd8\xff" + bytes(20 * MEBIBYTE - 3 + more)
+    kind, body = JPEG, image
+    if in_form:
+        body, headers = worker.form_body(("comment", None, b"c" * 100_000), ("image", "x.jpg", image))
+        kind = b"Content-Type: " + headers["Content-Type"].encode()
+    status, _, answer = hops.ask(b"POST /predict", kind, body=body)
+    assert (status, json.loads(answer)["type"]) == (
+        (413, "/problems/too-large") if more else (422, "/problems/broken-image")
+    )
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/status", b"/version"])
+def test_answers_end_with_a_line_break(hops: Hops, path: bytes) -> None:
+    status, fields, body = hops.ask(b"GET " + path)
+    assert (status, fields["content-type"]) == (200, "application/json")
+    assert body.endswith(b"}\n")
+
+
+def test_a_healthy_balancer_warns_of_nothing(hops: Hops) -> None:
+    image = bytes(3 * MEBIBYTE)
+    assert hops.ask(b"POST /predict", JPEG, body=image)[0] == 415
+    lines = (hops.folder / "error.log").read_text().splitlines()
+    assert [line for line in lines if "[error]" not in line] == []
