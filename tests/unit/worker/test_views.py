@@ -157,7 +157,7 @@ def test_submit_answers_a_browser_with_a_page(client: FlaskClient, form: Form, r
 
 def test_the_page_words_small_shares_and_leaves_out_what_is_no_guess(app: Flask) -> None:
     guesses = [Prediction("cat", "n1", 0.93), Prediction("dog", "n2", 0.0004), Prediction("tench", "n3", 0.0)]
-    result = Classification(guesses, ImageInfo("JPEG", 4, 3), Timing(0.0, 1.0, 2.0, 3.0))
+    result = Classification(guesses, ImageInfo("JPEG", 4, 3), Timing(0.0, 0.5, 1.0, 2.0, 3.5))
     with app.test_request_context():
         page = render_template("result.html", result=result, worker="w", model={"name": "m", "version": "1"})
     assert re.findall(r"<td>(.*?)</td>", page) == ["cat", "93.0%", "dog", "under 0.1%"]
