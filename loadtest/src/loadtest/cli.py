@@ -59,7 +59,7 @@ def _show(options: argparse.Namespace) -> int:
             content["levels"] = levels_to_run(options.runs / content["run"], design)
         print(json.dumps(content, indent=1))
         return 0
-    trials = len(design.levels) * len(design.cells) * design.repetitions
+    trials = sum(len(design.trials(level)) for level in design.levels)
     print(f"{design.name}: {design.goal}\n{trials} trials, about {design.minutes:g} minutes, seed {design.seed}")
     print("levels: " + ", ".join(level.id for level in design.levels))
     print("cells:  " + ", ".join(cell.id for cell in design.cells))

@@ -82,7 +82,7 @@ def summarize(folder: RunFolder) -> Summary:
             law = law_of(folder, level, record, cell)
             files = [
                 (number, read_trial(path))
-                for number in range(1, folder.design.repetitions + 1)
+                for number in folder.design.numbers(cell)
                 if (path := folder.trial_path(level, cell, number)).exists()
             ]
             images = ["", *(f"{side}px" for side, _ in cell.images)] if len(cell.images) > 1 else [""]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from loadtest.cli import main
 from loadtest.experiments.folder import RunFolder
@@ -185,6 +186,45 @@ def test_labelled_images_are_asked_for_and_checked(
     images = ["--images", str(tmp_path / "images"), "--resume"]
     assert main(["run", "accuracy", "--target", target, "--out", out, *images]) == 1
     assert "holds no labelled image (1 without a label)" in capsys.readouterr().err
+
+
+LABELLED = """
+name: labelled
+goal: Is every photograph sent once, and then as often as the trial lasts?
+seed: 3
+repetitions: 2
+minutes: 1
+images: {labelled: true}
+validity: {lag_of_service: 50, client_cpu: 64}
+cells:
+  - {arrivals: closed, in_flight: 1, image_px: 16, requests: all, repetitions: 1}
+  - {arrivals: closed, in_flight: 2, image_px: 16, duration_s: 0.5}
+"""
+
+
+def test_labelled_photographs_are_sent_once_or_as_long_as_a_trial_lasts(
+    design: Path, serve: Callable[..., str], tmp_path: Path
+) -> None:
+    design.write_text(LABELLED)
+    names = ("n01440764_tench", "n01443537_goldfish", "n01484850_shark")
+    for name in names:
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "images" / f"{name}.png")
+    target = serve("--workers", "2", "--service-ms", "5")
+    assert run(design, target, "--images", str(tmp_path / "images")) == 0
+    folder = RunFolder.open(tmp_path / "run")
+    (level,) = folder.measured_levels()
+    assert folder.has_all(level)
+    found = {(cell.in_flight, number): trial for cell, number, trial in folder.trials(level)}
+    assert found.keys() == {(1, 1), (2, 1), (2, 2)}
+    keys = {f"{name[:9]}/{name}@16" for name in names}
+    once = [one.image for one in found[1, 1].samples]
+    assert (len(once), set(once)) == (3, keys)
+    for number in (1, 2):
+        samples = found[2, number].samples
+        assert len(samples) > 2 * len(names)
+        assert {one.image for one in samples} == keys
+        assert max(one.sent_s for one in samples) > 0.3
 
 
 def test_a_service_that_only_fails_stops_the_run(

@@ -62,6 +62,7 @@ class Cell:
         min_duration_s: No trial whose length is given in requests is shorter.
         max_duration_s: … or longer.
         warmup_s: Samples due before it are recorded, but cut from summaries.
+        repetitions: Trials of this cell; None: as many as the design says.
     """
 
     arrivals: str
@@ -79,6 +80,7 @@ class Cell:
     min_duration_s: float | None = None
     max_duration_s: float | None = None
     warmup_s: float = 0.0
+    repetitions: int | None = None
 
     @property
     def id(self) -> str:

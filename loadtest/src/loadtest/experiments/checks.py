@@ -91,6 +91,7 @@ LOAD: dict[str, Check] = {
     "min_duration_s": number(0, 86_400, above=True),
     "max_duration_s": number(0, 86_400, above=True),
     "warmup_s": number(0, 3600),
+    "repetitions": whole(1, 1000),
 }
 SECTIONS: dict[str, dict[str, Check]] = {
     "images": {"jpeg_quality": whole(1, 95), "photo": text, "labelled": flag},

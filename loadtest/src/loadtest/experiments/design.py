@@ -38,7 +38,7 @@ class Design:
         name: Its name.
         goal: The question it answers.
         seed: From which every trial's seed and every order comes.
-        repetitions: Independent trials of each cell at each level.
+        repetitions: Independent trials of each cell at each level, where the cell does not say.
         minutes: How long it is expected to take.
         levels: Deployment levels, in the order to run them.
         cells: Loads, each run at every level.
@@ -81,9 +81,13 @@ class Design:
                 raise LoadtestError(f"with a scale of {factor:g} the warm-up of {cell.id} leaves nothing to measure")
         return replace(self, cells=cells, minutes=self.minutes * factor, scale=self.scale * factor)
 
+    def numbers(self, cell: Cell) -> range:
+        """The numbers of a cell's trials, from 1."""
+        return range(1, (cell.repetitions or self.repetitions) + 1)
+
     def trials(self, level: Level) -> list[tuple[Cell, int]]:
         """Every cell and repetition (from 1) of a level, in the random order in which they run."""
-        everything = [(cell, number) for cell in self.cells for number in range(1, self.repetitions + 1)]
+        everything = [(cell, number) for cell in self.cells for number in self.numbers(cell)]
         return [everything[index] for index in shuffled(len(everything), self.seed, f"trials {level.id}")]
 
     def level(self, level_id: str) -> Level:
@@ -103,7 +107,8 @@ class Design:
         content = asdict(self)
         content["levels"] = [{"id": level.id, **asdict(level)} for level in self.levels]
         content["cells"] = [
-            {"id": cell.id, **asdict(cell), "images": [list(image) for image in cell.images]} for cell in self.cells
+            {"id": cell.id, **_without_unused(asdict(cell)), "images": [list(image) for image in cell.images]}
+            for cell in self.cells
         ]
         content["figures"] = list(self.figures)
         return content
@@ -311,6 +316,7 @@ _WHY = {
     "seed": ": without one nobody can repeat the run; write any whole number, such as seed: 1",
     "goal": ": write the question it answers",
 }
+_LATER = ("repetitions",)
 _ONLY = {
     "in_flight": ("closed",),
     "jitter": ("jittered",),
@@ -329,6 +335,11 @@ def _cell(values: Mapping[str, Any]) -> Cell:
         fields["requests"] = None
         fields["every_image"] = True
     return Cell(**fields)
+
+
+def _without_unused(factors: dict[str, Any]) -> dict[str, Any]:
+    """Factors that came later than the first runs: where they are not used, a run says what it always said."""
+    return {key: value for key, value in factors.items() if key not in _LATER or value is not None}
 
 
 def _without_id(kind: Any, entry: Mapping[str, Any]) -> Any:

@@ -130,7 +130,7 @@ class RunFolder:
     def trials(self, level: Level) -> Iterator[tuple[Cell, int, Trial]]:
         """Read a level's trials that exist, whole or not, in the design's order."""
         for cell in self.design.cells:
-            for repetition in range(1, self.design.repetitions + 1):
+            for repetition in self.design.numbers(cell):
                 path = self.trial_path(level, cell, repetition)
                 if path.exists():
                     yield cell, repetition, read_trial(path)

@@ -85,10 +85,11 @@ class Bodies:
         return found
 
     def stream(self, cell: Cell, rng: np.random.Generator) -> Iterator[Payload]:
-        """What a trial sends, in order: without end, or each labelled image once in random order."""
+        """What a trial sends, in order: without end, or, if it sends every image, each labelled image once."""
         self.prepare(cell)
         if self._labelled is not None:
-            return self._each_image(cell.images[0][0], rng)
+            order = self._each_image if cell.every_image else self._without_end
+            return order(cell.images[0][0], rng)
         if len(cell.images) == 1:
             return repeat(self._photo_at(cell.images[0][0]))
         return self._mix(cell, rng)
@@ -106,6 +107,10 @@ class Bodies:
         while True:
             for index in rng.choice(len(photos), 256, p=weights):
                 yield photos[int(index)]
+
+    def _without_end(self, side: int, rng: np.random.Generator) -> Iterator[Payload]:
+        while True:
+            yield from self._each_image(side, rng)
 
     def _each_image(self, side: int, rng: np.random.Generator) -> Iterator[Payload]:
         entries = self._encoded[side]
