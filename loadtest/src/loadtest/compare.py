@@ -3,6 +3,7 @@
 from typing import Any
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.cells import Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.provenance import differences, machine_signature
 from loadtest.statistics import paired_interval, welch_interval
@@ -47,8 +48,9 @@ def compare(one: RunFolder, other: RunFolder) -> str:
 
 
 def _refuse_unlike(one: RunFolder, other: RunFolder) -> None:
-    first, second = (_signature(folder) for folder in (one, other))
-    unlike = differences(first, second)
+    common = [level for level in one.measured_levels() if level in other.measured_levels()]
+    levels: list[Level | None] = [*common] or [None]
+    unlike = next(filter(None, (differences(_signature(one, level), _signature(other, level)) for level in levels)), [])
     if unlike:
         raise LoadtestError(
             f"{one.path.name} and {other.path.name} were measured on unlike machines or models, so a difference "
@@ -56,9 +58,10 @@ def _refuse_unlike(one: RunFolder, other: RunFolder) -> None:
         )
 
 
-def _signature(folder: RunFolder) -> dict[str, Any]:
-    for level in folder.measured_levels():
-        record = folder.read_level(level)
+def _signature(folder: RunFolder, level: Level | None) -> dict[str, Any]:
+    """Of this level, or of the first that was measured."""
+    for one in [level] if level else folder.measured_levels():
+        record = folder.read_level(one)
         if record is not None:
             return machine_signature(record)
     raise LoadtestError(f"{folder.path} holds no measured level yet; `loadtest run` adds them")

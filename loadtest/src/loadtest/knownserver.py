@@ -59,8 +59,8 @@ class Pool:
         return self._random.choice([worker for worker in asked if self.in_flight[worker] == least])
 
 
-def application(pool: Pool) -> web.Application:
-    """Build the service around a pool."""
+def application(pool: Pool, model: str = "none") -> web.Application:
+    """Build the service around a pool; it says that it serves `model`."""
 
     async def predict(request: web.Request) -> web.Response:
         await request.read()
@@ -87,7 +87,7 @@ def application(pool: Pool) -> web.Application:
                 "service": "imagerec-worker",
                 "version": "known-service-time",
                 "worker": pool.names[0],
-                "model": {"name": "none", "version": "0", "title": "no model: a known service time", "digest": "0"},
+                "model": {"name": model, "version": "0", "title": "no model: a known service time", "digest": "0"},
             }
         )
 
@@ -101,9 +101,9 @@ def application(pool: Pool) -> web.Application:
     return app
 
 
-async def serve(pool: Pool) -> None:
+async def serve(pool: Pool, model: str) -> None:
     """Listen on a free port of 127.0.0.1, print it, and serve until standard input closes."""
-    runner = web.AppRunner(application(pool), access_log=None)
+    runner = web.AppRunner(application(pool, model), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
     await site.start()
@@ -123,11 +123,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--slow", type=float, default=1.0, help="the last worker is slower by this factor (default 1)")
     parser.add_argument("--policy", choices=POLICIES, default="random")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", default="none", help="name of the model that it says it serves")
     options = parser.parse_args(arguments)
     services_s = [options.service_ms / 1e3] * options.workers
     services_s[-1] *= options.slow
     pool = Pool(services_s, options.policy, exponential=options.exponential, seed=options.seed)
-    asyncio.run(serve(pool))
+    asyncio.run(serve(pool, options.model))
 
 
 if __name__ == "__main__":

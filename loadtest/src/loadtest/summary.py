@@ -174,7 +174,7 @@ def _cell_row(
     good = [row for row in rows if not row["invalid"]]
     count, errors = sum(row["n"] for row in good), sum(row["errors"] for row in good)
     low, high = wilson(errors, count)
-    row: Row = {"level": level.id, **asdict(level), "cell": cell.id, "image": image, "images": cell.images_id}
+    row: Row = {"level": level.id, **_factors(level), "cell": cell.id, "image": image, "images": cell.images_id}
     row |= {key: getattr(cell, key) for key in ("arrivals", "interval_s", "utilisation", "in_flight", "measured_every")}
     row |= {"trials": len(rows), "valid_trials": len(good), "n": count, "errors": errors}
     row["valid_numbers"] = [one["repetition"] for one in good]
@@ -191,6 +191,11 @@ def _cell_row(
     row |= predictions(folder.design, level, cell, law=law if not image else None, row=row, trials=valid)
     row |= _accuracy(valid) if cell.every_image else dict.fromkeys(_ACCURACY)
     return row
+
+
+def _factors(level: Level) -> Row:
+    factors = asdict(level)
+    return factors if level.model is not None else {key: factors[key] for key in factors if key != "model"}
 
 
 _ACCURACY = ("labelled", "top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high", "answers_differ")

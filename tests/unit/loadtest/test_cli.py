@@ -49,6 +49,7 @@ def test_show_tells_which_run_to_continue(measured: Path, tmp_path: Path, capsys
             "policy": "random",
             "cpu_share": None,
             "slow_worker": 1.0,
+            "model": None,
             "complete": False,
         }
     ]

@@ -40,6 +40,8 @@ def load(folder: Path, **changes: Any) -> Design:
         pytest.param(
             {"deployment": {"pool_size": 1, "slow_worker": 3}}, "slows one of several workers", id="slow-lone-worker"
         ),
+        pytest.param({"deployment": {"model": "a/../b"}}, "is not the name of a model", id="model-by-path"),
+        pytest.param({"deployment": {"model": ["lite0", "lite0"]}}, "lite0 stands twice", id="same-model-twice"),
         pytest.param({"cells": [{**GOOD["cells"][0], "rate_hz": -1}]}, "-1 is impossible", id="negative-rate"),
         pytest.param({"cells": [{**GOOD["cells"][0], "utilisation": 0.5}]}, "need one of rate_hz", id="two-rates"),
         pytest.param({"cells": [{"arrivals": "closed", "image_px": 1, "requests": 1}]}, "in_flight", id="closed-alone"),
@@ -117,6 +119,16 @@ def test_seeds_differ_between_trials_and_do_not_depend_on_the_level() -> None:
         for cell, number in design.trials(design.levels[1])
     }
     assert states == others
+
+
+def test_a_level_is_named_by_its_model_and_calibrated_for_it(tmp_path: Path) -> None:
+    design = load(tmp_path, deployment={"model": ["imagenet", "lite0-160"], "policy": ["random", "least_conn"]})
+    assert {level.id for level in design.levels} == {
+        f"{model}-{policy}" for model in ("imagenet", "lite0-160") for policy in ("random", "least_conn")
+    }
+    assert {level.hardware_id for level in design.levels} == {"imagenet", "lite0-160"}
+    assert design_from_resolved(design.resolved()) == design
+    assert "model" not in load(tmp_path, deployment={"policy": "random"}).resolved()["levels"][0]
 
 
 def test_scale_lengthens_trials_and_is_recorded(tmp_path: Path) -> None:

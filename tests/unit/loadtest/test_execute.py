@@ -136,11 +136,31 @@ def test_other_machines_do_not_continue_a_run(
     assert "samples of unlike machines do not merge" in capsys.readouterr().err
 
 
+def test_levels_of_several_models_make_one_run(
+    design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    design.write_text(TINY.replace("policy: random", "model: [lite0, imagenet]"))
+    servers = {model: serve("--workers", "2", "--model", model) for model in ("lite0", "imagenet")}
+    for model, target in servers.items():
+        assert run(design, target, "--level", f"{model}-pool2", "--resume") == 0, capsys.readouterr().err
+    folder = RunFolder.open(design.parent / "run")
+    assert all(folder.has_all(level) for level in folder.design.levels)
+    # Another model is no other machine: those still do not merge.
+    path = folder.level_path(folder.design.level("lite0-pool2"))
+    record = json.loads(path.read_text())
+    record["client"]["processor"] = "Another 9000"
+    path.write_text(json.dumps(record))
+    folder.level_path(folder.design.level("imagenet-pool2")).unlink()
+    assert run(design, servers["imagenet"], "--level", "imagenet-pool2", "--resume") == 1
+    assert "samples of unlike machines do not merge" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         pytest.param(("--workers", "3"), "its pool has 3 workers, not 2", id="pool"),
         pytest.param(("--workers", "2", "--policy", "least_conn"), "policy is least_conn, not random", id="policy"),
+        pytest.param(("--workers", "2", "--model", "lite0"), "its model is lite0, not lite0-160", id="model"),
     ],
 )
 @pytest.mark.usefixtures("impatient")
@@ -151,6 +171,8 @@ def test_a_service_that_is_deployed_otherwise_is_refused(
     options: tuple[str, ...],
     says: str,
 ) -> None:
+    if "--model" in options:
+        design.write_text(TINY.replace("policy: random", "policy: random, model: lite0-160"))
     assert run(design, serve(*options)) == 1
     error = capsys.readouterr().err
     assert says in error

@@ -15,17 +15,19 @@ class Level:
         policy: How it balances; None: as deployed.
         cpu_share: CPU cores' worth of time each worker gets; None: as deployed.
         slow_worker: Factor by which the last worker of the pool is slower; 1: all alike.
+        model: Name of the model that is deployed, as MODEL= takes it; None: the one that is deployed already.
     """
 
     pool_size: int | None = None
     policy: str | None = None
     cpu_share: float | None = None
     slow_worker: float = 1.0
+    model: str | None = None
 
     @property
     def id(self) -> str:
         """A name for folders and the command line, such as `pool4-random-slow3`."""
-        parts = []
+        parts = [self.model] if self.model is not None else []
         if self.pool_size is not None:
             parts.append(f"pool{self.pool_size}")
         if self.policy is not None:
@@ -39,7 +41,7 @@ class Level:
     @property
     def hardware_id(self) -> str:
         """The level without its policy: levels that share it have the same capacity, so they share its calibration."""
-        return Level(self.pool_size, None, self.cpu_share, self.slow_worker).id
+        return replace(self, policy=None).id
 
 
 @dataclass(frozen=True, slots=True)

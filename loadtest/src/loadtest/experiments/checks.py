@@ -1,6 +1,7 @@
 """Checks of single values in a design; each answers what is wrong, or None."""
 
 import math
+import re
 from collections.abc import Callable
 
 Check = Callable[[object], str | None]
@@ -47,6 +48,13 @@ def text(value: object) -> str | None:
     return None if isinstance(value, str) and value.strip() else f"{value!r} is not a text"
 
 
+def model_name(value: object) -> str | None:
+    """Accept the name of a model; a level's name holds it, and folders are named so."""
+    if isinstance(value, str) and re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", value):
+        return None
+    return f"{value!r} is not the name of a model, such as imagenet or lite0-160"
+
+
 def flag(value: object) -> str | None:
     """Accept true and false."""
     return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
@@ -74,6 +82,7 @@ DEPLOYMENT: dict[str, Check] = {
     "policy": one_of(*POLICIES),
     "cpu_share": number(0, 64, above=True),
     "slow_worker": number(1, 100),
+    "model": model_name,
 }
 LOAD: dict[str, Check] = {
     "arrivals": one_of(*ARRIVALS),

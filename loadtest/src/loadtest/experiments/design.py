@@ -105,7 +105,7 @@ class Design:
     def resolved(self) -> dict[str, Any]:
         """The whole design with every default, as JSON values: what a run folder keeps."""
         content = asdict(self)
-        content["levels"] = [{"id": level.id, **asdict(level)} for level in self.levels]
+        content["levels"] = [{"id": level.id, **_without_unused(asdict(level))} for level in self.levels]
         content["cells"] = [
             {"id": cell.id, **_without_unused(asdict(cell)), "images": [list(image) for image in cell.images]}
             for cell in self.cells
@@ -316,7 +316,7 @@ _WHY = {
     "seed": ": without one nobody can repeat the run; write any whole number, such as seed: 1",
     "goal": ": write the question it answers",
 }
-_LATER = ("repetitions",)
+_LATER = ("model", "repetitions")
 _ONLY = {
     "in_flight": ("closed",),
     "jitter": ("jittered",),

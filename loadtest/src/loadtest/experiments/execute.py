@@ -23,6 +23,8 @@ from loadtest.runner import Effort, Runner, raise_file_limit
 from loadtest.validity import invalid_because
 
 _SETTLE_S = 15.0
+# Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.
+_SAME_ANSWERS_A_WORKER = 2
 
 
 def now_utc() -> str:
@@ -105,18 +107,23 @@ class _Session:
         )
 
     async def _wait_until_as_asked(self, client: Client) -> dict[str, Any]:
-        """A reload takes a moment to reach all of nginx's processes, so a wrong answer is asked for again."""
+        """A reload takes a moment to reach every process, so a wrong answer is asked for again, and a right one too."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _SETTLE_S
+        right = 0
         while True:
             described = await client.describe()
             wrong = self._unlike(described)
-            if not wrong:
+            right = 0 if wrong else right + 1
+            workers = (described["status"] or {}).get("workers") or [1]
+            if right > (0 if self.level.model is None else _SAME_ANSWERS_A_WORKER * len(workers)):
                 return described
+            if not wrong:
+                continue
             if loop.time() > deadline:
                 raise LoadtestError(
                     f"the service is not deployed as the level {self.level.id} says: {'; '.join(wrong)}. "
-                    "`make experiment` sets it up; by hand: make deploy POLICY=… ARGS='-e balancer_pool_size=…'"
+                    "`make experiment` sets it up; by hand: make deploy MODEL=… POLICY=… ARGS='-e balancer_pool_size=…'"
                 )
             await asyncio.sleep(0.5)
 
@@ -128,6 +135,9 @@ class _Session:
         pool = len(status.get("workers") or [])
         if self.level.pool_size is not None and pool != self.level.pool_size:
             wrong.append(f"its pool has {pool} workers, not {self.level.pool_size}")
+        model = described["version"]["model"].get("name")
+        if self.level.model is not None and model != self.level.model:
+            wrong.append(f"its model is {model}, not {self.level.model}")
         return wrong
 
     def _record(self, described: dict[str, Any]) -> dict[str, Any]:
@@ -143,17 +153,20 @@ class _Session:
         before = self.folder.read_level(self.level)
         if before is None:
             others = [other for other in self.folder.measured_levels() if other != self.level]
-            before = self.folder.read_level(others[0]) if others else None
-            self._refuse_others(now, before, "was begun")
+            same_model = [other for other in others if other.model == self.level.model]
+            before = self.folder.read_level((same_model or others)[0]) if others else None
+            self._refuse_others(now, before, "was begun", models=bool(same_model))
             return now
         self._refuse_others(now, before, "was begun")
         before.setdefault("continued", []).append({"at": now["begun"], "source": now["source"]})
         return before
 
-    def _refuse_others(self, now: dict[str, Any], before: dict[str, Any] | None, when: str) -> None:
+    def _refuse_others(
+        self, now: dict[str, Any], before: dict[str, Any] | None, when: str, *, models: bool = True
+    ) -> None:
         if before is None:
             return
-        unlike = differences(machine_signature(before), machine_signature(now))
+        unlike = differences(machine_signature(before, models=models), machine_signature(now, models=models))
         if unlike:
             raise LoadtestError(
                 f"{self.folder.path.name} {when} on other machines or with another model "

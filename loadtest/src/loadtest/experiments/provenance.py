@@ -57,8 +57,13 @@ def read_facts(path: Path | None) -> dict[str, Any]:
     return facts
 
 
-def machine_signature(level: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal for two sets of samples to be alike: the machines, and the model that answered."""
+def machine_signature(level: dict[str, Any], *, models: bool = True) -> dict[str, Any]:
+    """What must be equal for two sets of samples to be alike: the machines, and the model that answered.
+
+    Args:
+        level: A level's record.
+        models: Whether the model counts; it does not between levels that name different ones.
+    """
     client = level["client"]
     hosts = level["facts"].get("hosts") or {}
     signature = {f"client {key}": client[key] for key in ("machine", "processor", "cores")}
@@ -66,7 +71,7 @@ def machine_signature(level: dict[str, Any]) -> dict[str, Any]:
         for key in ("processor", "cores", "architecture"):
             if isinstance(facts, dict) and key in facts:
                 signature[f"{name} {key}"] = facts[key]
-    model = level["version"]["model"]
+    model = level["version"]["model"] if models else {}
     signature.update({f"model {key}": model.get(key) for key in ("name", "version", "digest")})
     return signature
 
