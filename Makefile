@@ -174,7 +174,7 @@ LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.cli
 experiment: setup-test ## run DESIGN (rtt …, or a file) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
 	@$(PLAY) playbooks/experiment.yml $(call extra,design,$(call named,$(or $(DESIGN),rtt))) \
 		$(call extra,images,$(abspath $(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
-		$(call extra,slice_name,$(SLICE)) $(ARGS)
+		$(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) $(call extra,slice_name,$(SLICE)) $(ARGS)
 
 figures: setup-test ## rebuild every summary, figure and report from the raw samples
 	@runs=$$(find results -type d -name trials -printf '%h\n' | sort)

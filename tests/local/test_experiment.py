@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -69,13 +70,35 @@ def samples(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.jsonl.gz")}
 
 
+def served(system: Deployment) -> set[str]:
+    """The digests of the models that the workers serve."""
+    found = set()
+    for address in system.workers.values():
+        with urllib.request.urlopen(f"{address}/version", timeout=10) as reply:
+            found.add(json.load(reply)["model"]["digest"])
+    return found
+
+
+def bundles(system: Deployment) -> set[str]:
+    return {path.name for path in system.folder.glob(".run/worker*/models/*")}
+
+
 def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_path: Path) -> None:
-    experiment(deployment, tmp_path, "[1, 2]")
+    served_before, bundles_before = served(deployment), bundles(deployment)
+    levels = "[1, 2], model: lite0-128"
+    experiment(deployment, tmp_path, levels)
     (run,) = (path.parent for path in tmp_path.glob("*/run.json"))
     assert run.name.startswith("local-")
     assert len(samples(run)) == 2 * 5
     for pool in (1, 2):
-        level = json.loads((run / "levels" / f"pool{pool}-least_conn.json").read_text())
+        level = json.loads((run / "levels" / f"lite0-128-pool{pool}-least_conn.json").read_text())
+        assert level["version"]["model"]["name"] == "lite0-128"
+        assert level["version"]["model"]["digest"] == level["facts"]["model"]["digest"]
+        used = json.loads((run / "cpu" / f"lite0-128-pool{pool}-least_conn.json").read_text())
+        assert used.keys() == deployment.workers.keys()
+        answered = sum(one["after"]["answers"] - one["before"]["answers"] for one in used.values())
+        assert answered == 10 + 5 * 3  # to warm up, and the trials
+        assert sum(one["after"]["cpu_s"] - one["before"]["cpu_s"] for one in used.values()) > 0
         assert level["status"]["policy"] == "least_conn"
         assert len(level["status"]["workers"]) == pool
         facts = level["facts"]
@@ -85,11 +108,15 @@ def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_p
         servers = [line for line in facts["nginx"]["balancer"]["settings"] if line.startswith("server ")]
         assert len(servers) == pool
 
+    # The experiment takes away what it brought.
+    assert served(deployment) == served_before
+    assert bundles(deployment) == bundles_before
+
     # What is there is kept, what is missing is run: the same command goes on.
     before = samples(run)
     lost = next(iter(before))
     (run / lost).unlink()
-    experiment(deployment, tmp_path, "[1, 2]")
+    experiment(deployment, tmp_path, levels)
     after = samples(run)
     assert after.keys() == before.keys()
     assert {name: data for name, data in after.items() if name != lost} == {

@@ -3,6 +3,7 @@
 - `run.json`: what is measured: the resolved design, and when it was begun;
 - `levels/LEVEL.json`: where: client, hosts, versions, model, pool, settings, capacity;
 - `calibration/HARDWARE.IMAGES.*`: raw samples behind the capacity;
+- `cpu/LEVEL.json`: what the workers' processes had used and answered before and after, where levels name models;
 - `trials/LEVEL/CELL.rN.jsonl.gz`: raw samples;
 - `summary/`, `figures/`, `report.html`: made from the above, and rebuilt identically.
 """
@@ -98,6 +99,18 @@ class RunFolder:
     def measured_levels(self) -> list[Level]:
         """Levels that were begun, in the design's order."""
         return [level for level in self.design.levels if self.level_path(level).exists()]
+
+    def read_summary(self, name: str) -> list[dict[str, Any]]:
+        """Read the rows of a table of the run's summary, such as `cells`.
+
+        Raises:
+            LoadtestError: It is missing or broken.
+        """
+        path = self.path / "summary" / f"{name}.json"
+        try:
+            return list(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise LoadtestError(f"cannot read {path} ({error}); `loadtest summarize {self.path}` makes it") from error
 
     def trial_path(self, level: Level, cell: Cell, repetition: int) -> Path:
         """Where a trial's samples lie."""
