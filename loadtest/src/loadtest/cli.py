@@ -1,4 +1,4 @@
-"""The command `loadtest`: begin, run, summarize, plot, compare, plan, show, bench."""
+"""The command `loadtest`: begin, run, summarize, plot, table, compare, plan, show, bench."""
 
 import argparse
 import json
@@ -86,6 +86,18 @@ def _plot(options: argparse.Namespace) -> int:
         names = draw(folder, original=options.original)
         write_report(folder, names)
         print(f"{run}/report.html: {', '.join(names)}")
+    return 0
+
+
+def _table(options: argparse.Namespace) -> int:
+    from loadtest.model_table import model_table, write_between  # noqa: PLC0415
+
+    text = model_table(RunFolder.open(options.run))
+    if options.into is None:
+        print(text)
+    else:
+        changed = write_between(options.into, text)
+        print(f"{options.into}: the table of models {'is new' if changed else 'stands already'}")
     return 0
 
 
@@ -179,6 +191,16 @@ def _parser() -> argparse.ArgumentParser:
     plot = add("plot", "draw a run's figures and write its report.html", _plot, "plot results/runs/*")
     plot.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     plot.add_argument("--no-original", dest="original", action="store_false", help="leave out the original's points")
+
+    table = add(
+        "table",
+        "write the table of models that a run measured, for a Markdown file",
+        _table,
+        "table results/reference/models",
+        "table results/reference/models --into README.md",
+    )
+    table.add_argument("run", type=Path, metavar="RUN")
+    table.add_argument("--into", type=Path, metavar="FILE", help="replace the table between its marks in this file")
 
     compare = add(
         "compare", "compare the cells that two runs have in common", _compare, "compare results/runs/a results/runs/b"

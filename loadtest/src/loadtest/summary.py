@@ -1,4 +1,4 @@
-"""Summarise a run: one row a trial, one row a cell, as CSV, JSON and Parquet.
+"""Summarise a run: one row a trial, one row a cell, one row a model where levels name them, as CSV, JSON and Parquet.
 
 Times are response times (last byte − when the request was due) in seconds, of answered requests, warm-up cut. A cell's
 value is the mean over its valid trials of each trial's value, with the half-width of the 95 % t-interval in `…_ci`.
@@ -20,6 +20,7 @@ from loadtest.calibration import from_facts
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
+from loadtest.models import model_rows
 from loadtest.predictions import predictions
 from loadtest.recorder import Sample, Trial, read_trial
 from loadtest.statistics import t_interval, wilson
@@ -38,13 +39,15 @@ class Summary:
     Attributes:
         cells: One row for each level and cell, and for each image where several are mixed.
         trials: The same for each repetition.
+        models: One row for each level that names its model; empty where none does.
     """
 
     cells: list[Row]
     trials: list[Row]
+    models: list[Row]
 
     def write(self, folder: Path) -> None:
-        """Write cells and trials as .csv, .json and .parquet into a folder; the same bytes for the same samples.
+        """Write each table as .csv, .json and .parquet into a folder; the same bytes for the same samples.
 
         Raises:
             LoadtestError: It cannot be written.
@@ -54,7 +57,9 @@ class Summary:
 
         try:
             folder.mkdir(exist_ok=True)
-            for name, rows in (("cells", self.cells), ("trials", self.trials)):
+            for name, rows in (("cells", self.cells), ("trials", self.trials), ("models", self.models)):
+                if name == "models" and not rows:
+                    continue
                 (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
                 flat = [{key: _flat(value) for key, value in row.items()} for row in rows]
                 text = io.StringIO()
@@ -96,7 +101,8 @@ def summarize(folder: RunFolder) -> Summary:
                     cells.append(_cell_row(folder, level, cell, image=image, rows=rows, valid=valid, law=law))
     if not trials:
         raise LoadtestError(f"{folder.path} holds no trial yet; `loadtest run` adds them")
-    return Summary([_rounded(row) for row in cells], [_rounded(row) for row in trials])
+    models = model_rows(folder, cells)
+    return Summary(*([_rounded(row) for row in rows] for rows in (cells, trials, models)))
 
 
 def law_of(folder: RunFolder, level: Level, record: Row, cell: Cell) -> ServiceLaw | None:

@@ -12,7 +12,7 @@ from loadtest.experiments.design import find_design, load_design
 from loadtest.experiments.folder import RunFolder
 from loadtest.plan import plan
 
-COMMANDS = ["begin", "run", "show", "summarize", "plot", "compare", "plan", "bench"]
+COMMANDS = ["begin", "run", "show", "summarize", "plot", "table", "compare", "plan", "bench"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

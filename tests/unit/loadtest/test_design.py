@@ -87,7 +87,7 @@ def test_designs_that_come_along_say_what_a_reader_needs(name: str) -> None:
 
 
 def test_the_designs_are_those_of_the_house() -> None:
-    assert SHIPPED == ["accuracy", "original", "policies", "rtt", "scaling", "sizes-mixed"]
+    assert SHIPPED == ["accuracy", "models", "original", "policies", "rtt", "scaling", "sizes-mixed"]
     scaling = load_design(find_design("scaling"))
     assert {level.pool_size for level in scaling.levels} == {1, 2, 4}
     assert {cell.interval_s for cell in scaling.cells} >= {0.5, 0.2, 0.1, 0.01}

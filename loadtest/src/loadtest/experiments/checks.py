@@ -118,7 +118,7 @@ SECTIONS: dict[str, dict[str, Check]] = {
     },
     "validity": {"lag_of_service": number(0, 100, above=True), "client_cpu": number(0, 64, above=True)},
 }
-FIGURES = ("resolution", "rate", "cdf", "shares", "timeseries", "method", "mix")
+FIGURES = ("resolution", "rate", "cdf", "shares", "timeseries", "method", "mix", "models")
 TOP: dict[str, Check] = {
     "name": text,
     "goal": text,

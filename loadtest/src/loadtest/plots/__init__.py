@@ -1,12 +1,9 @@
 """Draw a run's figures from its summary and its samples."""
 
-import json
 from collections.abc import Callable
-from typing import Any
 
-from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
-from loadtest.plots import loops, mix, policies, rate, resolution
+from loadtest.plots import loops, mix, models, policies, rate, resolution
 
 _FIGURES: dict[str, Callable[..., list[str]]] = {
     "resolution": resolution.draw,
@@ -16,6 +13,7 @@ _FIGURES: dict[str, Callable[..., list[str]]] = {
     "timeseries": loops.draw_timeseries,
     "method": loops.draw_method,
     "mix": mix.draw,
+    "models": models.draw,
 }
 
 
@@ -32,18 +30,5 @@ def draw(folder: RunFolder, *, original: bool = True) -> list[str]:
     Raises:
         LoadtestError: The summary is missing, or a file cannot be written.
     """
-    rows = [row for row in read_cells(folder) if row["valid_trials"]]
+    rows = [row for row in folder.read_summary("cells") if row["valid_trials"]]
     return [name for figure in folder.design.figures for name in _FIGURES[figure](folder, rows, original=original)]
-
-
-def read_cells(folder: RunFolder) -> list[dict[str, Any]]:
-    """Read a run's summary.
-
-    Raises:
-        LoadtestError: It is missing or broken.
-    """
-    path = folder.path / "summary" / "cells.json"
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise LoadtestError(f"cannot read {path} ({error}); `loadtest summarize {folder.path}` makes it") from error

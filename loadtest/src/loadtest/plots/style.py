@@ -64,15 +64,19 @@ def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -
     return drawn, list(axes.flat)
 
 
-def save(drawn: Figure, folder: Path, name: str, caption: str) -> str:
+def caption(drawn: Figure, text: str) -> None:
+    """Write a caption below a figure; it takes its room from the axes."""
+    columns = round(_CAPTION_COLUMNS * drawn.get_figwidth() / 8.5)
+    drawn.supxlabel("\n".join(textwrap.wrap(text, columns)), fontsize=7.5, color="#444444", ha="left", x=0.01)
+
+
+def save(drawn: Figure, folder: Path, name: str, text: str) -> str:
     """Write a figure with its caption below it, as SVG and PNG, without the time and without the program's version.
 
     Raises:
         LoadtestError: It cannot be written.
     """
-    columns = round(_CAPTION_COLUMNS * drawn.get_figwidth() / 8.5)
-    text = "\n".join(textwrap.wrap(caption, columns))
-    drawn.supxlabel(text, fontsize=7.5, color="#444444", ha="left", x=0.01)
+    caption(drawn, text)
     try:
         folder.mkdir(exist_ok=True)
         drawn.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})

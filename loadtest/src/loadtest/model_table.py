@@ -1,0 +1,78 @@
+"""Write the table of models that a run measured into a Markdown file, so that no figure is copied by hand."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from loadtest.errors import LoadtestError
+from loadtest.experiments.folder import RunFolder
+from loadtest.models import read_models
+
+BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
+_COLUMNS = 120
+_HEAD = ("`MODEL=`", "what", "input, px", "top-1, % (interval)", "top-5, %", "images/s", "CPU ms", "MB", "where from")
+
+
+def model_table(folder: RunFolder) -> str:
+    """The table as Markdown, one row a network, fastest first, and the sentences that say what it shows.
+
+    Raises:
+        LoadtestError: The run has no summary of models.
+    """
+    rows = read_models(folder)
+    if not rows:
+        raise LoadtestError(
+            f"{folder.path} has no summary of models: measure some with `make experiment DESIGN=models IMAGES=FOLDER`, "
+            f"then `loadtest summarize {folder.path}`"
+        )
+    lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    record = folder.read_level(folder.design.level(rows[0]["level"]))
+    assert record is not None
+    client = record["client"]
+    photographs = " or ".join(str(count) for count in sorted({row["photographs"] for row in rows}))
+    note = (
+        f"Bold: no other network is better in accuracy and in throughput. {photographs} labelled photographs, Wilson's "
+        f"95 % interval. Images a second ± the half-width of the 95 % t-interval over {rows[0]['valid_trials']} trials"
+        ". CPU ms: the workers' processor time an image, decoding and HTTP included. Load generator, balancer and "
+        f"workers shared {client['cores']} cores ({client['processor']})."
+    )
+    lines += ["", *textwrap.wrap(note, _COLUMNS)]
+    return "\n".join(lines)
+
+
+def write_between(path: Path, text: str) -> bool:
+    """Replace what stands between the marks in a file; return whether it changed.
+
+    Raises:
+        LoadtestError: The file has no such marks, or cannot be read or written.
+    """
+    try:
+        before = path.read_text(encoding="utf-8")
+        head, begin, rest = before.partition(BEGIN)
+        _, end, tail = rest.partition(END)
+        if not begin or not end:
+            raise LoadtestError(f"{path} has no place for the table; write {BEGIN} and {END} where it belongs")
+        after = f"{head}{BEGIN}\n{text}\n{END}{tail}"
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+    except OSError as error:
+        raise LoadtestError(f"cannot write the table into {path}: {error.strerror}") from error
+    return after != before
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    name = f"`{row['model']}`"
+    half = "" if row["answered_ci"] is None else f" ± {row['answered_ci']:.{0 if row['answered_ci'] >= 1 else 1}f}"
+    source = str(row["source"] or "–").partition(",")[0]
+    return [
+        f"**{name}**" if row["front_hz"] else name,
+        str(row["title"]).replace(", ImageNet", ""),
+        str(row["input_size"]),
+        f"{100 * row['top1']:.1f} ({100 * row['top1_low']:.0f}–{100 * row['top1_high']:.0f})",
+        f"{100 * row['top5']:.1f}",
+        f"{row['answered_hz']:.0f}{half}",
+        "–" if row["cpu_ms"] is None else f"{row['cpu_ms']:.1f}",
+        "–" if row["size_mb"] is None else f"{row['size_mb']:.1f}",
+        f"[a pinned file]({source})" if "://" in source else source,
+    ]
