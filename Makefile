@@ -176,11 +176,12 @@ experiment: setup-test ## run DESIGN (rtt …, or a file) on what is deployed at
 		$(call extra,images,$(abspath $(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
 		$(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) $(call extra,slice_name,$(SLICE)) $(ARGS)
 
-figures: setup-test ## rebuild every summary, figure and report from the raw samples
+figures: setup-test ## rebuild every summary, figure and report, and the README's table, from the raw samples
 	@runs=$$(find results -type d -name trials -printf '%h\n' | sort)
 	test -n "$$runs" || { echo "There is no run below results/; make experiment makes one." >&2; exit 1; }
 	$(LOADTEST) summarize $$runs
 	$(LOADTEST) plot $$runs
+	$(LOADTEST) table results/reference/models --into README.md
 	$(BIN)/python -m tests.slice.chaos --redraw
 
 plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder

@@ -12,6 +12,7 @@ from loadtest.cli import main
 from loadtest.experiments.cells import Level
 from loadtest.experiments.design import load_design
 from loadtest.experiments.folder import RunFolder, write_json
+from loadtest.model_table import BEGIN, END, model_table
 from loadtest.models import pareto
 from loadtest.recorder import Recorder, Sample
 from loadtest.statistics import wilson
@@ -155,3 +156,10 @@ def test_the_table_stands_between_its_marks(run: RunFolder, tmp_path: Path, caps
     readme.write_text("no marks")
     assert main(["table", str(run.path), "--into", str(readme)]) == 1
     assert "write <!-- models:begin --> and <!-- models:end --> where it belongs" in capsys.readouterr().err
+
+
+def test_the_readme_holds_the_figures_of_the_recorded_run(repository: Path) -> None:
+    run = RunFolder.open(repository / "results/reference/models")
+    assert summarize(run).models == run.read_summary("models")  # what is committed comes from the raw samples
+    text = (repository / "README.md").read_text()
+    assert text.partition(BEGIN)[2].partition(END)[0].strip("\n") == model_table(run)
