@@ -4,6 +4,7 @@
 #   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run, or its file
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
 #   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to
+#   DATA       photographs to learn: one folder a class   NAME          name of the learnt model (default: DATA's)
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -73,6 +74,10 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.controller
 		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
 	touch $@
 
+$(VENV)/.learn: requirements/learn.txt $(VENV)/.controller
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/learn.txt
+	touch $@
+
 .venv-keras/.keras: requirements/keras.txt
 	$(PYTHON) -m venv .venv-keras
 	.venv-keras/bin/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/keras.txt
@@ -94,9 +99,11 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 	compile --python-version 3.11 $$pins --extra keras services/worker/pyproject.toml services/model/pyproject.toml \
 		requirements/keras.in -o requirements/keras.txt
 	compile --python-version 3.11 --no-deps -c requirements/dev.txt requirements/examples.in -o requirements/examples.txt
+	compile --python-version 3.11 $$pins -c requirements/dev.txt --extra learn services/worker/pyproject.toml \
+		services/model/pyproject.toml -o requirements/learn.txt
 
 # --- the system -----------------------------------------------------------------------------------------------------
-.PHONY: up deploy rollback down verify bundle
+.PHONY: up deploy rollback down verify bundle learn
 up: setup ## deploy on this machine and serve http://127.0.0.1:8080/
 	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
 	start=$$(date +%s)
@@ -121,6 +128,12 @@ verify: setup ## prove the deployment, read-only
 bundle: setup ## make the model bundle alone, with a progress bar
 	@PYTHONPATH=services/worker/src:services/model/src $(BIN)/python -m imagerec_model get $(or $(MODEL),imagenet) \
 		--out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
+
+learn: ## learn the classes of DATA, a folder with one folder of photographs a class, into learnt/NAME; goes on if interrupted
+	@test -n '$(DATA)' || { echo "Name the photographs, one folder for each class: make learn DATA=FOLDER" >&2; exit 1; }
+	$(MAKE) setup $(VENV)/.learn
+	PYTHONPATH=services/worker/src:services/model/src $(BIN)/python -m imagerec_model learn --data '$(DATA)' \
+		$(if $(NAME),--name '$(NAME)') $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(ARGS)
 
 # --- a slice on this machine ----------------------------------------------------------------------------------------
 SLICE_VARS := -e slice_name=$(or $(SLICE),local) $(if $(WORKERS),-e slice_workers=$(WORKERS)) \

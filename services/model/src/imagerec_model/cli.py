@@ -1,4 +1,4 @@
-"""The command `imagerec-model`: make, verify, measure and calibrate model bundles."""
+"""The command `imagerec-model`: make, learn, verify, measure and calibrate model bundles."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from imagerec_model import get as getting
 from imagerec_model import lite
 from imagerec_model.errors import ModelError
+from imagerec_model.learn import command as learning
 from imagerec_worker.bundle import Bundle, BundleError, load_bundle
 
 _INTERRUPTED = 130
@@ -54,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("path", type=Path, help="folder of the bundle")
     _json_option(one)
 
+    one = _command(commands, "learn", _learn, "learn the classes of folders of photographs")
+    learning.add_options(one)
+    _json_option(one)
+
     one = _command(commands, "evaluate", _evaluate, "count the right answers of a bundle on labelled photographs")
     one.add_argument("path", type=Path, help="folder of the bundle")
     _photographs_option(one, "folder of photographs named <wnid>_<anything>")
@@ -91,6 +96,10 @@ def _get(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     _print(load_bundle(options.path), options, False)
+
+
+def _learn(options: argparse.Namespace) -> None:
+    _print(learning.run(options), options, True)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
