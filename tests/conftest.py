@@ -17,6 +17,8 @@ import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
+# A folder as people have them: blanks, letters beyond ASCII, a percent sign, longer than the path of a socket may be.
+AWKWARD = "Größe 100 % – a folder with a name as long as people give them, in the middle of the path"
 
 # The environment's own ansible-playbook, also when the environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -145,7 +147,7 @@ def local_deployment(folder: Path, model: str | None = None) -> Deployment:
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Nginx and two gunicorn workers, deployed by `make up` on free ports, removed by `make down` without a trace."""
-    system = local_deployment(tmp_path_factory.mktemp("local"))
+    system = local_deployment(tmp_path_factory.mktemp("local") / AWKWARD)
     try:
         system.make("up")
         yield system

@@ -1,0 +1,93 @@
+"""A supervised program in a folder with an awkward name, with its supervisord alive and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import AWKWARD, REPOSITORY, free_ports
+
+
+@dataclass
+class Program:
+    """A small web server, kept alive by supervisor in a folder."""
+
+    folder: Path
+    port: int
+
+    def play(self, step: str) -> subprocess.CompletedProcess[str]:
+        extra = {"folder": str(self.folder), "small_port": str(self.port), "step": step}
+        return subprocess.run(
+            ["ansible-playbook", "-i", "localhost,", "tests/ansible/supervise.yml", "-e", json.dumps(extra)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def processes(self) -> dict[int, bytes]:
+        """Every process that was started from the folder."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(self.folder).encode() in line and b"ansible" not in line:
+                found[int(entry.name)] = line
+        return found
+
+    def kill_supervisor(self) -> None:
+        (pid,) = (pid for pid, line in self.processes().items() if b"supervisord" in line)
+        os.kill(pid, signal.SIGKILL)
+        while pid in self.processes():
+            time.sleep(0.05)
+
+    def answers(self) -> bool:
+        try:
+            return requests.get(f"http://127.0.0.1:{self.port}/", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    folder = tmp_path / AWKWARD
+    folder.mkdir()
+    small = Program(folder, *free_ports(1))
+    yield small
+    for pid in small.processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_what_supervisor_started_is_ended_also_without_it(program: Program) -> None:
+    sockets = set(Path("/tmp").glob("imagerec-supervisor-*"))
+    done = program.play("main")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert program.answers()
+    (served_by,) = (pid for pid, line in program.processes().items() if b"http.server" in line)
+
+    program.kill_supervisor()
+    assert served_by in program.processes()
+    # Its port is not a stranger's, and the next run takes its place.
+    assert program.play("preflight").returncode == 0
+    done = program.play("main")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert program.answers()
+    assert served_by not in program.processes()
+
+    program.kill_supervisor()
+    done = program.play("absent")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert program.processes() == {}
+    assert not program.answers()
+    assert set(Path("/tmp").glob("imagerec-supervisor-*")) == sockets
