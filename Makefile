@@ -104,11 +104,11 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 
 # --- the system -----------------------------------------------------------------------------------------------------
 .PHONY: up deploy rollback down verify bundle learn
-up: setup ## deploy on this machine and serve http://127.0.0.1:8080/
+up: setup ## deploy on this machine and serve; the last lines say where
 	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
 	start=$$(date +%s)
 	$(PLAY) site.yml $(EXTRA)
-	echo "Deployed in $$(( $$(date +%s) - start )) s. Open http://127.0.0.1:8080/ — make down stops and removes it."
+	echo "Deployed in $$(( $$(date +%s) - start )) s; make down stops and removes it."
 
 deploy: setup ## deploy onto INVENTORY, e.g. make deploy INVENTORY=inventory/slice
 	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)

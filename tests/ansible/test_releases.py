@@ -118,6 +118,15 @@ def test_a_page_that_was_cut_off_is_unpacked_again(tmp_path: Path) -> None:
     assert "changed=0" in done.stdout
 
 
+def test_the_balancer_s_rule_for_the_logs_goes_with_it(tmp_path: Path) -> None:
+    for name in ("logrotate.d/imagerec-balancer", "logrotate.d/other", "etc/nginx.conf", "log/access.log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    done = step(tmp_path, "absent")
+    assert done.returncode == 0, done.stdout
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["logrotate.d/other"]
+
+
 def record(runs: str, *good: str, kind: str = "cp311") -> dict[str, Any]:
     """What a host recalls; a deployment is named by a letter."""
 
