@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-from imagerec_worker import gunicorn_hooks
+from imagerec_worker import gunicorn_hooks, shared_metrics
 from imagerec_worker.bundle import Bundle
 
 
@@ -109,6 +112,76 @@ def test_starting_forgets_the_metrics_of_an_earlier_start(tmp_path: Path, monkey
     (tmp_path / "metrics/notes.txt").touch()
     gunicorn_hooks.on_starting(None)
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["notes.txt"]
+
+
+def ended_process(shared: Path, pid: int) -> None:
+    """What a process leaves behind: its counters, its histograms and its gauge."""
+    for kind, name, labels, value in (
+        ("counter", "imagerec_answers_total", {"route": "/predict", "status": "200"}, 1.0),
+        ("histogram", "imagerec_phase_seconds_bucket", {"phase": "decode", "le": "0.004"}, 2.0),
+        ("gauge_livemax", "imagerec_model_info", {"name": f"model-{pid}"}, 1.0),
+    ):
+        metric = name.removesuffix("_bucket").removesuffix("_total")
+        values = MmapedDict(str(shared / f"{kind}_{pid}.db"))
+        values.write_value(mmap_key(metric, name, list(labels), list(labels.values()), "help"), value, 0.0)
+        values.close()
+
+
+def test_ended_processes_leave_their_counts_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "metrics"
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(shared))
+    gunicorn_hooks.on_starting(None)
+    for pid in range(1, 501):
+        ended_process(shared, pid)
+        gunicorn_hooks.child_exit(None, SimpleNamespace(pid=pid))
+    ended_process(shared, 501)
+    assert sorted(path.suffix for path in shared.iterdir()) == ["", *[".db"] * 5]
+    text = shared_metrics.render(shared).decode()
+    assert 'imagerec_answers_total{route="/predict",status="200"} 501.0' in text
+    assert 'imagerec_phase_seconds_bucket{le="0.004",phase="decode"} 1002.0' in text
+    assert re.findall(r"^imagerec_model_info\{.*", text, re.MULTILINE) == ['imagerec_model_info{name="model-501"} 1.0']
+
+
+def test_a_new_model_takes_the_place_of_the_old_one_in_the_metrics(
+    write_colours: Callable[..., Bundle], tmp_path: Path, unused_port: int
+) -> None:
+    """A reload keeps the master, so nothing but the end of the old processes can forget their model."""
+    (tmp_path / "gunicorn.conf.py").write_text(CONFIGURATION.format(port=unused_port).replace("= 5", "= 0"))
+    link = tmp_path / "current"
+    for name in ("old", "new"):
+        write_colours(tmp_path / name, version=name)
+    link.symlink_to("old")
+    environment = {"IMAGEREC_BUNDLE": str(link), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gunicorn", "--config", str(tmp_path / "gunicorn.conf.py")),
+            *("--worker-tmp-dir", str(tmp_path), "imagerec_worker.wsgi:app"),
+        ],
+        env=os.environ | environment,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def versions() -> set[str]:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{unused_port}/metrics", timeout=10) as answer,
+        ):
+            return set(re.findall(r'imagerec_model_info\{.*version="(\w+)"', answer.read().decode()))
+        return set()
+
+    try:
+        deadline = time.monotonic() + 60
+        while versions() != {"old"} and time.monotonic() < deadline:
+            time.sleep(0.1)
+        link.unlink()
+        link.symlink_to("new")
+        process.send_signal(signal.SIGHUP)
+        while versions() != {"new"} and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert versions() == {"new"}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
 
 
 def test_the_hooks_do_nothing_without_shared_metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

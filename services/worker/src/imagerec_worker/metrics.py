@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
+from imagerec_worker import shared_metrics
 from imagerec_worker.bundle import Bundle
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -39,7 +38,7 @@ class Metrics:
             "imagerec_model_info",
             "Always 1; the labels name the worker and the model it serves.",
             ("worker", "name", "version", "digest"),
-            multiprocess_mode="max",
+            multiprocess_mode="livemax",
             registry=self._registry,
         )
         model.labels(worker_name, bundle.name, bundle.version, bundle.digest).set(1)
@@ -55,8 +54,5 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            shared = CollectorRegistry()
-            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-            return generate_latest(shared)
-        return generate_latest(self._registry)
+        shared = shared_metrics.folder()
+        return generate_latest(self._registry) if shared is None else shared_metrics.render(shared)
