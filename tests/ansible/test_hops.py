@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.ansible.test_build_apps import build_apps
 from tests.ansible.test_rendering import GOLDEN, render
 from tests.conftest import free_ports
 from tests.unit.worker import conftest as worker
@@ -43,6 +45,22 @@ class Hops(NamedTuple):
         return self.exchange(b"\r\n".join([line + b" HTTP/1.1", *common, *fields, b"", body]))
 
 
+def serve_page(folder: Path, name: str, files: dict[str, str]) -> None:
+    """Build a page, unpack it as the role does, and point at it."""
+    source, examples, dist = (folder / f"{name}-{part}" for part in ("source", "examples", "dist"))
+    release = folder / "page" / name
+    for place in (source, examples, dist / "releases", release):
+        place.mkdir(parents=True)
+    for file, content in files.items():
+        (source / file).write_text(content)
+    built, _ = build_apps.build_page(source, examples, dist)
+    with tarfile.open(str(built["archive"])) as archive:
+        archive.extractall(release, filter="data")
+    link = folder / "page/next"
+    link.symlink_to(name)
+    link.rename(folder / "page/current")
+
+
 @pytest.fixture(scope="module")
 def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
     """nginx with what the role writes, and gunicorn with what the role writes, on free ports."""
@@ -63,9 +81,7 @@ def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
     }
     try:
         render(folder, **variables)
-        page = folder / "page/current"
-        page.mkdir(parents=True)
-        (page / "index.html").write_text("<title>page</title>")
+        serve_page(folder, "first", {"index.html": "<title>page</title>", "style.css": "a{color:red}"})
         with subprocess.Popen(["/usr/sbin/nginx", "-c", str(folder / "nginx-hops.conf"), "-g", "daemon off;"]) as nginx:
             try:
                 for _ in range(100):
@@ -108,7 +124,7 @@ def test_every_refusal_is_a_problem_document(hops: Hops, name: str) -> None:
     assert fields["content-type"].split(";")[0] == "application/problem+json"  # of a page nginx still says the charset
     assert json.loads(body)["status"] == status
     assert body.endswith(b"}\n")
-    assert fields["cache-control"] == "no-store"
+    assert fields["cache-control"] in {"no-store", "no-cache"}  # of the page the latter
 
 
 def test_an_http_version_that_nobody_speaks_is_a_problem_document(hops: Hops) -> None:
@@ -162,3 +178,24 @@ def test_a_healthy_balancer_warns_of_nothing(hops: Hops) -> None:
     assert hops.ask(b"POST /predict", JPEG, body=image)[0] == 415
     lines = (hops.folder / "error.log").read_text().splitlines()
     assert [line for line in lines if "[error]" not in line] == []
+
+
+@pytest.mark.parametrize("path", [b"/", b"/index.html", b"/style.css"])
+def test_the_page_is_asked_for_again_each_time_and_sent_when_it_changed(hops: Hops, path: bytes) -> None:
+    """Of two releases every file has the same length, and is as old as the archive says."""
+    name = path.decode().strip("/") or "root"
+    serve_page(hops.folder, f"{name}-1", {"index.html": "<title>1</title>", "style.css": "a{color:red}"})
+    status, fields, body = hops.ask(b"GET " + path)
+    assert (status, fields["cache-control"]) == (200, "no-cache")
+    tag = b"If-None-Match: " + fields["etag"].encode()
+    unchanged, fields, nothing = hops.ask(b"GET " + path, tag)
+    assert (unchanged, nothing, fields["cache-control"]) == (304, b"", "no-cache")
+    serve_page(hops.folder, f"{name}-2", {"index.html": "<title>2</title>", "style.css": "a{color:tan}"})
+    status, _, changed = hops.ask(b"GET " + path, tag)
+    assert status == 200
+    assert len(changed) == len(body)
+    assert changed != body
+
+
+def test_the_page_says_no_date_that_it_does_not_know(hops: Hops) -> None:
+    assert "last-modified" not in hops.ask(b"GET /")[1]

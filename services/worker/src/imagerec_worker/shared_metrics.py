@@ -1,4 +1,4 @@
-"""The folder in which the processes of a listener share their metrics, each by a file of counters and one of histograms.
+"""The folder in which the processes of a listener share their metrics: for each a file of counters, one of histograms.
 
 A process that has ended leaves its counts to one common file and nothing else, so a scrape costs the same after any
 number of processes. Scrapes and legacies take turns by a lock: no count is missing from a sum, or in it twice.
