@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
+from imagerec_model.errors import ModelError
 from imagerec_model.learn.examination import Result, Share
 from imagerec_model.learn.photographs import label_of, max_pixels, read
+from imagerec_worker.errors import ProblemError
 from imagerec_worker.preprocess import preprocess
 
 # A class with fewer photographs is answered badly or, by so few held-out ones, measured badly.
@@ -155,11 +158,19 @@ def _pairs(result: Result, *, across: bool) -> dict[str, Any]:
 
 def _picture(result: Result, index: int) -> dict[str, Any]:
     photograph = result.collection.photographs[index]
-    pixels, _ = preprocess(read(photograph.path), _THUMBNAIL, max_pixels())
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=80)
     return {
-        "data": base64.b64encode(file.getvalue()).decode(),
+        "data": _thumbnail(photograph.path),
         "path": result.collection.show(photograph.path),
         "is": _label(result, photograph.label),
     }
+
+
+def _thumbnail(path: Path) -> str:
+    """Return a small JPEG in base64, or nothing when the file went away since it was learnt from."""
+    try:
+        pixels, _ = preprocess(read(path), _THUMBNAIL, max_pixels())
+    except (ModelError, ProblemError):
+        return ""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=80)
+    return base64.b64encode(file.getvalue()).decode()
