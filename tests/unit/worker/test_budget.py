@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -21,7 +22,9 @@ from imagerec_worker.errors import TooLargeError
 from tests.slice.chaos import hostile_images
 
 MEMORY_BYTES = 150_000_000
-CPU_S = 1.0
+# A second of the machine on which the prices were measured: it needs 0.1 s for the yardstick.
+CPU_YARDSTICKS = 10
+TRIES = 3
 MEGABYTE = 1_000_000
 
 
@@ -164,6 +167,18 @@ def cost_of(app: Flask, data: bytes) -> dict[str, float]:
     return cost
 
 
+@functools.cache
+def progressive_noise() -> bytes:
+    return encode(grain(2000), "JPEG", quality=90, progressive=True)
+
+
+def yardstick_s() -> float:
+    """Return the processor's time for a piece of decoding, in seconds: machines differ by a factor of three."""
+    start_s = time.process_time()
+    Image.open(io.BytesIO(progressive_noise())).load()
+    return time.process_time() - start_s
+
+
 def peak_bytes() -> int:
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
@@ -174,10 +189,14 @@ def peak_bytes() -> int:
 def test_a_bomb_costs_little_or_is_refused_by_its_header(app: Flask, name: str) -> None:
     data = BOMBS[name]()
     assert len(data) <= 20 * hostile_images.MEBIBYTE
-    cost = cost_of(app, data)
-    assert cost["status"] in {200, 413, 422}, cost
-    assert cost["memory_bytes"] <= MEMORY_BYTES, cost
-    assert cost["cpu_s"] <= CPU_S, cost
+    for attempt in range(TRIES):  # neighbours on the machine make processor time longer, never shorter
+        limit_s = CPU_YARDSTICKS * yardstick_s()
+        cost = cost_of(app, data)
+        assert cost["status"] in {200, 413, 422}, cost
+        assert cost["memory_bytes"] <= MEMORY_BYTES, cost
+        if cost["cpu_s"] <= limit_s or attempt == TRIES - 1:
+            break
+    assert cost["cpu_s"] <= limit_s, cost
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
