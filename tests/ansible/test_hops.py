@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from PIL import Image
 
 from tests.ansible.test_build_apps import build_apps
 from tests.ansible.test_rendering import GOLDEN, render
@@ -199,3 +201,77 @@ def test_the_page_is_asked_for_again_each_time_and_sent_when_it_changed(hops: Ho
 
 def test_the_page_says_no_date_that_it_does_not_know(hops: Hops) -> None:
     assert "last-modified" not in hops.ask(b"GET /")[1]
+
+
+def lines_of(hops: Hops, wanted: str) -> list[dict[str, Any]]:
+    """The lines of both logs, the balancer's first, that have this id."""
+    deadline = time.monotonic() + 10
+    found: list[dict[str, Any]] = []
+    while len(found) < 2 and time.monotonic() < deadline:
+        logs = [(hops.folder / name).read_text().splitlines() for name in ("access.log", "gunicorn.log")]
+        lines = [json.loads(line) for line in logs[0] + logs[1] if line.startswith("{")]
+        found = [line for line in lines if line["id"] == wanted]
+    return found
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_a_request_is_followed_from_the_client_to_the_worker(hops: Hops) -> None:
+    context = f"traceparent: 00-{TRACE}-b7ad6b7169203331-01".encode()
+    image = worker.form_body(("image", "secret-name.jpg", b"\xff\xd8\xff"))[0]
+    kind = b"Content-Type: multipart/form-data; boundary=frontier"
+    status, fields, _ = hops.ask(b"POST /predict?top=1", kind, b"X-Request-Id: my-photo.7", context, body=image)
+    assert (status, fields["x-request-id"]) == (422, "my-photo.7")
+    balancer, gunicorn = lines_of(hops, "my-photo.7")
+    assert (balancer["status"], gunicorn["status"]) == (422, 422)
+    assert (balancer["trace"], gunicorn["trace"]) == (TRACE, TRACE)
+    assert (gunicorn["route"], gunicorn["level"], gunicorn["request_bytes"]) == ("/predict", "warning", len(image))
+    assert "secret" not in (hops.folder / "gunicorn.log").read_text() + (hops.folder / "access.log").read_text()
+
+
+@pytest.mark.parametrize("given", ["", "two words", "a" * 65, "<b>", 'x"y', "é"])
+def test_an_id_that_is_no_plain_name_is_replaced_in_all_places(hops: Hops, given: str) -> None:
+    answer = hops.ask(b"GET /version", f"X-Request-Id: {given}".encode())
+    made = answer[1]["x-request-id"]
+    assert len(made) == 32
+    assert [line["id"] for line in lines_of(hops, made)] == [made, made]
+
+
+@pytest.mark.parametrize("path", [b"/", b"/nowhere", b"/version", b"/healthz", b"/predict"])
+def test_every_answer_has_one_id(hops: Hops, path: bytes) -> None:
+    raw = b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nX-Request-Id: once\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", hops.port), timeout=60) as connection:
+        connection.sendall(raw)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    assert answer.lower().count(b"x-request-id: once\r\n") == answer.lower().count(b"x-request-id:") == 1
+
+
+@pytest.mark.parametrize(
+    "context",
+    [f"00-{'0' * 32}-b7ad6b7169203331-01", f"00-{TRACE}-{'0' * 16}-01", f"ff-{TRACE}-b7ad6b7169203331-01", "x"],
+)
+def test_a_trace_context_that_is_not_valid_is_ignored(hops: Hops, context: str) -> None:
+    made = hops.ask(b"GET /version", b"traceparent: " + context.encode())[1]["x-request-id"]
+    balancer, gunicorn = lines_of(hops, made)
+    assert balancer["trace"] == ""
+    assert "trace" not in gunicorn
+
+
+def test_a_classification_s_line_has_its_times(hops: Hops) -> None:
+    image = io.BytesIO()
+    Image.new("RGB", (60, 40), "red").save(image, "JPEG")
+    status, _, body = hops.ask(b"POST /predict", JPEG, b"X-Request-Id: timed", body=image.getvalue())
+    assert status == 200
+    _, line = lines_of(hops, "timed")
+    assert {
+        f"{phase}_ms": duration for phase, duration in json.loads(body)["timing_ms"].items()
+    }.items() <= line.items()
+
+
+def test_nginx_tells_this_machine_how_busy_it_is(hops: Hops) -> None:
+    status, _, body = hops.ask(b"GET /nginx_status")
+    assert status == 200
+    assert body.startswith(b"Active connections: ")

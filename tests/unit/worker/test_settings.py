@@ -19,6 +19,7 @@ WHOLE = {
     "IMAGEREC_MAX_PIXELS": "2000",
     "IMAGEREC_QUEUE_BUDGET_S": "0.25",
     "IMAGEREC_DRAIN_FILE": "/run/drain",
+    "IMAGEREC_LOG_LEVEL": "warning",
 }
 
 
@@ -30,6 +31,7 @@ def test_every_variable_is_read() -> None:
         max_pixels=2000,
         queue_budget_s=0.25,
         drain_file=Path("/run/drain"),
+        log_level="warning",
     )
 
 
@@ -49,6 +51,7 @@ def test_defaults_hold_where_a_variable_is_absent_or_empty() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("IMAGEREC_LOG_LEVEL", "loud"),
         ("IMAGEREC_MAX_BYTES", "0"),
         ("IMAGEREC_MAX_BYTES", "20 MB"),
         ("IMAGEREC_MAX_PIXELS", "-1"),

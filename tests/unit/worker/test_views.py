@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import re
 import time
 from collections.abc import Callable
@@ -259,6 +260,31 @@ def test_metrics_count_answers_and_phases(with_settings: Callable[..., FlaskClie
     for phase in ("queue", "read", "decode", "inference", "total"):
         assert f'imagerec_phase_seconds_count{{phase="{phase}"}} 3.0' in text
     assert re.search(r'imagerec_model_info\{digest="[0-9a-f]{64}",name="colours",version="1.0",worker="w"\} 1.0', text)
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("debug", ["/predict", "/predict", "/healthz"]),
+        ("info", ["/predict", "/predict"]),
+        ("warning", ["/predict"]),
+        ("error", []),
+    ],
+)
+def test_the_level_chooses_which_requests_are_logged(
+    with_settings: Callable[..., FlaskClient],
+    capsys: pytest.CaptureFixture[str],
+    red: bytes,
+    level: str,
+    expected: list[str],
+) -> None:
+    client = with_settings(log_level=level)
+    client.post("/predict", data=red, content_type="image/jpeg")
+    client.post("/predict")
+    client.get("/healthz")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert [line["route"] for line in lines] == expected
+    assert all(len(line["id"]) == 32 for line in lines)
 
 
 def test_applications_share_nothing(app: Flask, with_settings: Callable[..., FlaskClient]) -> None:

@@ -8,6 +8,7 @@ import cv2
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from imagerec_worker import request_log
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.errors import MethodNotAllowedError, NotFoundError, ProblemError
@@ -64,8 +65,11 @@ def _http_exception_response(error: HTTPException) -> Response:
 
 def _finish(response: Response) -> Response:
     service = current_service()
-    response.headers["X-Worker"] = service.settings.worker_name
+    settings = service.settings
+    response.headers["X-Worker"] = settings.worker_name
+    response.headers[request_log.HEADER] = request_log.id_of(request)
     response.headers["Cache-Control"] = "no-store"
     route = request.url_rule.rule if request.url_rule is not None else "unknown"
     service.metrics.count_answer(route, response.status_code)
+    request_log.write(request, response, route, settings.worker_name, settings.log_level)
     return response

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from imagerec_worker.request_log import LEVELS
+
 
 class SettingsError(Exception):
     """The environment does not make valid settings; the message lists every reason."""
@@ -26,6 +28,8 @@ class Settings:
         queue_budget_s: Longest time a request may have waited for this worker, in seconds, before it is
             answered with 429; 0 accepts any age.
         drain_file: While this file exists, ``/readyz`` says 503; None never drains.
+        log_level: Least level of a request that gets a line in the log: ``debug`` (probes too), ``info`` (every
+            request), ``warning`` (status 400 and above), ``error`` (500 and above).
     """
 
     bundle: Path
@@ -34,6 +38,7 @@ class Settings:
     max_pixels: int = 50_000_000
     queue_budget_s: float = 0.0
     drain_file: Path | None = None
+    log_level: str = "info"
 
     def __post_init__(self) -> None:
         if not self.worker_name:
@@ -99,6 +104,12 @@ def _header_token(text: str) -> str:
     return text
 
 
+def _level(text: str) -> str:
+    if text not in LEVELS:
+        raise ValueError(f"must be one of {', '.join(LEVELS)}")
+    return text
+
+
 VARIABLES = (
     Variable("IMAGEREC_BUNDLE", "bundle", Path, "folder of the model bundle", required=True),
     Variable("IMAGEREC_WORKER_NAME", "worker_name", _header_token, "name given in every answer"),
@@ -111,4 +122,5 @@ VARIABLES = (
         "longest wait for this worker, in seconds, before a request is answered with 429; 0 is no limit",
     ),
     Variable("IMAGEREC_DRAIN_FILE", "drain_file", Path, "while this file exists, /readyz says 503"),
+    Variable("IMAGEREC_LOG_LEVEL", "log_level", _level, "requests that are logged: debug, info, warning or error"),
 )

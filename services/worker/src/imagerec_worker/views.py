@@ -15,6 +15,7 @@ from imagerec_worker.classifier import Prediction
 from imagerec_worker.errors import BadParameterError, BusyError, DrainingError, ProblemError
 from imagerec_worker.metrics import CONTENT_TYPE
 from imagerec_worker.preprocess import FORMATS, ImageInfo, preprocess
+from imagerec_worker.request_log import remember_phases
 from imagerec_worker.service import current_service
 from imagerec_worker.uploads import read_image
 
@@ -161,7 +162,9 @@ def _classify() -> Classification:
         inference=round(marks_ms[2] - marks_ms[1], 3),
         total=marks_ms[2],
     )
-    service.metrics.observe_phases(timing._asdict())
+    phases_ms = timing._asdict()
+    service.metrics.observe_phases(phases_ms)
+    remember_phases(phases_ms)
     return Classification(predictions, info, timing)
 
 
