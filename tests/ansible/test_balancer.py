@@ -224,6 +224,12 @@ def test_a_file_of_the_page_has_its_type_and_is_kept_until_it_changes(balancer: 
     assert answer.headers["Cache-Control"] == "no-cache"
 
 
+def test_a_forwarded_address_from_a_stranger_is_ignored(balancer: Balancer) -> None:
+    answer = balancer.get(f"{balancer.secure}/version", headers={"X-Forwarded-For": "203.0.113.9"})
+    lines = [json.loads(line) for line in (balancer.folder / "log/access.log").read_text().splitlines()]
+    assert [line["client"] for line in lines if line["id"] == answer.headers["X-Request-Id"]] == ["127.0.0.1"]
+
+
 def test_the_worker_is_told_of_the_encryption(balancer: Balancer) -> None:
     assert balancer.post().text == "https"
 

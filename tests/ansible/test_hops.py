@@ -79,6 +79,7 @@ def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
         "balancer_port": port,
         "balancer_page_dir": str(folder / "page"),
         "balancer_workers": [{"name": "worker1", "address": "127.0.0.1", "port": server.port, "processes": 2}],
+        "balancer_trusted_proxies": ["127.0.0.1/32", "10.0.0.0/8"],
         "variants": [{"name": "hops"}],
     }
     try:
@@ -275,3 +276,23 @@ def test_nginx_tells_this_machine_how_busy_it_is(hops: Hops) -> None:
     status, _, body = hops.ask(b"GET /nginx_status")
     assert status == 200
     assert body.startswith(b"Active connections: ")
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("6.6.6.6, 203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, 10.1.2.3", "203.0.113.9"),
+        ("nonsense", "127.0.0.1"),
+    ],
+    ids=["one proxy", "a forged address first", "two proxies", "nonsense"],
+)
+def test_behind_a_known_proxy_the_client_is_whom_it_saw(hops: Hops, forwarded: str, client: str) -> None:
+    made = hops.ask(b"GET /version", b"X-Forwarded-For: " + forwarded.encode())[1]["x-request-id"]
+    assert lines_of(hops, made)[0]["client"] == client
+
+
+def test_a_client_behind_a_proxy_is_not_told_how_busy_nginx_is(hops: Hops) -> None:
+    status, fields, _ = hops.ask(b"GET /nginx_status", b"X-Forwarded-For: 203.0.113.9")
+    assert (status, fields["content-type"]) == (403, "application/problem+json")
