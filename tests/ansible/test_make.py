@@ -49,6 +49,22 @@ def test_the_locale_of_the_user_does_not_matter(locale: str) -> None:
     assert "there is no design" in said
 
 
+def test_what_is_not_done_is_not_listed(tmp_path: Path) -> None:
+    """Every task of this playbook is left out by its condition but the gathering of facts."""
+    done = subprocess.run(
+        [
+            *("ansible-playbook", "-i", "localhost,", "tests/ansible/releases.yml"),
+            *("-e", f"folder={tmp_path}", "-e", "step=none", "-e", "code=a", "-e", "model=a"),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"skipped=[1-9]", done.stdout)
+    assert "skipping" not in done.stdout
+
+
 MANUALS = sorted(
     REPOSITORY / name
     for name in subprocess.run(
