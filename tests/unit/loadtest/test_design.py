@@ -42,6 +42,7 @@ def load(folder: Path, **changes: Any) -> Design:
         ),
         pytest.param({"deployment": {"model": "a/../b"}}, "is not the name of a model", id="model-by-path"),
         pytest.param({"deployment": {"model": ["lite0", "lite0"]}}, "lite0 stands twice", id="same-model-twice"),
+        pytest.param({"cells": [{**GOOD["cells"][0], "repetitions": 4}]}, "are for requests: all", id="few-of-a-cell"),
         pytest.param({"cells": [{**GOOD["cells"][0], "rate_hz": -1}]}, "-1 is impossible", id="negative-rate"),
         pytest.param({"cells": [{**GOOD["cells"][0], "utilisation": 0.5}]}, "need one of rate_hz", id="two-rates"),
         pytest.param({"cells": [{"arrivals": "closed", "image_px": 1, "requests": 1}]}, "in_flight", id="closed-alone"),

@@ -285,6 +285,11 @@ class _Reader:
             "give one of requests and duration_s": law != "trace" and len(ends) != 1,
             "requests: all needs images.labelled and a closed loop": values.get("requests") == "all"
             and not (labelled and law == "closed"),
+            "repetitions under 5 are for requests: all alone; of other trials fewer give no interval": values.get(
+                "repetitions", 5
+            )
+            < 5
+            and values.get("requests") != "all",
             "labelled images have one size a cell; give image_px": labelled and "image_mix" in values,
             "min_duration_s is over max_duration_s": values.get("min_duration_s", 0)
             > values.get("max_duration_s", math.inf),
