@@ -116,7 +116,10 @@ def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_p
     before = samples(run)
     lost = next(iter(before))
     (run / lost).unlink()
+    readings = {path.name: path.read_bytes() for path in (run / "cpu").iterdir()}
     experiment(deployment, tmp_path, levels)
+    # The client still had the samples: nothing was measured again, and the readings are those of the measurement.
+    assert {path.name: path.read_bytes() for path in (run / "cpu").iterdir()} == readings
     after = samples(run)
     assert after.keys() == before.keys()
     assert {name: data for name, data in after.items() if name != lost} == {
