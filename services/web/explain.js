@@ -21,6 +21,12 @@ function sizeText(file, version) {
   return `${size}The limit is ${formatLimit(bytes)} and ${Math.floor(pixels / 1e6)} million pixels.`;
 }
 
+/** What the worker itself says, where that is more than the page can know; it begins with a small letter. */
+function sentence(failure, general) {
+  const { detail = "" } = failure;
+  return !detail || general.test(detail) ? "" : `${detail.charAt(0).toUpperCase()}${detail.slice(1)}.`;
+}
+
 /**
  * What to tell a person about a failure.
  *
@@ -41,13 +47,14 @@ export function explain(failure, version, file) {
     case 413:
       return {
         kind: "picture", kicker: "Not sent through", title: "That picture is too large",
-        text: `${sizeText(file, version)} Make it smaller and try again: the network looks at a few hundred pixels only.`,
+        text: sentence(failure, /bytes|by \d+ pixels|not sent/)
+          || `${sizeText(file, version)} Make it smaller and try again: the network looks at a few hundred pixels only.`,
         retry: false,
       };
     case 415:
       return {
         kind: "picture", kicker: "Not a picture", title: "That file cannot be read as a picture",
-        text: `Whatever its name says, its content is no ${listed}.`, retry: false,
+        text: sentence(failure, /accepted format/) || `Whatever its name says, its content is no ${listed}.`, retry: false,
       };
     case 422:
       return {

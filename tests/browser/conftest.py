@@ -135,11 +135,16 @@ def bad_files(
     """Files that the service refuses, by what is wrong with them."""
     folder = tmp_path_factory.mktemp("bad")
     limits = requests.get(f"{deployment.url.rstrip('/')}/version", timeout=30).json()["limits"]
-    files = {name: folder / f"{name}.jpg" for name in ("bytes", "pixels", "text", "truncated", "empty")}
+    files = {
+        name: folder / f"{name}.jpg" for name in ("bytes", "pixels", "costly", "bits", "text", "truncated", "empty")
+    }
     whole = photographs["chelsea"].read_bytes()
     files["bytes"].write_bytes(whole + bytes(limits["max_bytes"] + 1 - len(whole)))
     side = int(np.sqrt(limits["max_pixels"])) + 1
     Image.new("1", (side, side)).save(files["pixels"], format="PNG")
+    Image.new("RGB", (6500, 6500)).save(files["costly"], format="PNG")
+    frame = whole.index(b"\xff\xc0")
+    files["bits"].write_bytes(whole[: frame + 4] + bytes([12]) + whole[frame + 5 :])
     files["text"].write_text("This is not a picture.\n")
     files["truncated"].write_bytes(whole[: len(whole) // 2])
     files["empty"].touch()

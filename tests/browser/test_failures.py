@@ -12,6 +12,8 @@ import pytest
 REFUSALS = {
     "pixels": (413, "too large", "million pixels"),
     "text": (415, "cannot be read as a picture", "JPEG, PNG, WebP or GIF"),
+    "bits": (415, "cannot be read as a picture", "The JPEG image has 12 bits a colour, 8 are supported"),
+    "costly": (413, "too large", "MB of memory to decode, at most 140 MB are spent on an image; make it smaller"),
     "truncated": (422, "broken", "cannot be decoded"),
     "empty": (400, "No picture arrived", "empty"),
 }
