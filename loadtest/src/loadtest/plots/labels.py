@@ -9,7 +9,9 @@ from matplotlib.transforms import Bbox
 
 # Where a label may go: sides of its point in the order they are tried, then how far away, in points of 1/72 inch.
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
-_DISTANCES = (7, 14, 22)
+_DISTANCES = (7, 14, 22, 34, 48)
+# How much worse it is to cover a point or another label than a bar.
+_WORSE = 10.0
 _ALIGNMENT = {1: "left", 0: "center", -1: "right"}
 _VERTICAL = {1: "bottom", 0: "center", -1: "top"}
 
@@ -35,8 +37,8 @@ def label_points(
     drawn.draw_without_rendering()
     pixels = panel.transData.transform
     pad = 3.0 * drawn.dpi / 72
-    used = [Bbox.null().union([Bbox([pixels(one), pixels(one)]) for one in pair]).padded(1.0) for pair in taken]
-    used += [Bbox([pixels(point), pixels(point)]).padded(pad) for point in points]
+    bars = [Bbox.null().union([Bbox([pixels(one), pixels(one)]) for one in pair]).padded(1.0) for pair in taken]
+    used = [Bbox([pixels(point), pixels(point)]).padded(pad) for point in points]
     frame = panel.get_window_extent()
     for name, point in zip(names, points, strict=True):
         choices: list[tuple[float, int, Annotation, Bbox]] = []
@@ -53,7 +55,7 @@ def label_points(
             )
             text.set_in_layout(False)
             box = text.get_window_extent()
-            covered = sum(_common(box, other) for other in used)
+            covered = sum(_common(box, bar) for bar in bars) + _WORSE * sum(_common(box, other) for other in used)
             outside = box.width * box.height - _common(box, frame)
             choices.append((covered + 4 * outside, len(choices), text, box))
         best = min(choices, key=lambda choice: choice[:2])

@@ -62,7 +62,7 @@ def _panel(panel: Axes, cost: str, front: str, rows: list[Row], colours: dict[st
             markerfacecolor=colour if row[front] else "white",
             zorder=3 if row[front] else 2,
         )
-    panel.margins(x=0.12)
+    panel.margins(x=0.2)
     if cost == "cpu_ms":
         panel.set_xlim(left=0)
 
