@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,15 @@ AWKWARD = "Größe 100 % – a folder with a name as long as people give them, i
 
 # The environment's own ansible-playbook, also when the environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def heed_signals() -> None:
+    """Heed signals that whoever started the tests ignores, as nohup does: no shell can trap an ignored one."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def free_ports(count: int) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, SIGNALS, heed_signals
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="installing packages needs root")
 
@@ -24,10 +24,11 @@ def start(folder: Path, install: str) -> subprocess.Popen[bytes]:
         [REPOSITORY / "tools/install_packages", "nginx"],
         env=os.environ | {"PATH": f"{folder}:/usr/bin:/bin", "POLICY_RC_D": str(folder / "policy")},
         start_new_session=True,
+        preexec_fn=heed_signals,  # noqa: PLW1509  # these tests have no threads
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_leaves_no_policy_behind(tmp_path: Path, number: signal.Signals) -> None:
     running = start(tmp_path, f"touch {tmp_path}/begun; exec sleep 60")
     while not (tmp_path / "begun").exists():

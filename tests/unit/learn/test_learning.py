@@ -23,7 +23,7 @@ from imagerec_model.learn.photographs import collect
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.preprocess import preprocess
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, heed_signals
 from tests.unit.learn.conftest import write_classes
 from tests.unit.model.conftest import PACKAGES
 
@@ -120,7 +120,14 @@ def test_interrupted_run_goes_on_and_gives_the_same_bytes(
     assert learnt.returncode == 0
     data = Path(shutil.copytree(photographs, tmp_path / "elsewhere"))
     command = _command(data, tmp_path, "--name", "my-photographs")
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, process_group=0) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        process_group=0,
+        preexec_fn=heed_signals,  # noqa: PLW1509  # these tests have no threads
+    ) as process:
         while not (kept := set(tmp_path.glob("cache/*/*/*.npy"))) and process.poll() is None:
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
