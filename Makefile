@@ -1,5 +1,5 @@
 # `make help` is the whole workflow. Variables become Ansible's:
-#   INVENTORY  hosts to work on (default: this machine)   MODEL         imagenet | lite0 | keras | path of a bundle
+#   INVENTORY  hosts to work on (default: this machine)   MODEL         imagenet | lite0 … | keras | path of a bundle
 #   MODEL_MIRROR  folder or URL tried before the network  POLICY        random | round_robin | least_conn | random_two
 #   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run, or its file
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
@@ -18,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 # A path stays right wherever a playbook runs; a URL or a name is left alone.
-path = $(if $(findstring ://,$(1)),$(1),$(abspath $(1)))
+path = $(if $(findstring ://,$(1)),$(1),$(if $(1),$(shell realpath -ms -- '$(1)')))
 named = $(if $(or $(findstring /,$(1)),$(filter %.yml %.yaml,$(1))),$(call path,$(1)),$(1))
 # One variable for Ansible, quoted for the shell and for Ansible: there may be spaces in a path.
 extra = $(if $(2),-e '$(1)="$(2)"')
@@ -126,8 +126,9 @@ verify: setup ## prove the deployment, read-only
 	@$(PLAY) playbooks/verify.yml $(EXTRA)
 
 bundle: setup ## make the model bundle alone, with a progress bar
-	@PYTHONPATH=services/worker/src:services/model/src $(BIN)/python -m imagerec_model get $(or $(MODEL),imagenet) \
-		--out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
+	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
+	PYTHONPATH=services/worker/src:services/model/src $(if $(filter keras,$(MODEL)),.venv-keras,$(VENV))/bin/python \
+		-m imagerec_model get '$(or $(MODEL),imagenet)' --out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
 
 learn: ## learn the classes of DATA, a folder with one folder of photographs a class, into learnt/NAME; goes on if interrupted
 	@test -n '$(DATA)' || { echo "Name the photographs, one folder for each class: make learn DATA=FOLDER" >&2; exit 1; }
@@ -147,7 +148,7 @@ rspec: setup ## write the request RSpec for WORKERS to RSPEC (default rspec/requ
 	@$(BIN)/python -m rspec.request --workers $(or $(WORKERS),4) $(ARGS) --out $(or $(RSPEC),rspec/requests/local.xml)
 
 slice-up: setup-slice ## boot the slice on this machine (root): one machine for each node, or for each of RSPEC's
-	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_up.yml $(SLICE_VARS) $(call extra,slice_rspec,$(abspath $(RSPEC)))
+	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_up.yml $(SLICE_VARS) $(call extra,slice_rspec,$(call path,$(RSPEC)))
 
 slice-down: setup ## remove the slice and all it left on this machine
 	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_down.yml $(SLICE_VARS)
@@ -186,7 +187,7 @@ LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.cli
 .PHONY: experiment figures plan
 experiment: setup-test ## run DESIGN (rtt …, or a file) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
 	@$(PLAY) playbooks/experiment.yml $(call extra,design,$(call named,$(or $(DESIGN),rtt))) \
-		$(call extra,images,$(abspath $(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
+		$(call extra,images,$(call path,$(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
 		$(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) $(call extra,slice_name,$(SLICE)) $(ARGS)
 
 figures: setup-test ## rebuild every summary, figure and report, and the README's table, from the raw samples

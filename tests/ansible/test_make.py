@@ -43,6 +43,19 @@ def test_an_unknown_design_is_refused_with_the_nearest_known_one() -> None:
     assert "there is no design 'scalin'; did you mean scaling?" in words(make("experiment", "DESIGN=scalin"))
 
 
+@pytest.mark.parametrize(
+    ("target", "variable"), [("up", "MODEL"), ("up", "MODEL_MIRROR"), ("experiment", "IMAGES"), ("slice-up", "RSPEC")]
+)
+def test_a_path_may_have_spaces(target: str, variable: str) -> None:
+    planned = make("-n", target, f"{variable}=../my things/x").stdout
+    assert f'"{REPOSITORY.parent}/my things/x"' in planned
+
+
+def test_keras_is_bundled_by_the_environment_that_has_it() -> None:
+    planned = make("-n", "bundle", "MODEL=keras").stdout
+    assert ".venv-keras/bin/python -m imagerec_model get 'keras'" in " ".join(planned.replace("\\", "").split())
+
+
 @pytest.mark.parametrize("locale", ["C", "xx_YY.UTF-8"], ids=["plain-c", "not-generated"])
 def test_the_locale_of_the_user_does_not_matter(locale: str) -> None:
     said = words(make("experiment", "DESIGN=scalin", LC_ALL=locale, LANG=locale))
