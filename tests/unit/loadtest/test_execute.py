@@ -155,6 +155,14 @@ def test_levels_of_several_models_make_one_run(
     assert "samples of unlike machines do not merge" in capsys.readouterr().err
 
 
+def test_a_level_may_name_its_model_in_full(design: Path, serve: Callable[..., str], tmp_path: Path) -> None:
+    """`lite0-224` is `lite0`: the facts of the deployment say what the bundle is called."""
+    design.write_text(TINY.replace("policy: random", "policy: random, model: lite0-224"))
+    facts = tmp_path / "facts.json"
+    facts.write_text(json.dumps({"model": {"name": "lite0"}}))
+    assert run(design, serve("--workers", "2", "--model", "lite0"), "--facts", str(facts)) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
