@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -182,6 +183,15 @@ def test_a_new_model_takes_the_place_of_the_old_one_in_the_metrics(
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
+
+
+def test_half_a_file_of_a_killed_process_does_not_end_the_listener(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    (tmp_path / "counter_7.db").write_bytes(b"half")
+    gunicorn_hooks.child_exit(SimpleNamespace(log=logging.getLogger("gunicorn")), SimpleNamespace(pid=7))
+    assert "the counts of process 7 are lost" in caplog.text
 
 
 def test_the_hooks_do_nothing_without_shared_metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
