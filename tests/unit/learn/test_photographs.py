@@ -121,6 +121,11 @@ def _twins(root: Path) -> None:
         (root.parent / name / "red").rename(root / name)
 
 
+def _same_label(root: Path) -> None:
+    (root / "red").rename(root / "bell_pepper")
+    (root / "blue").rename(root / "bell pepper")
+
+
 def _unreadable_name(root: Path) -> None:
     (root / "red").rename(root / "r\ned")
 
@@ -137,6 +142,7 @@ def _unreadable_name(root: Path) -> None:
         (_empty_class, "zebra has 0. Add photographs, or remove the folder"),
         (_one_level_too_high, "name the folder right above the folders of the classes, for example DATA="),
         (_twins, "two folders whose names look alike"),
+        (_same_label, "two folders whose names look alike, bell pepper"),
         (_unreadable_name, "rename 'r\\ned'"),
     ],
 )

@@ -55,3 +55,9 @@ def test_a_folder_without_labels_is_refused(colours: Bundle, tmp_path: Path, nam
         tmp_path = tmp_path / "empty"
     with pytest.raises(ModelError, match=wrong):
         labelled(colours, tmp_path)
+
+
+def test_a_file_that_is_no_photograph_is_named(colours: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "n00000001_red.png").write_text("not a photograph")
+    with pytest.raises(ModelError, match=r"n00000001_red\.png cannot be used: .*; take it out of the folder"):
+        evaluate(colours, labelled(colours, tmp_path))

