@@ -104,15 +104,15 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 
 # --- the system -----------------------------------------------------------------------------------------------------
 .PHONY: up deploy rollback down verify bundle learn
-up: setup ## deploy on this machine and serve; the last lines say where
-	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
-	start=$$(date +%s)
+# Prerequisites, not calls of make in a recipe: `make -n` would run such a recipe.
+KERAS_FIRST := $(if $(filter keras,$(MODEL)),setup-keras)
+up: setup $(KERAS_FIRST) ## deploy on this machine and serve; the last lines say where
+	@start=$$(date +%s)
 	$(PLAY) site.yml $(EXTRA)
 	echo "Deployed in $$(( $$(date +%s) - start )) s; make down stops and removes it."
 
-deploy: setup ## deploy onto INVENTORY, e.g. make deploy INVENTORY=inventory/slice
-	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
-	start=$$(date +%s)
+deploy: setup $(KERAS_FIRST) ## deploy onto INVENTORY, e.g. make deploy INVENTORY=inventory/slice
+	@start=$$(date +%s)
 	$(PLAY) site.yml $(EXTRA)
 	echo "Deployed in $$(( $$(date +%s) - start )) s."
 
@@ -125,9 +125,8 @@ down: setup ## stop and remove what `make up` started
 verify: setup ## prove the deployment, read-only
 	@$(PLAY) playbooks/verify.yml $(EXTRA)
 
-bundle: setup ## make the model bundle alone, with a progress bar
-	@$(if $(filter keras,$(MODEL)),$(MAKE) setup-keras)
-	PYTHONPATH=services/worker/src:services/model/src $(if $(filter keras,$(MODEL)),.venv-keras,$(VENV))/bin/python \
+bundle: setup $(KERAS_FIRST) ## make the model bundle alone, with a progress bar
+	@PYTHONPATH=services/worker/src:services/model/src $(if $(filter keras,$(MODEL)),.venv-keras,$(VENV))/bin/python \
 		-m imagerec_model get '$(or $(MODEL),imagenet)' --out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
 
 learn: ## learn the classes of DATA, a folder with one folder of photographs a class, into learnt/NAME; goes on if interrupted

@@ -46,8 +46,11 @@ def test_an_unknown_design_is_refused_with_the_nearest_known_one() -> None:
 @pytest.mark.parametrize(
     ("target", "variable"), [("up", "MODEL"), ("up", "MODEL_MIRROR"), ("experiment", "IMAGES"), ("slice-up", "RSPEC")]
 )
-def test_a_path_may_have_spaces(target: str, variable: str) -> None:
+def test_a_path_may_have_spaces_and_a_dry_run_runs_nothing(target: str, variable: str) -> None:
+    before = sorted(path.name for path in REPOSITORY.iterdir())
     planned = make("-n", target, f"{variable}=../my things/x").stdout
+    assert sorted(path.name for path in REPOSITORY.iterdir()) == before
+    assert "PLAY [" not in planned
     assert f'"{REPOSITORY.parent}/my things/x"' in planned
 
 
