@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -224,10 +225,20 @@ def test_a_file_of_the_page_has_its_type_and_is_kept_until_it_changes(balancer: 
     assert answer.headers["Cache-Control"] == "no-cache"
 
 
+def logged(folder: Path, answer: requests.Response) -> dict[str, Any]:
+    """Return the line of the access log for an answer; nginx writes it when it has sent the whole of it."""
+    for _ in range(100):
+        lines = [json.loads(line) for line in (folder / "log/access.log").read_text().splitlines()]
+        for line in lines:
+            if line["id"] == answer.headers["X-Request-Id"]:
+                return dict(line)
+        time.sleep(0.05)
+    raise AssertionError("the request is not in the log")
+
+
 def test_a_forwarded_address_from_a_stranger_is_ignored(balancer: Balancer) -> None:
     answer = balancer.get(f"{balancer.secure}/version", headers={"X-Forwarded-For": "203.0.113.9"})
-    lines = [json.loads(line) for line in (balancer.folder / "log/access.log").read_text().splitlines()]
-    assert [line["client"] for line in lines if line["id"] == answer.headers["X-Request-Id"]] == ["127.0.0.1"]
+    assert logged(balancer.folder, answer)["client"] == "127.0.0.1"
 
 
 def test_the_worker_is_told_of_the_encryption(balancer: Balancer) -> None:
