@@ -360,7 +360,7 @@ def test_an_example_that_does_not_come_is_explained(visit: Callable) -> None:
     here.page.wait_for_load_state("networkidle")
     here.page.route("**/coffee.png", lambda route: route.abort())
     here.page.get_by_role("button", name="A cup of coffee").click()
-    here.page.locator("#zone-title", has_text="choose a photograph").wait_for()
+    here.page.locator("#zone-title", has_text="That example did not come").wait_for()
     assert here.text("#announcement") == here.text("#zone-title")
     assert here.page.locator("#examples").is_visible()
     assert here.predictions_sent() == 0
