@@ -18,12 +18,12 @@ for _ in range(number):
 print(json.dumps(found))
 """
 
-# Sends at a fixed rate, whatever comes back and whoever signed the certificate, until the stop file is there; prints
-# how many ended in which way.
+# Sends at a fixed rate, whatever comes back and whoever signed the certificate, until the stop file is there and as many
+# as are wanted were sent; prints how many ended in which way.
 LOAD = """
 import collections, json, os, ssl, sys, threading, time, urllib.error, urllib.request
 ssl._create_default_https_context = ssl._create_unverified_context
-url, rate, stop = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+url, rate, stop, wanted = sys.argv[1], float(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 body = open("/tmp/cat.jpg", "rb").read()
 found, lock = collections.Counter(), threading.Lock()
 
@@ -41,7 +41,7 @@ def ask():
         found[word] += 1
 
 threads, start = [], time.monotonic()
-while not os.path.exists(stop) and len(threads) < rate * 600:
+while len(threads) < wanted or (not os.path.exists(stop) and len(threads) < rate * 600):
     thread = threading.Thread(target=ask)
     thread.start()
     threads.append(thread)

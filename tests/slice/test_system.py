@@ -138,7 +138,7 @@ def test_an_upgrade_under_load_loses_nothing_though_a_host_vanishes_midway(
     old = version(deployed, "worker3")
     words = [".venv/bin/ansible-playbook", "-i", "inventory/slice", *UPGRADE, "-e", f"model={releases[0]}"]
     environment = os.environ | {"GENI_MANIFEST": str(deployed.names.manifest)}
-    with load(deployed, 8) as outcomes:
+    with load(deployed, 8, at_least=100) as outcomes:
         with subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as running:
             assert running.stdout is not None
             printed = []
@@ -157,7 +157,6 @@ def test_an_upgrade_under_load_loses_nothing_though_a_host_vanishes_midway(
         deployed.play(*UPGRADE, variables={"model": str(releases[0])})
         assert [version(deployed, worker) for worker in WORKERS] == ["2.0"] * 4
     assert set(outcomes) == {"200"}, outcomes
-    assert outcomes["200"] > 100
 
 
 def test_a_broken_upgrade_stops_at_the_first_worker_and_is_rolled_back(

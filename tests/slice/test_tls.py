@@ -76,7 +76,6 @@ def test_a_new_certificate_is_taken_up_without_a_lost_request(secured: Slice) ->
             eventually("the new certificate is served", lambda old=before: served_certificate(secured) != old)
     trust(secured)
     assert set(outcomes) == {"200"}, outcomes
-    assert outcomes["200"] > 40
 
 
 def served_certificate(system: Slice) -> str:
@@ -147,4 +146,3 @@ def test_a_renewal_is_taken_up_without_a_lost_request(certified: Slice) -> None:
         certified.on("balancer", "sudo certbot renew --force-renewal --no-random-sleep-on-renew")
         eventually("the new certificate is served", lambda: served_certificate(certified) != before)
     assert set(outcomes) == {"200"}, outcomes
-    assert outcomes["200"] > 40
