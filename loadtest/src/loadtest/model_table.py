@@ -34,8 +34,8 @@ def model_table(folder: RunFolder) -> str:
     note = (
         f"Bold: no other network is better in accuracy and in throughput. {photographs} labelled photographs, Wilson's "
         f"95 % interval. Images a second ± the half-width of the 95 % t-interval over {rows[0]['valid_trials']} trials"
-        ". CPU ms: the workers' processor time an image, decoding and HTTP included. Load generator, balancer and "
-        f"workers shared {client['cores']} cores ({client['processor']})."
+        ". CPU ms: the workers' processor time an image, decoding and HTTP included. MB: the "
+        f"model's file. Load generator, balancer and workers shared {client['cores']} cores ({client['processor']})."
     )
     lines += ["", *textwrap.wrap(note, _COLUMNS)]
     return "\n".join(lines)
