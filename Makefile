@@ -181,7 +181,7 @@ test-slice: setup-test setup-slice ## boots six machines, deploys onto them, bre
 	@$(PYTEST) tests/slice
 
 # --- experiments -----------------------------------------------------------------------------------------------------
-LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.cli
+LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest
 
 .PHONY: experiment figures plan
 experiment: setup-test ## run DESIGN (rtt …, or a file) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted

@@ -18,8 +18,8 @@ for _ in range(number):
 print(json.dumps(found))
 """
 
-# Sends at a fixed rate, whatever comes back and whoever signed the certificate, until the stop file is there and as many
-# as are wanted were sent; prints how many ended in which way.
+# Sends at a fixed rate, whatever comes back and whoever signed the certificate, until the stop file is there and as
+# many as are wanted were sent; prints how many ended in which way.
 LOAD = """
 import collections, json, os, ssl, sys, threading, time, urllib.error, urllib.request
 ssl._create_default_https_context = ssl._create_unverified_context

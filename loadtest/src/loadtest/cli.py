@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import __version__
-from loadtest.bench import bench
 from loadtest.errors import LoadtestError
 from loadtest.experiments.design import Design, find_design, load_design
 from loadtest.experiments.execute import now_utc, run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
 from loadtest.experiments.provenance import read_facts
+from loadtest.generate.bench import bench
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _summarize(options: argparse.Namespace) -> int:
-    from loadtest.summary import summarize  # noqa: PLC0415 — the client host has no scipy
+    from loadtest.analyse.summary import summarize  # noqa: PLC0415 — the client host has no scipy
 
     for run in options.runs:
         summary = summarize(RunFolder.open(run))
@@ -78,8 +78,8 @@ def _summarize(options: argparse.Namespace) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    from loadtest.plots import draw  # noqa: PLC0415 — the client host has no matplotlib
-    from loadtest.report import write_report  # noqa: PLC0415
+    from loadtest.draw import draw  # noqa: PLC0415 — the client host has no matplotlib
+    from loadtest.draw.report import write_report  # noqa: PLC0415
 
     for run in options.runs:
         folder = RunFolder.open(run)
@@ -90,7 +90,7 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> int:
-    from loadtest.model_table import model_table, write_between  # noqa: PLC0415
+    from loadtest.draw.model_table import model_table, write_between  # noqa: PLC0415
 
     text = model_table(RunFolder.open(options.run))
     if options.into is None:
@@ -102,14 +102,14 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from loadtest.compare import compare  # noqa: PLC0415
+    from loadtest.analyse.compare import compare  # noqa: PLC0415
 
     print(compare(RunFolder.open(options.one), RunFolder.open(options.other)))
     return 0
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from loadtest.plan import plan  # noqa: PLC0415
+    from loadtest.analyse.plan import plan  # noqa: PLC0415
 
     result = plan(RunFolder.open(options.source), options.rate, options.slo_p99, options.policy, seed=options.seed)
     print(result.text())
@@ -233,7 +233,3 @@ def _parser() -> argparse.ArgumentParser:
 def _design_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("design", metavar="DESIGN", help="a file, or the name of one that comes with loadtest")
     parser.add_argument("--scale", type=float, default=1.0, metavar="FACTOR", help="lengthen every trial so many times")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

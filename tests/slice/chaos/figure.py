@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.plots.style import BLUE, GREY, ORANGE, RED, figure, plain_ticks, save
+from loadtest.draw.style import BLUE, GREY, ORANGE, RED, figure, plain_ticks, save
 from tests.slice.chaos.verdict import Marks, Row, Sample, percentile
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
-from loadtest.arrivals import poisson
+from loadtest.generate.arrivals import poisson
 
 
 def main() -> None:

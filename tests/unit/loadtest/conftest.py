@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import known_server
 from loadtest.cli import main
+from loadtest.generate.bench import known_server
 
 DESIGN = """
 name: small

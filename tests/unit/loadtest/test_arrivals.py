@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from loadtest import arrivals
 from loadtest.errors import LoadtestError
+from loadtest.generate import arrivals
 
 RATE_HZ = 20.0
 DURATION_S = 2000.0

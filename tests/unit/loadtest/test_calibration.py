@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from loadtest.calibration import Capacity, estimate, from_facts
+from loadtest.analyse.theory.prediction import ServiceLaw, predict, replay, service_law
 from loadtest.errors import LoadtestError
-from loadtest.recorder import Sample
-from loadtest.theory.prediction import ServiceLaw, predict, replay, service_law
+from loadtest.experiments.calibration import Capacity, estimate, from_facts
+from loadtest.generate.recorder import Sample
 
 MEANS_S = {"worker1": 0.02, "worker2": 0.02, "worker3": 0.06}
 

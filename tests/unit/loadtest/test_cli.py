@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.analyse.plan import plan
 from loadtest.cli import main
 from loadtest.experiments.design import find_design, load_design
 from loadtest.experiments.folder import RunFolder
-from loadtest.plan import plan
 
 COMMANDS = ["begin", "run", "show", "summarize", "plot", "table", "compare", "plan", "bench"]
 

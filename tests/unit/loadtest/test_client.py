@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import BodyPartReader, web
 
-from loadtest.client import Client, Reply, encode, parse_server_timing
 from loadtest.errors import LoadtestError
+from loadtest.generate.client import Client, Reply, encode, parse_server_timing
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

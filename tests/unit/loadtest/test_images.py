@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from loadtest.errors import LoadtestError
-from loadtest.images import find_labelled, labelled, photograph
+from loadtest.generate.images import find_labelled, labelled, photograph
 
 
 def picture(path: Path, size: tuple[int, int] = (40, 30)) -> Path:

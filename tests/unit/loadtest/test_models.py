@@ -8,15 +8,15 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
+from loadtest.analyse.models import pareto
+from loadtest.analyse.statistics import wilson
+from loadtest.analyse.summary import summarize
 from loadtest.cli import main
+from loadtest.draw.model_table import BEGIN, END, model_table
 from loadtest.experiments.cells import Level
 from loadtest.experiments.design import load_design
 from loadtest.experiments.folder import RunFolder, write_json
-from loadtest.model_table import BEGIN, END, model_table
-from loadtest.models import pareto
-from loadtest.recorder import Recorder, Sample
-from loadtest.statistics import wilson
-from loadtest.summary import summarize
+from loadtest.generate.recorder import Recorder, Sample
 
 DESIGN = """
 name: nets

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.errors import LoadtestError
-from loadtest.recorder import Recorder, Sample, read_trial
+from loadtest.generate.recorder import Recorder, Sample, read_trial
 
 
 def sample(seq: int, **values: object) -> Sample:
@@ -140,7 +140,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
 FILL = """
 import resource, signal, sys, time
 from pathlib import Path
-from loadtest.recorder import Recorder, RecorderError, Sample
+from loadtest.generate.recorder import Recorder, RecorderError, Sample
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 recorder = Recorder(Path(sys.argv[1]), {})
 seq = 0

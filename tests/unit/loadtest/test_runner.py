@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest import arrivals
-from loadtest.client import Client, encode
-from loadtest.recorder import Recorder, Trial, read_trial
-from loadtest.runner import NOT_SENT, Effort, Runner
-from loadtest.theory.formulas import mg1_wait
-from loadtest.theory.simulation import lindley
+from loadtest.analyse.theory.formulas import mg1_wait
+from loadtest.analyse.theory.simulation import lindley
+from loadtest.generate import arrivals
+from loadtest.generate.client import Client, encode
+from loadtest.generate.recorder import Recorder, Trial, read_trial
+from loadtest.generate.runner import NOT_SENT, Effort, Runner
 
 PAYLOAD = encode("128px", bytes(7000), "image/jpeg", multipart=True)
 

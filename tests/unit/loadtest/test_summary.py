@@ -10,13 +10,13 @@ import pyarrow.parquet
 import pytest
 from scipy import stats
 
+from loadtest.analyse.statistics import paired_interval, t_interval, welch_interval, wilson
+from loadtest.analyse.summary import Summary, summarize
 from loadtest.cli import main
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import load_design
 from loadtest.experiments.folder import RunFolder, write_json
-from loadtest.recorder import Recorder, Sample
-from loadtest.statistics import paired_interval, t_interval, welch_interval, wilson
-from loadtest.summary import Summary, summarize
+from loadtest.generate.recorder import Recorder, Sample
 
 DESIGN = """
 name: made

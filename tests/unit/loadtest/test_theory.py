@@ -7,8 +7,8 @@ import ciw
 import numpy as np
 import pytest
 
-from loadtest.theory import formulas
-from loadtest.theory.simulation import POLICIES, Floats, lindley, simulate
+from loadtest.analyse.theory import formulas
+from loadtest.analyse.theory.simulation import POLICIES, Floats, lindley, simulate
 
 SERVICE_S = 1.0
 Draw = Callable[[np.random.Generator, int], Floats]

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from loadtest import arrivals
-from loadtest.calibration import Capacity, estimate, from_facts
-from loadtest.client import Client
 from loadtest.errors import LoadtestError
+from loadtest.experiments.calibration import Capacity, estimate, from_facts
 from loadtest.experiments.cells import Cell, Level, trial_seed
 from loadtest.experiments.folder import RunFolder, write_json
 from loadtest.experiments.payloads import Bodies
+from loadtest.experiments.progress import Reporter
 from loadtest.experiments.provenance import client_facts, differences, machine_signature, source_state
-from loadtest.progress import Reporter
-from loadtest.recorder import Recorder, read_trial
-from loadtest.runner import Effort, Runner, raise_file_limit
-from loadtest.validity import invalid_because
+from loadtest.experiments.validity import invalid_because
+from loadtest.generate import arrivals
+from loadtest.generate.client import Client
+from loadtest.generate.recorder import Recorder, read_trial
+from loadtest.generate.runner import Effort, Runner, raise_file_limit
 
 _SETTLE_S = 15.0
 # Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.

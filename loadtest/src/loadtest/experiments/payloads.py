@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.client import Payload, encode
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell
 from loadtest.experiments.design import Design
-from loadtest.images import PHOTO, find_labelled, labelled, photograph
+from loadtest.generate.client import Payload, encode
+from loadtest.generate.images import PHOTO, find_labelled, labelled, photograph
 
 
 class Bodies:

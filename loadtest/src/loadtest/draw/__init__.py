@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from loadtest.draw import loops, mix, models, policies, rate, resolution
 from loadtest.experiments.folder import RunFolder
-from loadtest.plots import loops, mix, models, policies, rate, resolution
 
 _FIGURES: dict[str, Callable[..., list[str]]] = {
     "resolution": resolution.draw,

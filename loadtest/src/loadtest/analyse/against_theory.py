@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.analyse.statistics import t_interval
+from loadtest.analyse.theory.prediction import ServiceLaw, predict, replay
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import Design
-from loadtest.recorder import Trial
-from loadtest.statistics import t_interval
-from loadtest.theory.prediction import ServiceLaw, predict, replay
+from loadtest.generate.recorder import Trial
 
 _NAMES = (
     "service_s",

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.calibration import Capacity
-from loadtest.recorder import Sample
-from loadtest.theory.formulas import mg1_response
-from loadtest.theory.simulation import Floats, lindley, simulate
+from loadtest.analyse.theory.formulas import mg1_response
+from loadtest.analyse.theory.simulation import Floats, lindley, simulate
+from loadtest.experiments.calibration import Capacity
+from loadtest.generate.recorder import Sample
 
 _REPLAYS = 30
 

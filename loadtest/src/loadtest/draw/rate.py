@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from loadtest import published
+from loadtest.analyse.summary import law_of
+from loadtest.draw import published
+from loadtest.draw.style import COLOURS, GREY, MARKERS, Row, figure, milliseconds, plain_ticks, provenance, save
 from loadtest.experiments.folder import RunFolder
-from loadtest.plots.style import COLOURS, GREY, MARKERS, Row, figure, milliseconds, plain_ticks, provenance, save
-from loadtest.summary import law_of
 
 _AGREES = 0.15
 # From here on the steady state that M/G/1 describes is minutes away.

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from loadtest.errors import LoadtestError
 
-PHOTO = Path(__file__).with_name("photo.jpg")
+PHOTO = Path(__file__).parents[1] / "photo.jpg"
 _WNID = re.compile(r"n\d{8}")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 # Enlarging adds no detail, so an enlarged photograph would make far too small a file. Grain of this standard

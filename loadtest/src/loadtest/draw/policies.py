@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from loadtest.analyse.summary import kept
+from loadtest.draw.style import COLOURS, GREY, POLICY_COLOUR, Row, figure, plain_ticks, provenance, save
 from loadtest.experiments.folder import RunFolder
-from loadtest.plots.style import COLOURS, GREY, POLICY_COLOUR, Row, figure, plain_ticks, provenance, save
-from loadtest.summary import kept
 
 _DASHES = {"random": "-", "round_robin": "--", "random_two": "-.", "least_conn": (0, (1, 1))}
 

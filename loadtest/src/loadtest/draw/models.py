@@ -5,10 +5,10 @@ import itertools
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from loadtest.analyse.models import read_models
+from loadtest.draw.labels import label_points
+from loadtest.draw.style import COLOURS, GREY, Row, caption, figure, save
 from loadtest.experiments.folder import RunFolder
-from loadtest.models import read_models
-from loadtest.plots.labels import label_points
-from loadtest.plots.style import COLOURS, GREY, Row, caption, figure, save
 
 _FLOAT = "D"
 _STEPS = [step / 20 for step in range(21)]  # a slanting line as small boxes

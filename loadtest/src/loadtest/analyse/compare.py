@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from loadtest.analyse.statistics import paired_interval, welch_interval
+from loadtest.analyse.summary import summarize
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.provenance import differences, machine_signature
-from loadtest.statistics import paired_interval, welch_interval
-from loadtest.summary import summarize
 
 
 def compare(one: RunFolder, other: RunFolder) -> str:

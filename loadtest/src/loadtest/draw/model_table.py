@@ -4,9 +4,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from loadtest.analyse.models import read_models
 from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
-from loadtest.models import read_models
 
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 _COLUMNS = 120

@@ -1,7 +1,7 @@
 """What large images do to small ones that share their workers."""
 
+from loadtest.draw.style import COLOURS, GREY, MARKERS, Row, figure, milliseconds, plain_ticks, provenance, save
 from loadtest.experiments.folder import RunFolder
-from loadtest.plots.style import COLOURS, GREY, MARKERS, Row, figure, milliseconds, plain_ticks, provenance, save
 
 
 def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all

@@ -5,10 +5,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from loadtest import published
+from loadtest.analyse.statistics import wilson
+from loadtest.draw import published
+from loadtest.draw.style import BLUE, GREY, ORANGE, RED, Row, figure, milliseconds, plain_ticks, provenance, save
 from loadtest.experiments.folder import RunFolder
-from loadtest.plots.style import BLUE, GREY, ORANGE, RED, Row, figure, milliseconds, plain_ticks, provenance, save
-from loadtest.statistics import wilson
 
 
 def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:

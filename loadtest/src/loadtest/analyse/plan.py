@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 
+from loadtest.analyse.summary import law_of
+from loadtest.analyse.theory.prediction import Prediction, ServiceLaw, predict
+from loadtest.analyse.theory.simulation import POLICIES
 from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
-from loadtest.summary import law_of
-from loadtest.theory.prediction import Prediction, ServiceLaw, predict
-from loadtest.theory.simulation import POLICIES
 
 _MOST_WORKERS = 4096
 _TRIALS = 30

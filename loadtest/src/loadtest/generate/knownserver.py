@@ -2,8 +2,8 @@
 
 Each worker is a FIFO queue in virtual time: a request that comes at t starts at max(t, when the one before it ends)
 and is answered when its service time is over. Nothing is computed, so the wait of every request is known exactly, and
-with a service time of 0 it is a null server. Start it with `python -m loadtest.knownserver`; the first line on standard
-output is its port.
+with a service time of 0 it is a null server. Start it with `python -m loadtest.generate.knownserver`; the first line on
+standard output is its port.
 """
 
 import argparse

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.client import Client, Payload, Reply
-from loadtest.recorder import Recorder, RecorderError, Sample
+from loadtest.generate.client import Client, Payload, Reply
+from loadtest.generate.recorder import Recorder, RecorderError, Sample
 
 NOT_SENT = "not sent: in-flight limit"
 _PAUSE_AFTER_FAILURE_S = 0.1

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.calibration import from_facts
+from loadtest.analyse.against_theory import predictions
+from loadtest.analyse.models import model_rows
+from loadtest.analyse.statistics import t_interval, wilson
+from loadtest.analyse.theory.prediction import ServiceLaw, service_law
 from loadtest.errors import LoadtestError
+from loadtest.experiments.calibration import from_facts
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
-from loadtest.models import model_rows
-from loadtest.predictions import predictions
-from loadtest.recorder import Sample, Trial, read_trial
-from loadtest.statistics import t_interval, wilson
-from loadtest.theory.prediction import ServiceLaw, service_law
-from loadtest.validity import invalid_because
+from loadtest.experiments.validity import invalid_because
+from loadtest.generate.recorder import Sample, Trial, read_trial
 
 Row = dict[str, Any]
 QUANTILES = {"p50_s": 0.5, "p90_s": 0.9, "p99_s": 0.99, "p999_s": 0.999}

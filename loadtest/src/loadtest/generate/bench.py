@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import arrivals
-from loadtest.client import Client, encode
 from loadtest.errors import LoadtestError
-from loadtest.recorder import Recorder, read_trial
-from loadtest.runner import Effort, Runner, core_count
+from loadtest.generate import arrivals
+from loadtest.generate.client import Client, encode
+from loadtest.generate.recorder import Recorder, read_trial
+from loadtest.generate.runner import Effort, Runner, core_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class BenchResult:
 
 @contextlib.contextmanager
 def known_server(*options: str) -> Iterator[str]:
-    """Run `python -m loadtest.knownserver` in a process of its own for the length of the block; gives its address.
+    """Run `python -m loadtest.generate.knownserver` in a process of its own during the block; gives its address.
 
     Raises:
         LoadtestError: It did not start.
     """
-    command = [sys.executable, "-m", "loadtest.knownserver", *options]
+    command = [sys.executable, "-m", "loadtest.generate.knownserver", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdin is not None
         assert process.stdout is not None

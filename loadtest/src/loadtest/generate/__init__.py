@@ -1,0 +1,1 @@
+"""Send load on time and record what comes back: arrivals, photographs, the client, the runner, samples."""
