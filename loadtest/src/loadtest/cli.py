@@ -9,10 +9,12 @@ from typing import Any
 
 from loadtest import __version__
 from loadtest.errors import LoadtestError
-from loadtest.experiments.design import Design, find_design, load_design
-from loadtest.experiments.execute import now_utc, run_level
+from loadtest.experiments.design import Design, find_design
+from loadtest.experiments.execute import run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
 from loadtest.experiments.provenance import read_facts
+from loadtest.experiments.reader import load_design
+from loadtest.experiments.record import now_utc
 from loadtest.generate.bench import bench
 
 

@@ -6,7 +6,7 @@ import pytest
 from loadtest.analyse.theory.prediction import ServiceLaw, predict, replay, service_law
 from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, estimate, from_facts
-from loadtest.generate.recorder import Sample
+from loadtest.generate.samples import Sample
 
 MEANS_S = {"worker1": 0.02, "worker2": 0.02, "worker3": 0.06}
 

@@ -9,8 +9,9 @@ import pytest
 
 from loadtest.analyse.plan import plan
 from loadtest.cli import main
-from loadtest.experiments.design import find_design, load_design
+from loadtest.experiments.design import find_design
 from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.reader import load_design
 
 COMMANDS = ["begin", "run", "show", "summarize", "plot", "table", "compare", "plan", "bench"]
 

@@ -8,7 +8,8 @@ import yaml
 
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import trial_seed
-from loadtest.experiments.design import Design, design_folders, design_from_resolved, find_design, load_design
+from loadtest.experiments.design import Design, design_folders, design_from_resolved, find_design
+from loadtest.experiments.reader import load_design
 
 GOOD: dict[str, Any] = {
     "name": "good",

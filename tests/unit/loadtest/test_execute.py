@@ -11,7 +11,7 @@ from PIL import Image
 
 from loadtest.cli import main
 from loadtest.experiments.folder import RunFolder
-from loadtest.generate.recorder import read_trial
+from loadtest.generate.samples import read_trial
 
 TINY = """
 name: tiny

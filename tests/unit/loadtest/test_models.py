@@ -14,9 +14,10 @@ from loadtest.analyse.summary import summarize
 from loadtest.cli import main
 from loadtest.draw.model_table import BEGIN, END, model_table
 from loadtest.experiments.cells import Level
-from loadtest.experiments.design import load_design
 from loadtest.experiments.folder import RunFolder, write_json
-from loadtest.generate.recorder import Recorder, Sample
+from loadtest.experiments.reader import load_design
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.samples import Sample
 
 DESIGN = """
 name: nets

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from loadtest.errors import LoadtestError
-from loadtest.generate.recorder import Recorder, Sample, read_trial
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.samples import Sample, read_trial
 
 
 def sample(seq: int, **values: object) -> Sample:
@@ -140,7 +141,8 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
 FILL = """
 import resource, signal, sys, time
 from pathlib import Path
-from loadtest.generate.recorder import Recorder, RecorderError, Sample
+from loadtest.generate.recorder import Recorder, RecorderError
+from loadtest.generate.samples import Sample
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 recorder = Recorder(Path(sys.argv[1]), {})
 seq = 0

@@ -12,8 +12,10 @@ from loadtest.analyse.theory.formulas import mg1_wait
 from loadtest.analyse.theory.simulation import lindley
 from loadtest.generate import arrivals
 from loadtest.generate.client import Client, encode
-from loadtest.generate.recorder import Recorder, Trial, read_trial
-from loadtest.generate.runner import NOT_SENT, Effort, Runner
+from loadtest.generate.effort import Effort
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.runner import NOT_SENT, Runner
+from loadtest.generate.samples import Trial, read_trial
 
 PAYLOAD = encode("128px", bytes(7000), "image/jpeg", multipart=True)
 

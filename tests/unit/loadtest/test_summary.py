@@ -14,9 +14,10 @@ from loadtest.analyse.statistics import paired_interval, t_interval, welch_inter
 from loadtest.analyse.summary import Summary, summarize
 from loadtest.cli import main
 from loadtest.experiments.cells import Cell, Level
-from loadtest.experiments.design import load_design
 from loadtest.experiments.folder import RunFolder, write_json
-from loadtest.generate.recorder import Recorder, Sample
+from loadtest.experiments.reader import load_design
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.samples import Sample
 
 DESIGN = """
 name: made

@@ -9,7 +9,7 @@ from loadtest.analyse.statistics import t_interval
 from loadtest.analyse.theory.prediction import ServiceLaw, predict, replay
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import Design
-from loadtest.generate.recorder import Trial
+from loadtest.generate.samples import Trial
 
 _NAMES = (
     "service_s",

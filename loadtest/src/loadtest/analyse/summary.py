@@ -25,7 +25,7 @@ from loadtest.experiments.calibration import from_facts
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.validity import invalid_because
-from loadtest.generate.recorder import Sample, Trial, read_trial
+from loadtest.generate.samples import Sample, Trial, read_trial
 
 Row = dict[str, Any]
 QUANTILES = {"p50_s": 0.5, "p90_s": 0.9, "p99_s": 0.99, "p999_s": 0.999}

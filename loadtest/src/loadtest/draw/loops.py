@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from loadtest.draw.style import BLUE, GREY, ORANGE, RED, SKY, Row, figure, milliseconds, plain_ticks, provenance, save
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
-from loadtest.generate.recorder import Trial
+from loadtest.generate.samples import Trial
 
 
 def draw_method(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — it is the original

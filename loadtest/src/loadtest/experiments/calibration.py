@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.errors import LoadtestError
-from loadtest.generate.recorder import Sample
+from loadtest.generate.samples import Sample
 
 _LEAST_GAPS = 20
 

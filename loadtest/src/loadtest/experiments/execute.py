@@ -1,8 +1,6 @@
 """Run the cells of one deployment level: describe, calibrate, then every trial that is not there yet."""
 
 import asyncio
-import datetime
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +11,20 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, estimate, from_facts
 from loadtest.experiments.cells import Cell, Level, trial_seed
 from loadtest.experiments.folder import RunFolder, write_json
+from loadtest.experiments.loads import Load, legacy_seed, load_of
 from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.progress import Reporter
-from loadtest.experiments.provenance import client_facts, differences, machine_signature, source_state
+from loadtest.experiments.record import begin_record, now_utc, unlike
 from loadtest.experiments.validity import invalid_because
-from loadtest.generate import arrivals
 from loadtest.generate.client import Client
-from loadtest.generate.recorder import Recorder, read_trial
-from loadtest.generate.runner import Effort, Runner, raise_file_limit
+from loadtest.generate.effort import Effort, raise_file_limit
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.runner import Runner
+from loadtest.generate.samples import read_trial
 
 _SETTLE_S = 15.0
 # Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.
 _SAME_ANSWERS_A_WORKER = 2
-
-
-def now_utc() -> str:
-    """The time as provenance states it."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def run_level(
@@ -87,7 +82,7 @@ class _Session:
     async def run(self, missing: list[tuple[Cell, int]]) -> None:
         async with self._client() as client:
             described = await self._wait_until_as_asked(client)
-        record = self._record(described)
+        record = begin_record(self.folder, self.level, described, self.facts)
         if not missing:
             return
         await self._warm_up()
@@ -113,7 +108,7 @@ class _Session:
         right = 0
         while True:
             described = await client.describe()
-            wrong = self._unlike(described)
+            wrong = unlike(self.level, described, self.facts)
             right = 0 if wrong else right + 1
             workers = (described["status"] or {}).get("workers") or [1]
             if right > (0 if self.level.model is None else _SAME_ANSWERS_A_WORKER * len(workers)):
@@ -126,54 +121,6 @@ class _Session:
                     "`make experiment` sets it up; by hand: make deploy MODEL=… POLICY=… ARGS='-e balancer_pool_size=…'"
                 )
             await asyncio.sleep(0.5)
-
-    def _unlike(self, described: dict[str, Any]) -> list[str]:
-        status = described["status"] or {}
-        wrong = []
-        if self.level.policy is not None and status.get("policy") != self.level.policy:
-            wrong.append(f"its balancing policy is {status.get('policy')}, not {self.level.policy}")
-        pool = len(status.get("workers") or [])
-        if self.level.pool_size is not None and pool != self.level.pool_size:
-            wrong.append(f"its pool has {pool} workers, not {self.level.pool_size}")
-        model = described["version"]["model"].get("name")
-        # A bundle's name leaves out what is usual: lite0-224 is called lite0.
-        wanted = (self.facts.get("model") or {}).get("name", self.level.model)
-        if self.level.model is not None and model != wanted:
-            wrong.append(f"its model is {model}, not {wanted}")
-        return wrong
-
-    def _record(self, described: dict[str, Any]) -> dict[str, Any]:
-        now = {
-            "level": self.level.id,
-            "begun": now_utc(),
-            "client": client_facts(),
-            "source": source_state(),
-            "facts": self.facts,
-            "version": described["version"],
-            "status": described["status"],
-        }
-        before = self.folder.read_level(self.level)
-        if before is None:
-            others = [other for other in self.folder.measured_levels() if other != self.level]
-            same_model = [other for other in others if other.model == self.level.model]
-            before = self.folder.read_level((same_model or others)[0]) if others else None
-            self._refuse_others(now, before, "was begun", models=bool(same_model))
-            return now
-        self._refuse_others(now, before, "was begun")
-        before.setdefault("continued", []).append({"at": now["begun"], "source": now["source"]})
-        return before
-
-    def _refuse_others(
-        self, now: dict[str, Any], before: dict[str, Any] | None, when: str, *, models: bool = True
-    ) -> None:
-        if before is None:
-            return
-        unlike = differences(machine_signature(before, models=models), machine_signature(now, models=models))
-        if unlike:
-            raise LoadtestError(
-                f"{self.folder.path.name} {when} on other machines or with another model "
-                f"({'; '.join(unlike)}); samples of unlike machines do not merge: begin a new run"
-            )
 
     def _keep_record(self, record: dict[str, Any], capacities: dict[str, Capacity]) -> None:
         record["capacity"] = {key: capacity.facts() for key, capacity in sorted(capacities.items())}
@@ -213,7 +160,7 @@ class _Session:
         paths = {
             kind: self.folder.calibration_path(self.level, cell.images_id, kind) for kind in ("unloaded", "saturated")
         }
-        loads: dict[str, Callable[[Runner], Coroutine[Any, Any, Effort]]] = {
+        loads: dict[str, Load] = {
             "unloaded": lambda runner: runner.closed_loop(1, requests=settings["unloaded_requests"]),
             "saturated": lambda runner: runner.closed_loop(users, duration_s=settings["saturated_s"]),
         }
@@ -247,7 +194,9 @@ class _Session:
         expected = cell.requests if rate_hz is None or length_s is None else round(rate_hz * length_s)
         self.reporter.begin(name, self.bodies.count if cell.every_image else expected)
         path = self.folder.trial_path(self.level, cell, repetition)
-        load = _load(cell, rate_hz, length_s, np.random.default_rng(times), np.random.RandomState(_legacy(pauses)))
+        load = load_of(
+            cell, rate_hz, length_s, np.random.default_rng(times), np.random.RandomState(legacy_seed(pauses))
+        )
         await self._record_load(path, header, cell, np.random.default_rng(pictures), load)
         trial = read_trial(path)
         good = [sample for sample in trial.samples if sample.ok]
@@ -271,7 +220,7 @@ class _Session:
         header: dict[str, Any],
         cell: Cell,
         rng: np.random.Generator,
-        load: Callable[[Runner], Coroutine[Any, Any, Effort]],
+        load: Load,
     ) -> None:
         self.folder.set_aside(path)
         try:
@@ -293,37 +242,3 @@ class _Session:
                 )
         finally:
             recorder.close(None if effort is None else effort.facts())
-
-
-def _load(
-    cell: Cell, rate_hz: float | None, length_s: float | None, rng: np.random.Generator, legacy: np.random.RandomState
-) -> Callable[[Runner], Coroutine[Any, Any, Effort]]:
-    if cell.arrivals == "closed":
-        assert cell.in_flight is not None
-        users, requests = cell.in_flight, cell.requests
-        # each image once: the stream of images ends the loop
-        endless = None if requests is not None or cell.duration_s is not None else 10**9
-        return lambda runner: runner.closed_loop(users, requests=requests or endless, duration_s=cell.duration_s)
-    if cell.arrivals == "original":
-        assert cell.interval_s is not None
-        assert cell.requests is not None
-        assert cell.measured_every is not None
-        pauses, count, every = arrivals.original_pauses(cell.interval_s, legacy), cell.requests, cell.measured_every
-        return lambda runner: runner.original_loop(pauses, count, every)
-    if cell.arrivals == "trace":
-        assert cell.trace is not None
-        offsets = arrivals.trace(Path(cell.trace), cell.duration_s)
-    else:
-        assert rate_hz is not None
-        assert length_s is not None
-        if cell.arrivals == "constant":
-            offsets = arrivals.constant(rate_hz, length_s)
-        elif cell.arrivals == "jittered":
-            offsets = arrivals.jittered(rate_hz, length_s, rng, 0.5 if cell.jitter is None else cell.jitter)
-        else:
-            offsets = arrivals.poisson(rate_hz, length_s, rng)
-    return lambda runner: runner.open_loop(offsets)
-
-
-def _legacy(seed: np.random.SeedSequence) -> int:
-    return int(seed.generate_state(1)[0])

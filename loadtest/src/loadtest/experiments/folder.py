@@ -18,7 +18,7 @@ from typing import Any
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import Design, design_from_resolved
-from loadtest.generate.recorder import Trial, read_trial
+from loadtest.generate.samples import Trial, read_trial
 
 SCHEMA = 1
 

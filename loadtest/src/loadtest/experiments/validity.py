@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.generate.recorder import Sample
+from loadtest.generate.samples import Sample
 
 # The generator's own figure: a lag below it is not held against a trial, however short the service time.
 LAG_FLOOR_S = 0.002

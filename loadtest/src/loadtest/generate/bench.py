@@ -16,8 +16,10 @@ import numpy as np
 from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals
 from loadtest.generate.client import Client, encode
-from loadtest.generate.recorder import Recorder, read_trial
-from loadtest.generate.runner import Effort, Runner, core_count
+from loadtest.generate.effort import Effort, core_count
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.runner import Runner
+from loadtest.generate.samples import read_trial
 
 
 @dataclass(frozen=True, slots=True)

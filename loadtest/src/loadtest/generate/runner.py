@@ -7,52 +7,17 @@
 
 import asyncio
 import gc
-import os
-import resource
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from loadtest.generate.client import Client, Payload, Reply
-from loadtest.generate.recorder import Recorder, RecorderError, Sample
+from loadtest.generate.effort import Effort, busy_share, cpu_s, machine_times
+from loadtest.generate.recorder import Recorder, RecorderError
+from loadtest.generate.samples import Sample
 
 NOT_SENT = "not sent: in-flight limit"
 _PAUSE_AFTER_FAILURE_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """What a trial cost the generator.
-
-    Attributes:
-        wall_s: From the first request to the last answer.
-        cpu_share: CPU seconds of this process for each second of wall time; near 1 its one core was full.
-        machine_busy: Share of all cores of this machine that were busy, by anyone; None where it cannot be read.
-        peak_in_flight: Most requests under way at one time.
-        mean_in_flight: Time average of the requests under way, counted as they come and go.
-        not_sent: Requests dropped because of the in-flight limit; each is also a failed sample.
-    """
-
-    wall_s: float
-    cpu_share: float
-    machine_busy: float | None
-    peak_in_flight: int
-    mean_in_flight: float
-    not_sent: int
-
-    def facts(self) -> dict[str, Any]:
-        """The same as JSON values for the footer of a samples file."""
-        return {
-            "wall_s": round(self.wall_s, 6),
-            "cpu_share": round(self.cpu_share, 4),
-            "machine_busy": None if self.machine_busy is None else round(self.machine_busy, 4),
-            "peak_in_flight": self.peak_in_flight,
-            "mean_in_flight": round(self.mean_in_flight, 6),
-            "not_sent": self.not_sent,
-        }
 
 
 class Runner:
@@ -208,7 +173,7 @@ class Runner:
     async def _measure(self, load: Coroutine[Any, Any, None]) -> Effort:
         gc.collect()
         gc.freeze()  # what exists now is not looked at again: a collection would hold up the requests for milliseconds
-        busy_before, cpu_before = _machine_times(), _cpu_s()
+        busy_before, cpu_before = machine_times(), cpu_s()
         self._origin = time.perf_counter()
         self._changed = 0.0
         try:
@@ -226,8 +191,8 @@ class Runner:
             raise self._failure
         return Effort(
             wall_s=wall_s,
-            cpu_share=(_cpu_s() - cpu_before) / wall_s,
-            machine_busy=_busy_share(busy_before, _machine_times()),
+            cpu_share=(cpu_s() - cpu_before) / wall_s,
+            machine_busy=busy_share(busy_before, machine_times()),
             peak_in_flight=self._peak,
             mean_in_flight=self._area / wall_s,
             not_sent=self._not_sent,
@@ -245,40 +210,3 @@ class Runner:
     def _take_seq(self) -> int:
         self._seq += 1
         return self._seq - 1
-
-
-def raise_file_limit() -> int:
-    """Allow as many open connections as the system lets this process have; return how many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return int(hard)
-
-
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def _machine_times() -> "np.ndarray[Any, np.dtype[np.float64]] | None":
-    # /proc/stat (proc(5)): user nice system idle iowait irq softirq steal, in ticks, over all cores
-    try:
-        with open("/proc/stat", encoding="ascii") as file:  # noqa: PTH123 — /proc is not a file to model
-            return np.array(file.readline().split()[1:9], dtype=float)
-    except (OSError, ValueError):
-        return None
-
-
-def _busy_share(
-    before: "np.ndarray[Any, np.dtype[np.float64]] | None", after: "np.ndarray[Any, np.dtype[np.float64]] | None"
-) -> float | None:
-    if before is None or after is None:
-        return None
-    spent = after - before
-    total = float(spent.sum())
-    return None if total <= 0 else 1.0 - float(spent[3] + spent[4]) / total
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -8,7 +8,7 @@ import numpy as np
 from loadtest.analyse.theory.formulas import mg1_response
 from loadtest.analyse.theory.simulation import Floats, lindley, simulate
 from loadtest.experiments.calibration import Capacity
-from loadtest.generate.recorder import Sample
+from loadtest.generate.samples import Sample
 
 _REPLAYS = 30
 

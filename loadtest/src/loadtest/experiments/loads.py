@@ -1,0 +1,58 @@
+"""The load of a cell: which loop of the generator sends it, and when."""
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loadtest.experiments.cells import Cell
+from loadtest.generate import arrivals
+from loadtest.generate.effort import Effort
+from loadtest.generate.runner import Runner
+
+Load = Callable[[Runner], Coroutine[Any, Any, Effort]]
+
+
+def load_of(
+    cell: Cell, rate_hz: float | None, length_s: float | None, rng: np.random.Generator, legacy: np.random.RandomState
+) -> Load:
+    """Return what makes a runner send a cell's load.
+
+    Args:
+        cell: The cell.
+        rate_hz: Requests a second, where the arrivals have a rate.
+        length_s: How long the arrivals go on, where they have a rate, in seconds.
+        rng: Of the arrivals.
+        legacy: Of the original's pauses, which came from numpy's older generator.
+    """
+    if cell.arrivals == "closed":
+        assert cell.in_flight is not None
+        users, requests = cell.in_flight, cell.requests
+        # each image once: the stream of images ends the loop
+        endless = None if requests is not None or cell.duration_s is not None else 10**9
+        return lambda runner: runner.closed_loop(users, requests=requests or endless, duration_s=cell.duration_s)
+    if cell.arrivals == "original":
+        assert cell.interval_s is not None
+        assert cell.requests is not None
+        assert cell.measured_every is not None
+        pauses, count, every = arrivals.original_pauses(cell.interval_s, legacy), cell.requests, cell.measured_every
+        return lambda runner: runner.original_loop(pauses, count, every)
+    if cell.arrivals == "trace":
+        assert cell.trace is not None
+        offsets = arrivals.trace(Path(cell.trace), cell.duration_s)
+    else:
+        assert rate_hz is not None
+        assert length_s is not None
+        if cell.arrivals == "constant":
+            offsets = arrivals.constant(rate_hz, length_s)
+        elif cell.arrivals == "jittered":
+            offsets = arrivals.jittered(rate_hz, length_s, rng, 0.5 if cell.jitter is None else cell.jitter)
+        else:
+            offsets = arrivals.poisson(rate_hz, length_s, rng)
+    return lambda runner: runner.open_loop(offsets)
+
+
+def legacy_seed(seed: np.random.SeedSequence) -> int:
+    """A seed for numpy's older generator."""
+    return int(seed.generate_state(1)[0])

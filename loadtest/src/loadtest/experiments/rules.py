@@ -1,0 +1,111 @@
+"""Which factors of a cell go together; each rule says when it is broken."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+Values = Mapping[str, Any]
+
+RATES = ("rate_hz", "interval_s", "utilisation")
+_NEEDS_RATE = ("poisson", "constant", "jittered")
+# Factors that mean something for some arrivals alone.
+_ONLY = {
+    "in_flight": ("closed",),
+    "jitter": ("jittered",),
+    "measured_every": ("original",),
+    "min_duration_s": _NEEDS_RATE,
+    "max_duration_s": _NEEDS_RATE,
+}
+
+
+class Rule(NamedTuple):
+    """One thing that a cell must keep to.
+
+    Attributes:
+        reason: What to say of a cell that breaks it; `{arrivals}` and `{shortest}` are filled in.
+        broken: Whether these factors break it; the second argument says whether the images are labelled.
+    """
+
+    reason: str
+    broken: Callable[[Values, bool], bool]
+
+
+def reasons_against(values: Values, *, labelled: bool) -> list[str]:
+    """Why such a cell cannot be run; empty where it can.
+
+    Args:
+        values: The cell's factors, each sound by itself.
+        labelled: Whether the design's images have labels.
+    """
+    arrivals = values.get("arrivals")
+    shortest = _shortest_s(values)
+    found = [
+        rule.reason.format(arrivals=arrivals, shortest=shortest) for rule in _RULES if rule.broken(values, labelled)
+    ]
+    return found + [
+        f"{key} has no meaning for {arrivals} arrivals"
+        for key, laws in _ONLY.items()
+        if key in values and arrivals not in laws
+    ]
+
+
+def _shortest_s(values: Values) -> float | None:
+    shortest: float | None = values.get("duration_s", values.get("min_duration_s"))
+    return shortest
+
+
+def _rates(values: Values) -> int:
+    return sum(key in values for key in RATES)
+
+
+def _is(values: Values, *arrivals: str) -> bool:
+    return values.get("arrivals") in arrivals
+
+
+def _no_time_left(values: Values, _labelled: bool) -> bool:
+    shortest = _shortest_s(values)
+    return shortest is not None and values.get("warmup_s", 0) >= shortest
+
+
+_RULES = (
+    Rule("arrivals is missing", lambda v, _: "arrivals" not in v),
+    Rule("give one of image_px and image_mix", lambda v, _: ("image_px" in v) == ("image_mix" in v)),
+    Rule(
+        "{arrivals} arrivals need one of " + ", ".join(RATES),
+        lambda v, _: _is(v, *_NEEDS_RATE) and _rates(v) != 1,
+    ),
+    Rule(
+        "a closed loop needs in_flight and has no rate",
+        lambda v, _: _is(v, "closed") and (_rates(v) > 0 or "in_flight" not in v),
+    ),
+    Rule(
+        "the original's loop needs interval_s, measured_every and requests",
+        lambda v, _: _is(v, "original") and not {"interval_s", "measured_every", "requests"} <= v.keys(),
+    ),
+    Rule(
+        "the original's loop lasts as long as its requests take, and interval_s gives its rate",
+        lambda v, _: _is(v, "original") and ("duration_s" in v or _rates(v) != 1),
+    ),
+    Rule(
+        "trace arrivals need trace, a file of offsets, and have no rate; others have none",
+        lambda v, _: _is(v, "trace") != ("trace" in v) or (_is(v, "trace") and _rates(v) > 0),
+    ),
+    Rule(
+        "give one of requests and duration_s",
+        lambda v, _: not _is(v, "trace") and ("requests" in v) == ("duration_s" in v),
+    ),
+    Rule(
+        "requests: all needs images.labelled and a closed loop",
+        lambda v, labelled: v.get("requests") == "all" and not (labelled and _is(v, "closed")),
+    ),
+    Rule(
+        "repetitions under 5 are for requests: all alone; of other trials fewer give no interval",
+        lambda v, _: v.get("repetitions", 5) < 5 and v.get("requests") != "all",
+    ),
+    Rule("labelled images have one size a cell; give image_px", lambda v, labelled: labelled and "image_mix" in v),
+    Rule(
+        "min_duration_s is over max_duration_s",
+        lambda v, _: v.get("min_duration_s", 0) > v.get("max_duration_s", math.inf),
+    ),
+    Rule("warmup_s leaves nothing of the {shortest} s to measure", _no_time_left),
+)

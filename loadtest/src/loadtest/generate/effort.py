@@ -1,0 +1,80 @@
+"""What a trial costs the machine that sends it."""
+
+import os
+import resource
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Times = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a trial cost the generator.
+
+    Attributes:
+        wall_s: From the first request to the last answer.
+        cpu_share: CPU seconds of this process for each second of wall time; near 1 its one core was full.
+        machine_busy: Share of all cores of this machine that were busy, by anyone; None where it cannot be read.
+        peak_in_flight: Most requests under way at one time.
+        mean_in_flight: Time average of the requests under way, counted as they come and go.
+        not_sent: Requests dropped because of the in-flight limit; each is also a failed sample.
+    """
+
+    wall_s: float
+    cpu_share: float
+    machine_busy: float | None
+    peak_in_flight: int
+    mean_in_flight: float
+    not_sent: int
+
+    def facts(self) -> dict[str, Any]:
+        """The same as JSON values for the footer of a samples file."""
+        return {
+            "wall_s": round(self.wall_s, 6),
+            "cpu_share": round(self.cpu_share, 4),
+            "machine_busy": None if self.machine_busy is None else round(self.machine_busy, 4),
+            "peak_in_flight": self.peak_in_flight,
+            "mean_in_flight": round(self.mean_in_flight, 6),
+            "not_sent": self.not_sent,
+        }
+
+
+def raise_file_limit() -> int:
+    """Allow as many open connections as the system lets this process have; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return int(hard)
+
+
+def cpu_s() -> float:
+    """Seconds of a core that this process has used."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def machine_times() -> Times | None:
+    """Ticks that all cores have spent in each way since the start; None where that cannot be read."""
+    # /proc/stat (proc(5)): user nice system idle iowait irq softirq steal, in ticks, over all cores
+    try:
+        with open("/proc/stat", encoding="ascii") as file:  # noqa: PTH123 — /proc is not a file to model
+            return np.array(file.readline().split()[1:9], dtype=float)
+    except (OSError, ValueError):
+        return None
+
+
+def busy_share(before: Times | None, after: Times | None) -> float | None:
+    """Share of the cores' time between two readings that was spent on anything, by anyone; None if unknown."""
+    if before is None or after is None:
+        return None
+    spent = after - before
+    total = float(spent.sum())
+    return None if total <= 0 else 1.0 - float(spent[3] + spent[4]) / total
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
