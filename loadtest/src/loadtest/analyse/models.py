@@ -48,15 +48,6 @@ def model_rows(folder: RunFolder, cells: Sequence[Row]) -> list[Row]:
     return rows
 
 
-def read_models(folder: RunFolder) -> list[Row]:
-    """Read the rows that a summary wrote; none where no level that names a model is measured.
-
-    Raises:
-        LoadtestError: The summary is broken.
-    """
-    return folder.read_summary("models") if (folder.path / "summary" / "models.json").exists() else []
-
-
 def pareto(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
     """The points that no other point beats in one coordinate without losing in the other; more is better in both."""
     return {

@@ -105,6 +105,15 @@ def summarize(folder: RunFolder) -> Summary:
     return Summary(*([_rounded(row) for row in rows] for rows in (cells, trials, models)))
 
 
+def models_of(folder: RunFolder) -> list[Row]:
+    """The run's models, one row each, from its raw samples; empty where no level that names a model is measured.
+
+    Raises:
+        LoadtestError: A samples file is none.
+    """
+    return summarize(folder).models if folder.measured_levels() else []
+
+
 def law_of(folder: RunFolder, level: Level, record: Row, cell: Cell) -> ServiceLaw | None:
     """The measured law of a level's service times for what a cell sends; None where it was not calibrated."""
     facts = record.get("capacity", {}).get(cell.images_id)

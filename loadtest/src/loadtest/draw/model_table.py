@@ -4,7 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from loadtest.analyse.models import read_models
+from loadtest.analyse.summary import models_of
 from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
 
@@ -17,13 +17,12 @@ def model_table(folder: RunFolder) -> str:
     """The table as Markdown, one row a network, fastest first, and the sentences that say what it shows.
 
     Raises:
-        LoadtestError: The run has no summary of models.
+        LoadtestError: The run has measured no model.
     """
-    rows = read_models(folder)
+    rows = models_of(folder)
     if not rows:
         raise LoadtestError(
-            f"{folder.path} has no summary of models: measure some with `make experiment DESIGN=models IMAGES=FOLDER`, "
-            f"then `loadtest summarize {folder.path}`"
+            f"{folder.path} has measured no model; `make experiment DESIGN=models IMAGES=FOLDER` measures some"
         )
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]

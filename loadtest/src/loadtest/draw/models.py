@@ -5,7 +5,7 @@ import itertools
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from loadtest.analyse.models import read_models
+from loadtest.analyse.summary import models_of
 from loadtest.draw.labels import label_points
 from loadtest.draw.style import COLOURS, GREY, Row, caption, figure, save
 from loadtest.experiments.folder import RunFolder
@@ -17,7 +17,7 @@ _STEPS = [step / 20 for step in range(21)]  # a slanting line as small boxes
 def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
     """Draw both panels; networks without processor time are missing in the second."""
     del rows, original  # one shape for all figures
-    models = read_models(folder)
+    models = models_of(folder)
     if not models:
         return []
     timed = [row for row in models if row["cpu_ms"] is not None]
