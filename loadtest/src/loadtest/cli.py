@@ -9,6 +9,7 @@ from typing import Any
 
 from loadtest import __version__
 from loadtest.errors import LoadtestError
+from loadtest.experiments.checks import number, whole
 from loadtest.experiments.design import Design, find_design
 from loadtest.experiments.execute import run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _begin(options: argparse.Namespace) -> int:
-    RunFolder.resume(options.out, _design(options), now_utc())
+    RunFolder.resume(options.out, _design(options), now_utc(), find_design(options.design).parent)
     return 0
 
 
@@ -46,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
             "run one with --level once the service is deployed so, or let `make experiment` do both for each"
         )
     begin = RunFolder.resume if options.resume else RunFolder.create
-    folder = begin(options.out, design, now_utc())
+    folder = begin(options.out, design, now_utc(), find_design(options.design).parent)
     done = run_level(folder, levels[0], options.target, read_facts(options.facts), options.images)
     print(f"{options.out}: {done} trials run, level {levels[0].id} is complete")
     return 0
@@ -62,7 +63,7 @@ def _show(options: argparse.Namespace) -> int:
         print(json.dumps(content, indent=1))
         return 0
     trials = sum(len(design.trials(level)) for level in design.levels)
-    print(f"{design.name}: {design.goal}\n{trials} trials, about {design.minutes:g} minutes, seed {design.seed}")
+    print(f"{design.name}: {design.goal}\n{trials} trials, about {design.minutes:.0f} minutes, seed {design.seed}")
     print("levels: " + ", ".join(level.id for level in design.levels))
     print("cells:  " + ", ".join(cell.id for cell in design.cells))
     return 0
@@ -119,6 +120,13 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    limits = (
+        ("--rate", number(0, 100_000, above=True)(options.rate)),
+        ("--seconds", number(0, 3600, above=True)(options.seconds)),
+        ("--bytes", whole(0, 100_000_000)(options.bytes)),
+    )
+    if wrong := [f"{name} {reason}" for name, reason in limits if reason]:
+        raise LoadtestError("; ".join(wrong))
     result = bench(options.rate, options.seconds, options.bytes)
     effort = result.effort
     print(f"asked {result.rate_hz:g}/s of {options.bytes} bytes for {options.seconds:g} s")

@@ -14,7 +14,6 @@ name: small
 goal: Does the whole chain run?
 seed: 7
 repetitions: 5
-minutes: 1
 deployment: {pool_size: 2, policy: random}
 calibration: {unloaded_requests: 12, saturated_s: 1.5}
 validity: {lag_of_service: 50, client_cpu: 64}   # a busy test machine is no reason to leave trials out

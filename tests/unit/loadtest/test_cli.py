@@ -144,3 +144,29 @@ def test_the_generator_measures_itself(capsys: pytest.CaptureFixture[str]) -> No
     text = capsys.readouterr().out
     assert "0 failed" in text
     assert re.search(r"lag p50 \d+\.\d\d ms, p99 \d+\.\d\d ms", text)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--bytes", "-5"], "--bytes -5 is impossible; give 0 to 100000000"),
+        (["--rate", "0"], "--rate 0.0 is impossible; give more than 0 to 100000"),
+        (["--seconds", "nan"], "--seconds nan is not a number"),
+    ],
+)
+def test_an_impossible_bench_is_refused(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_an_objective_in_milliseconds_is_refused(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--from", str(measured), "--rate", "50", "--slo-p99", "300"]) == 1
+    assert "--slo-p99 300 is in seconds; 300 ms are 0.3" in capsys.readouterr().err
+
+
+def test_a_run_that_met_no_service_can_be_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was measured, so there is nothing that a second try could overwrite."""
+    words = ["run", "rtt", "--target", "http://127.0.0.1:9", "--out", str(tmp_path / "run")]
+    for _ in range(2):
+        assert main(words) == 1
+        assert "exists" not in capsys.readouterr().err

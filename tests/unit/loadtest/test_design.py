@@ -9,6 +9,7 @@ import yaml
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import trial_seed
 from loadtest.experiments.design import Design, design_folders, design_from_resolved, find_design
+from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.reader import load_design
 
 GOOD: dict[str, Any] = {
@@ -16,7 +17,6 @@ GOOD: dict[str, Any] = {
     "goal": "Is it refused?",
     "seed": 1,
     "repetitions": 5,
-    "minutes": 1,
     "cells": [{"arrivals": "poisson", "rate_hz": 5, "image_px": 64, "duration_s": 2}],
 }
 SHIPPED = sorted(path.stem for folder in design_folders() for path in folder.glob("*.yml"))
@@ -147,3 +147,52 @@ def test_a_scale_that_leaves_only_warm_up_is_refused(tmp_path: Path) -> None:
     design = load(tmp_path, cells=[{**GOOD["cells"][0], "warmup_s": 1}])
     with pytest.raises(LoadtestError, match="leaves nothing"):
         design.scaled(0.5)
+
+
+TRACE = {"arrivals": "trace", "trace": "arrivals.txt", "image_px": 64}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"0\n0.5\nsoon\n", "arrivals.txt, line 3: 'soon' is not a number of seconds"),
+        (b"# nothing\n", "holds no arrival"),
+        (None, "cannot read the trace"),
+    ],
+)
+def test_a_bad_trace_is_refused_with_the_design(tmp_path: Path, content: bytes | None, says: str) -> None:
+    """Before anything is measured, and not after minutes of calibration."""
+    if content is not None:
+        (tmp_path / "arrivals.txt").write_bytes(content)
+    with pytest.raises(LoadtestError) as caught:
+        load(tmp_path, cells=[TRACE])
+    assert says in str(caught.value)
+
+
+def test_a_trace_stands_beside_its_design(tmp_path: Path) -> None:
+    with pytest.raises(LoadtestError, match="put the trace beside the design and give its name alone"):
+        load(tmp_path, cells=[TRACE | {"trace": "../arrivals.txt"}])
+
+
+def test_a_trace_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "arrivals.txt").write_bytes(b"\xef\xbb\xbf0\n0.5\n")
+    assert load(tmp_path, cells=[TRACE]).cells[0].trace == "arrivals.txt"
+
+
+def test_a_run_keeps_its_traces_and_notices_another(tmp_path: Path) -> None:
+    trace = tmp_path / "arrivals.txt"
+    trace.write_text("0\n0.5\n")
+    design = load(tmp_path, cells=[TRACE])
+    run = RunFolder.create(tmp_path / "run", design, "2026-01-01T00:00:00+00:00", traces=tmp_path)
+    assert (run.path / "traces/arrivals.txt").read_text() == "0\n0.5\n"
+    assert design_from_resolved(design.resolved()) == design
+    trace.write_text("0\n0.6\n")
+    with pytest.raises(LoadtestError, match=r"holds a run of another design \(it differs in cells"):
+        RunFolder.resume(run.path, load(tmp_path, cells=[TRACE]), "2026-01-01T00:00:00+00:00", traces=tmp_path)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "design.yml"
+    path.write_text(yaml.safe_dump(GOOD) + "seed: 2\n")
+    with pytest.raises(LoadtestError, match=r"seed stands twice, at line 10"):
+        load_design(path)

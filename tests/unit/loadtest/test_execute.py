@@ -18,7 +18,6 @@ name: tiny
 goal: Is it kept?
 seed: 3
 repetitions: 5
-minutes: 1
 deployment: {pool_size: 2, policy: random}
 cells:
   - {arrivals: closed, in_flight: 1, image_px: [16, 32], requests: 4}
@@ -223,7 +222,6 @@ name: labelled
 goal: Is every photograph sent once, and then as often as the trial lasts?
 seed: 3
 repetitions: 5
-minutes: 1
 images: {labelled: true}
 validity: {lag_of_service: 50, client_cpu: 64}
 cells:

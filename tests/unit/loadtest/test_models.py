@@ -24,7 +24,6 @@ name: nets
 goal: Are the rows right?
 seed: 1
 repetitions: 5
-minutes: 1
 images: {labelled: true}
 deployment: {model: [imagenet, lite0-160, lite0, lite2-float32]}
 cells:

@@ -24,7 +24,6 @@ name: made
 goal: Are the numbers right?
 seed: 1
 repetitions: 5
-minutes: 1
 cells:
   - {arrivals: poisson, rate_hz: 10, image_px: 64, duration_s: 10, warmup_s: 2}
   - {arrivals: original, interval_s: 0.1, measured_every: 10, requests: 100, image_px: 64}
@@ -34,7 +33,6 @@ name: labels
 goal: Are the answers right?
 seed: 1
 repetitions: 5
-minutes: 1
 images: {labelled: true}
 cells:
   - {arrivals: closed, in_flight: 1, image_px: 64, requests: all}

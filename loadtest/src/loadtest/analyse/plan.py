@@ -10,6 +10,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
 
 _MOST_WORKERS = 4096
+_LONGEST_SLO_S = 60.0  # no client waits longer
 _TRIALS = 30
 _REQUESTS = 4000
 
@@ -80,6 +81,8 @@ def plan(folder: RunFolder, rate_hz: float, slo_p99_s: float, policy: str, *, se
         raise LoadtestError(f"there is no policy {policy!r}; choose one of {', '.join(POLICIES)}")
     if not (0 < rate_hz < math.inf and 0 < slo_p99_s < math.inf):
         raise LoadtestError("--rate and --slo-p99 must be finite numbers above 0")
+    if slo_p99_s > _LONGEST_SLO_S:
+        raise LoadtestError(f"--slo-p99 {slo_p99_s:g} is in seconds; {slo_p99_s:g} ms are {slo_p99_s / 1e3:g}")
     law, source = _find_law(folder)
     fastest_s = min(law.shape) * law.service_s + law.outside_s
     floor_s = predict(replace(law, means_s=(law.service_s,)), "random", 1e-3 / law.service_s, duration_s=1e6 *

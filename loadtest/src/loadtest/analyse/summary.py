@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.analyse.accuracy import ACCURACY, accuracy
 from loadtest.analyse.against_theory import predictions
 from loadtest.analyse.models import model_rows
 from loadtest.analyse.statistics import t_interval, wilson
@@ -204,37 +205,13 @@ def _cell_row(
     total = sum(workers.values())
     row["worker_shares"] = {str(name): workers[name] / total for name in sorted(workers, key=str)}
     row |= predictions(folder.design, level, cell, law=law if not image else None, row=row, trials=valid)
-    row |= _accuracy(valid) if cell.every_image else dict.fromkeys(_ACCURACY)
+    row |= accuracy(valid) if cell.every_image else dict.fromkeys(ACCURACY)
     return row
 
 
 def _factors(level: Level) -> Row:
     factors = asdict(level)
     return factors if level.model is not None else {key: factors[key] for key in factors if key != "model"}
-
-
-_ACCURACY = ("labelled", "top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high", "answers_differ")
-
-
-def _accuracy(trials: list[Trial]) -> Row:
-    """Accuracy over the labelled images; repetitions send the same ones, so they are compared and add no evidence."""
-    answers: dict[str, set[str]] = {}
-    for trial in trials:
-        for one in trial.samples:
-            if one.ok and one.answer:
-                answers.setdefault(one.image, set()).add(one.answer)
-    first = {key: min(given).split() for key, given in answers.items()}
-    top1 = sum(ids[0] == key.partition("/")[0] for key, ids in first.items())
-    top5 = sum(key.partition("/")[0] in ids[:5] for key, ids in first.items())
-    count = len(first)
-    return {
-        "labelled": count,
-        "top1": top1 / count if count else None,
-        **dict(zip(("top1_low", "top1_high"), wilson(top1, count), strict=True)),
-        "top5": top5 / count if count else None,
-        **dict(zip(("top5_low", "top5_high"), wilson(top5, count), strict=True)),
-        "answers_differ": sum(len(given) > 1 for given in answers.values()),
-    }
 
 
 def _flat(value: object) -> object:

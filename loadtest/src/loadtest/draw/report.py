@@ -57,7 +57,7 @@ def _page(
     folder: RunFolder, cells: list[dict[str, Any]], trials: list[dict[str, Any]], images: dict[str, bytes]
 ) -> str:
     design = folder.design
-    levels = [folder.read_level(level) for level in folder.measured_levels()]
+    levels = {level.id: folder.read_level(level) or {} for level in folder.measured_levels()}
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(design.name)}</title><style>{_STYLE}</style>",
         f"<h1>{_text(design.name)}</h1><p>{_text(design.goal)}</p>",
@@ -78,9 +78,14 @@ def _page(
         for one in invalid
     ]
     parts.append("<h2>Where it ran</h2>")
-    parts += [f"<pre>{_text(json.dumps(level, indent=1, ensure_ascii=False))}</pre>" for level in levels]
-    parts.append(f"<h2>The design, resolved</h2><pre>{_text(json.dumps(design.resolved(), indent=1))}</pre></html>")
+    parts += [_folded(name, facts) for name, facts in levels.items()]
+    parts.append("<h2>What was asked</h2>" + _folded("the design, with every default", design.resolved()) + "</html>")
     return "\n".join(parts) + "\n"
+
+
+def _folded(title: str, facts: dict[str, Any]) -> str:
+    text = _text(json.dumps(facts, indent=1, ensure_ascii=False))
+    return f"<details><summary>{_text(title)}</summary><pre>{text}</pre></details>"
 
 
 def _table(cells: list[dict[str, Any]]) -> str:

@@ -56,7 +56,8 @@ class Cell:
         utilisation: The same as a share ρ of the measured capacity.
         in_flight: Users of a closed loop.
         jitter: Half-width of jittered gaps, as a share of the mean gap.
-        trace: File of arrival offsets.
+        trace: File of arrival offsets, beside the design and in the run's folder of traces.
+        trace_digest: SHA-256 of its content.
         measured_every: The original's k: it waits for, and measures, every k-th request.
         requests: Length of a trial as a number of requests.
         every_image: The trial sends each labelled image once.
@@ -75,6 +76,7 @@ class Cell:
     in_flight: int | None = None
     jitter: float | None = None
     trace: str | None = None
+    trace_digest: str | None = None
     measured_every: int | None = None
     requests: int | None = None
     every_image: bool = False
@@ -142,6 +144,21 @@ class Cell:
                 raise ValueError("a rate in utilisation needs the measured capacity")
             return self.utilisation * capacity_hz
         return None
+
+    def expected_s(self, answer_s: float, labelled: int) -> float:
+        """Roughly how long a trial lasts, in seconds.
+
+        Args:
+            answer_s: How long an answer takes.
+            labelled: How many labelled images there are, for a trial that sends each once.
+        """
+        if self.duration_s is not None:
+            return self.duration_s
+        if self.max_duration_s is not None:
+            return self.max_duration_s
+        count = labelled if self.every_image else self.requests or 0
+        gap_s = self.interval_s or (1 / self.rate_hz if self.rate_hz else answer_s)
+        return max(count * gap_s, self.min_duration_s or 0.0)
 
     def length_s(self, rate_hz: float) -> float:
         """Seconds that an open-loop trial lasts at this rate."""

@@ -55,6 +55,13 @@ def model_name(value: object) -> str | None:
     return f"{value!r} is not the name of a model, such as imagenet or lite0-160"
 
 
+def file_beside(value: object) -> str | None:
+    """Accept the bare name of a file that stands beside the design: it travels with the design."""
+    if isinstance(value, str) and value not in ("", ".", "..") and not set(value) & {"/", "\\"}:
+        return None
+    return f"{value!r} is not the name of a file; put the trace beside the design and give its name alone"
+
+
 def flag(value: object) -> str | None:
     """Accept true and false."""
     return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
@@ -93,7 +100,7 @@ LOAD: dict[str, Check] = {
     "utilisation": number(0, 100, above=True),
     "in_flight": whole(1, 10_000),
     "jitter": number(0, 1),
-    "trace": text,
+    "trace": file_beside,
     "measured_every": whole(1, 1_000_000),
     "requests": count_or_all,
     "duration_s": number(0, 86_400, above=True),
@@ -124,5 +131,4 @@ TOP: dict[str, Check] = {
     "goal": text,
     "seed": whole(0, 2**63 - 1),
     "repetitions": whole(5, 1000),  # from fewer trials no interval means anything
-    "minutes": number(0, 10_000, above=True),
 }

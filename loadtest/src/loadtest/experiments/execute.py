@@ -195,7 +195,12 @@ class _Session:
         self.reporter.begin(name, self.bodies.count if cell.every_image else expected)
         path = self.folder.trial_path(self.level, cell, repetition)
         load = load_of(
-            cell, rate_hz, length_s, np.random.default_rng(times), np.random.RandomState(legacy_seed(pauses))
+            cell,
+            self.folder.path / "traces",
+            rate_hz=rate_hz,
+            length_s=length_s,
+            rng=np.random.default_rng(times),
+            legacy=np.random.RandomState(legacy_seed(pauses)),
         )
         await self._record_load(path, header, cell, np.random.default_rng(pictures), load)
         trial = read_trial(path)

@@ -4,6 +4,7 @@
 - `levels/LEVEL.json`: where: client, hosts, versions, model, pool, settings, capacity;
 - `calibration/HARDWARE.IMAGES.*`: raw samples behind the capacity;
 - `cpu/LEVEL.json`: what the workers' processes had used and answered before and after, where levels name models;
+- `traces/`: copies of the recorded arrivals that the design sends;
 - `trials/LEVEL/CELL.rN.jsonl.gz`: raw samples;
 - `summary/`, `figures/`, `report.html`: made from the above, and rebuilt identically.
 """
@@ -53,26 +54,39 @@ class RunFolder:
             raise LoadtestError(f"{path} is no run folder (run.json: {error}); `loadtest run` makes one") from error
 
     @classmethod
-    def create(cls, path: Path, design: Design, created: str) -> "RunFolder":
-        """Begin a run.
+    def create(cls, path: Path, design: Design, created: str, traces: Path | None = None) -> "RunFolder":
+        """Begin a run, or begin it again where nothing was measured yet.
+
+        Args:
+            path: Its folder.
+            design: What is measured.
+            created: Now, UTC, ISO 8601.
+            traces: Folder that the design's traces stand in; the run keeps copies.
 
         Raises:
             LoadtestError: The folder holds something already, or cannot be written.
         """
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and {file.name for file in path.iterdir()} - {"run.json", "traces"}:
             raise LoadtestError(f"{path} exists, and a run is never overwritten: choose another --out, or add --resume")
+        for name in sorted({cell.trace for cell in design.cells if cell.trace is not None}):
+            assert traces is not None
+            try:
+                (path / "traces").mkdir(parents=True, exist_ok=True)
+                (path / "traces" / name).write_bytes((traces / name).read_bytes())
+            except OSError as error:
+                raise LoadtestError(f"cannot keep the trace {name} in {path}: {error.strerror}") from error
         write_json(path / "run.json", {"schema": SCHEMA, "created": created, "design": design.resolved()})
         return cls(path, design, created)
 
     @classmethod
-    def resume(cls, path: Path, design: Design, created: str) -> "RunFolder":
+    def resume(cls, path: Path, design: Design, created: str, traces: Path | None = None) -> "RunFolder":
         """Continue a run of the same design, or begin it where there is none.
 
         Raises:
             LoadtestError: The folder holds a run of another design.
         """
         if not (path / "run.json").exists():
-            return cls.create(path, design, created)
+            return cls.create(path, design, created, traces)
         folder = cls.open(path)
         if folder.design != design:
             changed = [key for key, value in design.resolved().items() if folder.design.resolved()[key] != value]

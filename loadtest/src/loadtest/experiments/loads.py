@@ -15,12 +15,19 @@ Load = Callable[[Runner], Coroutine[Any, Any, Effort]]
 
 
 def load_of(
-    cell: Cell, rate_hz: float | None, length_s: float | None, rng: np.random.Generator, legacy: np.random.RandomState
+    cell: Cell,
+    traces: Path,
+    *,
+    rate_hz: float | None,
+    length_s: float | None,
+    rng: np.random.Generator,
+    legacy: np.random.RandomState,
 ) -> Load:
     """Return what makes a runner send a cell's load.
 
     Args:
         cell: The cell.
+        traces: Folder of the run's traces.
         rate_hz: Requests a second, where the arrivals have a rate.
         length_s: How long the arrivals go on, where they have a rate, in seconds.
         rng: Of the arrivals.
@@ -40,7 +47,7 @@ def load_of(
         return lambda runner: runner.original_loop(pauses, count, every)
     if cell.arrivals == "trace":
         assert cell.trace is not None
-        offsets = arrivals.trace(Path(cell.trace), cell.duration_s)
+        offsets = arrivals.trace(traces / cell.trace, cell.duration_s)
     else:
         assert rate_hz is not None
         assert length_s is not None

@@ -1,6 +1,7 @@
 """Read a design file and refuse, with every reason at once, what cannot be run."""
 
 import difflib
+import hashlib
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from loadtest.experiments.cells import Cell, Level, shuffled
 from loadtest.experiments.checks import DEPLOYMENT, FIGURES, LOAD, SECTIONS, TOP, Check
 from loadtest.experiments.design import Design
 from loadtest.experiments.rules import reasons_against
+from loadtest.generate import arrivals
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "images": {"jpeg_quality": 90, "photo": None, "labelled": False},
@@ -28,6 +30,19 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without keys that stand twice: of those the last would win unsaid."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make a dict of a mapping; see the base class."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if keys[number] in keys[:number]:
+                line = key.start_mark.line + 1
+                raise yaml.constructor.ConstructorError(None, None, f"{keys[number]} stands twice, at line {line}")
+        return super().construct_mapping(node, deep)
+
+
 def load_design(path: Path) -> Design:
     """Read and check a design.
 
@@ -36,11 +51,11 @@ def load_design(path: Path) -> Design:
             message lists every reason.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 — it is a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise LoadtestError(f"cannot read the design {path}: {error}") from error
     except yaml.YAMLError as error:
-        raise LoadtestError(f"the design {path} is not YAML: {' '.join(str(error).split())}") from error
+        raise LoadtestError(f"the design {path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise LoadtestError(f"the design {path} is not a mapping; start it with `name:` and `goal:`")
     return _Reader(path).read(content)
@@ -122,7 +137,7 @@ class _Reader:
                     self._faults += [f"{place}: {reason}" for reason in reasons_against(values, labelled=labelled)]
                     if len(self._faults) > before:
                         break
-                    cells.append(_cell(values))
+                    cells.append(_cell(self._with_trace(place, values)))
         self._unique("cells", [cell.id for cell in cells])
         return cells
 
@@ -141,6 +156,17 @@ class _Reader:
         if len(self._faults) > before:
             return []
         return [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
+
+    def _with_trace(self, place: str, values: dict[str, Any]) -> dict[str, Any]:
+        if "trace" not in values:
+            return values
+        path = self._path.parent / values["trace"]
+        try:
+            arrivals.trace(path)
+        except LoadtestError as error:
+            self._faults.append(f"{place}: {error}")
+            return values
+        return values | {"trace_digest": hashlib.sha256(path.read_bytes()).hexdigest()}
 
     def _check(self, place: str, value: object, check: Check) -> None:
         if wrong := check(value):

@@ -68,7 +68,7 @@ def trace(path: Path, duration_s: float | None = None) -> Iterator[float]:
         LoadtestError: The file cannot be read, is empty, or a line is not a number, negative or out of order.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise LoadtestError(f"cannot read the trace {path}: {error}") from error
     offsets: list[float] = []
