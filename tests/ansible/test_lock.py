@@ -1,0 +1,108 @@
+"""One deployment at a time: who comes second is told who came first, and a killed run leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+Run = subprocess.Popen[str]
+
+
+class Site:
+    """The hosts of the local inventory in a folder of their own, of which nothing is deployed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.note = folder / "note"
+        self.runs: list[Run] = []
+
+    def start(self, seconds: float | str) -> Run:
+        """Start a run that takes the lock and keeps it for so long."""
+        extra = {"run_dir": str(self.folder / ".run"), "note": str(self.note), "seconds": seconds}
+        command = ["ansible-playbook", "tests/ansible/lock.yml", "-e", json.dumps(extra)]
+        run = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.runs.append(run)
+        return run
+
+    def notes(self) -> list[str]:
+        """What the runs that had the lock have noted."""
+        return self.note.read_text().split() if self.note.exists() else []
+
+    def wait_for(self, *notes: str) -> None:
+        """Wait until so much is noted."""
+        deadline = time.monotonic() + 60
+        while self.notes() != list(notes):
+            assert time.monotonic() < deadline, self.notes()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    for run in made.runs:
+        run.kill()
+        run.wait()
+        assert run.stdout is not None
+        run.stdout.close()
+
+
+def test_of_runs_that_come_at_once_never_two_pass(site: Site) -> None:
+    runs = [site.start(1) for _ in range(4)]
+    said = [run.communicate()[0] for run in runs]
+    passed = [run for run in runs if run.returncode == 0]
+    assert passed, said
+    assert site.notes() == ["in", "out"] * len(passed)
+
+
+def test_the_second_is_told_who_came_first_and_what_to_do(site: Site) -> None:
+    first = site.start(60)
+    site.wait_for("in")
+    second = site.start(0)
+    said = " ".join(second.communicate()[0].split())
+    assert second.returncode != 0
+    assert re.search(
+        r"balancer is in the hands of another run: \S+ on \S+ has run lock.yml since 20\S+ [\d:+-]+ "
+        rf"\(process {first.pid}\); wait until it has ended, or end it, then run this again",
+        said,
+    ), said
+    assert site.notes() == ["in"]
+    # Another deployment on the same machine is none of its business.
+    other = Site(site.folder / "other")
+    other.folder.mkdir()
+    elsewhere = other.start(0)
+    assert elsewhere.wait() == 0, elsewhere.communicate()
+    elsewhere.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_killed_run_leaves_no_lock_once_its_last_task_has_ended(site: Site, number: signal.Signals) -> None:
+    first = site.start(4)
+    site.wait_for("in")
+    os.kill(first.pid, number)
+    first.wait()
+    second = site.start(0)
+    said, _ = second.communicate()
+    assert second.returncode == 0, said
+    # A task that was not ended with its run ends before the next run begins.
+    assert site.notes() in (["in", "out", "in", "out"], ["in", "in", "out"])
+    if number == signal.SIGKILL:
+        assert site.notes() == ["in", "out", "in", "out"]
+
+
+def test_a_run_that_fails_leaves_no_lock(site: Site) -> None:
+    first = site.start("0; exit 3")
+    first.communicate()
+    assert first.returncode != 0
+    assert site.start(0).wait() == 0
+    assert site.notes() == ["in", "in", "out"]
