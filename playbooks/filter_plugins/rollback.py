@@ -16,18 +16,22 @@ def _identity(names: Names) -> tuple[str, str]:
 def rollback_target(pool: dict[str, dict[str, Any]]) -> dict[str, Names]:
     """Choose one deployment for all hosts: the newest that was good on each, but not what each of them runs already.
 
+    A rollback that was cut off is carried on: its choice stands until it is through.
+
     Args:
-        pool: For each host what it recalls: `runs`, the names of the `code` and the `model` that it runs, and `good`,
-            those of the deployments that it survived and still has, newest first.
+        pool: For each host what it recalls: `runs`, the names of the `code` and the `model` that it runs; `good`,
+            those of the deployments that it survived and still has, newest first; `staged`, with `rollback` where a
+            rollback has put them there.
 
     Returns:
         For each host the names of the deployment to go back to; empty where the pool has none in common.
     """
     good = {host: {_identity(names): names for names in record["good"]} for host, record in pool.items()}
     running = {_identity(record["runs"]) for record in pool.values()}
-    for names in (names for record in pool.values() for names in record["good"]):
+    begun = [record["staged"] for record in pool.values() if record.get("staged", {}).get("rollback")]
+    for names in begun + [names for record in pool.values() for names in record["good"]]:
         candidate = _identity(names)
-        if running != {candidate} and all(candidate in known for known in good.values()):
+        if (names in begun or running != {candidate}) and all(candidate in known for known in good.values()):
             return {host: known[candidate] for host, known in good.items()}
     return {}
 

@@ -23,7 +23,7 @@ SCRIPT = REPOSITORY / "playbooks/filter_plugins/rollback.py"
 def step(folder: Path, name: str, release: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run one step of releases.yml; a release is named by a letter."""
     digest = release * 16
-    extra = {"folder": str(folder), "step": name, "code": digest, "model": digest, **variables}
+    extra = {"folder": str(folder), "step": name, "code": digest, "model": digest, "kind": KIND, **variables}
     return subprocess.run(
         ["ansible-playbook", "-i", "localhost,", "tests/ansible/releases.yml", "-e", json.dumps(extra)],
         cwd=REPOSITORY,
@@ -68,6 +68,27 @@ def test_a_good_release_outlives_any_number_of_broken_ones(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout
     # what runs, what was good before, and the newest others up to the number kept
     assert releases(tmp_path) == {"app": ["a", "e", "f"], "models": ["a", "e", "f"]}
+
+
+def test_the_record_says_what_runs_what_was_good_and_what_is_staged(tmp_path: Path) -> None:
+    def names(letter: str) -> dict[str, str]:
+        return {"code": f"{letter * 16}-{KIND}", "model": f"imagenet-{letter * 16}"}
+
+    def recorded() -> Any:
+        return json.loads((tmp_path / "etc/deployment.json").read_text())
+
+    for release in "ab":
+        place(tmp_path, release, 0)
+    assert step(tmp_path, "activate", "a").returncode == 0
+    assert step(tmp_path, "stage", "a").returncode == 0
+    assert step(tmp_path, "remember").returncode == 0
+    assert recorded() == {"runs": names("a"), "good": [names("a")], "staged": {}}
+    assert "changed=0" in step(tmp_path, "stage", "a").stdout  # it runs already
+    assert step(tmp_path, "stage", "b").returncode == 0
+    assert recorded() == {"runs": names("a"), "good": [names("a")], "staged": names("b")}
+    assert step(tmp_path, "activate", "b").returncode == 0
+    assert step(tmp_path, "remember").returncode == 0
+    assert recorded() == {"runs": names("b"), "good": [names("b"), names("a")], "staged": {}}
 
 
 @pytest.fixture
@@ -127,13 +148,16 @@ def test_the_balancer_s_rule_for_the_logs_goes_with_it(tmp_path: Path) -> None:
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["logrotate.d/other"]
 
 
-def record(runs: str, *good: str, kind: str = "cp311") -> dict[str, Any]:
+def record(runs: str, *good: str, kind: str = "cp311", rolling_back_to: str = "") -> dict[str, Any]:
     """What a host recalls; a deployment is named by a letter."""
 
     def names(letter: str) -> dict[str, str]:
         return {"code": f"{letter * 16}-{kind}", "model": f"imagenet-{letter * 16}"}
 
-    return {"runs": names(runs), "good": [names(letter) for letter in good]}
+    def begun(letter: str) -> dict[str, Any]:
+        return {**names(letter), "rollback": True} if letter else {}
+
+    return {"runs": names(runs), "good": [names(letter) for letter in good], "staged": begun(rolling_back_to)}
 
 
 @pytest.mark.parametrize(
@@ -157,6 +181,16 @@ def test_the_whole_pool_goes_back_to_one_deployment(pool: dict[str, Any], chosen
     assert spec.loader is not None
     rollback = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rollback)
+        pytest.param(
+            {"w1": record("a", "b", "a", rolling_back_to="a"), "w2": record("b", "b", "a", rolling_back_to="a")},
+            "a",
+            id="rollback-cut-off-midway",
+        ),
+        pytest.param(
+            {"w1": record("a", "b", "a", rolling_back_to="a"), "w2": record("a", "a", "b")},
+            "a",
+            id="rollback-cut-off-while-remembering",
+        ),
     target = rollback.rollback_target(pool)
     assert {host: names["code"][0] for host, names in target.items()} == (dict.fromkeys(pool, chosen) if chosen else {})
     for host, names in target.items():
