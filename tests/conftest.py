@@ -107,9 +107,9 @@ class Deployment:
             check=check,
         )
 
-    def play(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def play(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one playbook alone on this deployment; print what it said if it failed."""
-        return _run("ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}.yml", *arguments)
+        return _run("ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}.yml", *arguments, check=check)
 
 
 def clean_environment() -> dict[str, str]:
