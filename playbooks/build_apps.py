@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,9 @@ from pathlib import Path
 # Newest first; pip takes a wheel only for a platform named here. 2.35 is the oldest C library among the targets.
 GLIBC_MINORS = range(35, 4, -1)
 
+
+# Of each archive and wheelhouse the last used stay: of this deployment, of one onto another inventory, of one before.
+KEPT = 3
 
 PAGE_SUFFIXES = {".html", ".js", ".css", ".svg"}
 
@@ -72,6 +76,7 @@ def pip_platform(platform: str) -> list[str]:
 def collect_wheelhouse(lock: Path, platform: str, folder: Path) -> bool:
     """Download every wheel that a hashed lock names, for one kind of host; return whether there was anything to do."""
     if folder.exists():
+        os.utime(folder)
         return False
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -90,6 +95,7 @@ def collect_wheelhouse(lock: Path, platform: str, folder: Path) -> bool:
 def archive(files: list[Path], target: Path) -> bool:
     """Put files into one uncompressed archive, the same bytes for the same files; return whether it was made."""
     if target.exists():
+        os.utime(target)
         return False
     aside = target.with_name(f".{target.name}.partial")
     with tarfile.open(aside, "w") as tar:
@@ -103,6 +109,19 @@ def archive(files: list[Path], target: Path) -> bool:
                 tar.addfile(entry, content)
     aside.replace(target)
     return True
+
+
+def prune(folder: Path) -> None:
+    """Remove what was used longest ago, beyond KEPT of those whose names differ in their digest alone."""
+    kinds: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        kinds.setdefault(re.sub(r"-[0-9a-f]{16}(?=[-.])", "", path.name), []).append(path)
+    for paths in kinds.values():
+        for path in sorted(paths, key=lambda each: each.stat().st_mtime, reverse=True)[KEPT:]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def digest_of(files: list[Path]) -> str:
@@ -167,6 +186,8 @@ def main() -> int:
         aside.write_text(text)
         aside.replace(listing)
         changed = True
+    for folder in ("wheelhouse", "releases"):
+        prune(arguments.dist / folder)
     print(json.dumps({"changed": changed, "error": None}))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -122,3 +123,29 @@ def test_a_host_with_another_python_gets_wheels_for_it() -> None:
     assert "--python-version=3.12" in options
     assert "--platform=manylinux_2_28_aarch64" in options
     assert "--only-binary=:all:" in options
+
+
+def test_what_is_built_does_not_pile_up(source: Path, tmp_path: Path) -> None:
+    """Of each archive and wheelhouse the last used stay; one that is used again counts as used now."""
+    dist = tmp_path / "dist"
+    module = source / "src/tiny/__init__.py"
+    texts = [f'"""Number {number}."""\n' for number in range(5)]
+    names: list[str] = []
+    for age, text in enumerate([*texts, texts[2]]):
+        module.write_text(text)
+        (source / "requirements.txt").write_text(f"# {text}")
+        assert build(source, dist)["error"] is None
+        names.append(Path(json.loads((dist / "releases.json").read_text())["tiny"]["archives"]["cp311-x86_64"]).name)
+        for folder in ("releases", "wheelhouse"):
+            for path in (dist / folder).iterdir():  # as if each run were a minute after the one before
+                os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 60))
+        if age == 4:
+            assert {path.name for path in (dist / "releases").glob("tiny-*")} == set(names[2:])
+            assert len(list((dist / "wheelhouse").iterdir())) == 3
+    assert names[5] == names[2]
+    module.write_text("")
+    build(source, dist)
+    left = {path.name for path in (dist / "releases").glob("tiny-*")}
+    assert len(left) == 3
+    assert {names[2], names[4]} <= left
+    assert len(list((dist / "releases").glob("page-*.tar"))) == 1

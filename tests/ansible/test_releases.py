@@ -139,6 +139,18 @@ def test_a_page_that_was_cut_off_is_unpacked_again(tmp_path: Path) -> None:
     assert "changed=0" in done.stdout
 
 
+def test_pages_do_not_pile_up(tmp_path: Path) -> None:
+    """The page that is served stays, however old, with the newest two others; what is half unpacked goes."""
+    for age, release in enumerate(["f", "e", "d", "c", "b", "a"]):
+        path = tmp_path / (release * 16)
+        path.mkdir()
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (tmp_path / f"{'0' * 16}.partial").mkdir()
+    done = step(tmp_path, "prune-pages", "a")
+    assert done.returncode == 0, done.stdout
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "e", "f"]
+
+
 def test_the_balancer_s_rule_for_the_logs_goes_with_it(tmp_path: Path) -> None:
     for name in ("logrotate.d/imagerec-balancer", "logrotate.d/other", "etc/nginx.conf", "log/access.log"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -169,6 +181,16 @@ def record(runs: str, *good: str, kind: str = "cp311", rolling_back_to: str = ""
         pytest.param({"w1": record("b", "b", "a"), "w2": record("b", "a")}, "a", id="cut-off-while-remembering"),
         pytest.param({"w1": record("b", "b", "a"), "w2": record("b", "b")}, None, id="one-host-has-no-earlier-one"),
         pytest.param({"w1": record("c", "b", "a"), "w2": record("b", "a")}, "a", id="only-one-in-common"),
+        pytest.param(
+            {"w1": record("a", "b", "a", rolling_back_to="a"), "w2": record("b", "b", "a", rolling_back_to="a")},
+            "a",
+            id="rollback-cut-off-midway",
+        ),
+        pytest.param(
+            {"w1": record("a", "b", "a", rolling_back_to="a"), "w2": record("a", "a", "b")},
+            "a",
+            id="rollback-cut-off-while-remembering",
+        ),
         pytest.param({"w1": record("a"), "w2": record("a")}, None, id="nothing-is-remembered"),
         pytest.param(
             {"w1": record("b", "b", "a"), "w2": record("b", "b", "a", kind="cp313")}, "a", id="another-python"
@@ -181,16 +203,6 @@ def test_the_whole_pool_goes_back_to_one_deployment(pool: dict[str, Any], chosen
     assert spec.loader is not None
     rollback = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rollback)
-        pytest.param(
-            {"w1": record("a", "b", "a", rolling_back_to="a"), "w2": record("b", "b", "a", rolling_back_to="a")},
-            "a",
-            id="rollback-cut-off-midway",
-        ),
-        pytest.param(
-            {"w1": record("a", "b", "a", rolling_back_to="a"), "w2": record("a", "a", "b")},
-            "a",
-            id="rollback-cut-off-while-remembering",
-        ),
     target = rollback.rollback_target(pool)
     assert {host: names["code"][0] for host, names in target.items()} == (dict.fromkeys(pool, chosen) if chosen else {})
     for host, names in target.items():
