@@ -34,12 +34,12 @@ def heed_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
     """Return ports of the loopback interface that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
+    sockets = [socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) for _ in range(count)]
     try:
         for one in sockets:
-            one.bind(("127.0.0.1", 0))
+            one.bind((address, 0))
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:
@@ -135,21 +135,24 @@ def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def local_deployment(folder: Path, model: str | None = None) -> Deployment:
+def local_deployment(folder: Path, model: str | None = None, address: str = "127.0.0.1") -> Deployment:
     """Prepare, not start, a deployment of inventory/local on free ports in a folder of its own."""
     inventory = folder / "inventory/local"
     shutil.copytree(REPOSITORY / "inventory/local", inventory)
     hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
     groups = hosts["all"]["children"]
-    balancer_port, *worker_ports = free_ports(1 + len(groups["workers"]["hosts"]))
+    balancer_port, *worker_ports = free_ports(1 + len(groups["workers"]["hosts"]), address)
     groups["balancers"]["hosts"]["balancer"]["balancer_port"] = balancer_port
     for host, port in zip(groups["workers"]["hosts"].values(), worker_ports, strict=True):
         host["worker_port"] = port
     (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    variables = inventory / "group_vars/all.yml"
+    variables.write_text(variables.read_text().replace("slice_address: 127.0.0.1", f'slice_address: "{address}"'))
+    url = f"http://[{address}]:" if ":" in address else f"http://{address}:"
     return Deployment(
         folder=folder,
-        url=f"http://127.0.0.1:{balancer_port}",
-        workers={name: f"http://127.0.0.1:{host['worker_port']}" for name, host in groups["workers"]["hosts"].items()},
+        url=f"{url}{balancer_port}",
+        workers={name: f"{url}{host['worker_port']}" for name, host in groups["workers"]["hosts"].items()},
         model=model or ("imagenet" if (SHARED / "models").exists() else "lite0"),
     )
 

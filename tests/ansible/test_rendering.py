@@ -31,7 +31,9 @@ FILES = [
     "imagerec-worker.socket",
     "imagerec-balancer.service",
     "supervisor-imagerec-worker.conf",
+    "ready",
 ]
+SUBNET = "2001:DB8::"
 
 
 def render(folder: Path, **variables: object) -> None:
@@ -73,6 +75,14 @@ def acceptable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def accepted(configuration: Path) -> None:
+    """Let nginx itself check a configuration."""
+    done = subprocess.run(
+        ["/usr/sbin/nginx", "-e", "stderr", "-t", "-c", str(configuration)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def numbers() -> dict[str, int | float]:
     """Every numeric option of every role, with its default."""
     found: dict[str, int | float] = {"worker_processes": 2}
@@ -106,15 +116,27 @@ def test_rendered_file_equals_its_golden_file(rendered: Path, name: str) -> None
     assert not difference
 
 
+def test_ipv6_addresses_stand_in_brackets(rendered: Path, tmp_path: Path) -> None:
+    """The golden file holds the lines that differ from those of IPv4, so that it changes with nothing else."""
+    render(tmp_path, subnet=SUBNET)
+    lines = []
+    for name in ("nginx-random.conf", "nginx-self_signed.conf", "gunicorn.conf.py", "imagerec-worker.socket", "ready"):
+        both = [(folder / name).read_text().splitlines() for folder in (rendered, tmp_path)]
+        lines += [f"{name}: {line[2:].strip()}\n" for line in difflib.ndiff(*both) if line.startswith("+ ")]
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        (GOLDEN / "ipv6.txt").write_text("".join(lines))
+    assert "".join(lines) == (GOLDEN / "ipv6.txt").read_text()
+
+
+def test_nginx_accepts_ipv6_addresses(tmp_path: Path) -> None:
+    user = "root" if os.geteuid() == 0 else ""
+    render(tmp_path, subnet=SUBNET, state=str(tmp_path), user=user, variants=VARIANTS[:1])
+    accepted(tmp_path / "nginx-random.conf")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_nginx_accepts_its_configuration(acceptable: Path, name: str) -> None:
-    done = subprocess.run(
-        ["/usr/sbin/nginx", "-e", "stderr", "-t", "-c", str(acceptable / f"nginx-{name}.conf")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    accepted(acceptable / f"nginx-{name}.conf")
 
 
 def test_a_broken_configuration_is_refused_before_it_lands(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""Addresses as they are written into URLs and configurations: IPv6 in brackets, everywhere by the same filter."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+_SPEC = importlib.util.spec_from_file_location("addresses", REPOSITORY / "playbooks/filter_plugins/addresses.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+addresses = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(addresses)
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("10.10.1.1", "10.10.1.1:80"),
+        ("balancer.example.org", "balancer.example.org:80"),
+        ("::1", "[::1]:80"),
+        ("::", "[::]:80"),
+        ("2001:DB8:0:0::0001", "[2001:db8::1]:80"),  # as the kernel and systemd write it
+    ],
+)
+def test_an_ipv6_address_stands_in_brackets(address: str, written: str) -> None:
+    assert addresses.host_port(address, 80) == addresses.host_port(address, "80") == written
+
+
+@pytest.mark.parametrize(("address", "written"), [("0.0.0.0", "127.0.0.1:80"), ("::", "[::1]:80"), ("::2", "[::2]:80")])
+def test_who_listens_everywhere_is_reached_by_the_loopback_address(address: str, written: str) -> None:
+    assert addresses.host_port(address, 80, reach=True) == written
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [("10.0.0.1", "ipv4"), ("fd00::1", "ipv6"), ("worker-1.example.org", "name"), ("localhost", "name"), ("a_b", "")],
+)
+def test_the_kind_of_an_address(address: str, kind: str) -> None:
+    assert addresses.address_kind(address) == kind
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("", "is empty and is no address"),
+        ("[::1]", "without brackets"),
+        ("fe80::1%eth0", "global or unique local"),
+        ("fe80::1", "global or unique local"),
+        ("10.10.1.300", "is no address"),
+        ("10.10.1", "is no address"),
+        ("10.0.0.1:80", "without a port"),
+        ("[::1]:80", "without a port"),
+        ("10.0.0.1/24", "without a prefix"),
+        ("2001:db8::1::2", "is no address"),
+        ("a b", "is no address"),
+        ("-x.example.org", "is no address"),
+    ],
+)
+def test_what_is_no_address_is_told_with_the_remedy(address: str, words: str) -> None:
+    assert words in addresses.address_fault(address)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "::", "2001:db8::5", "fd00::1", "balancer", "w1.example.org"])
+def test_an_address_has_no_fault(address: str) -> None:
+    assert addresses.address_fault(address) == ""
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "2001:db8::/32", "10.0.0.1", "::1", "unix:"])
+def test_a_proxy_may_be_an_address_or_a_network(network: str) -> None:
+    assert addresses.network_fault(network) == ""
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/33", "2001:db8::/129", "proxy", "10.0.0.1/8", ""])
+def test_what_is_no_network_is_refused(network: str) -> None:
+    assert network in addresses.network_fault(network)
+    assert addresses.network_fault(network)
+
+
+def inventory(folder: Path, **variables: str) -> Path:
+    """The local inventory with other variables of all hosts."""
+    target = folder / "hosts.yml"
+    hosts = {
+        "balancers": {"hosts": {"balancer": None}},
+        "workers": {"hosts": {"worker1": None}},
+        "clients": {"hosts": {"client": None}},
+    }
+    common = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    common |= {"service_provider": "supervisor", "service_supervisor_dir": str(folder), "balancer_packages": []}  # type: ignore[dict-item]
+    target.write_text(json.dumps({"all": {"children": hosts, "vars": common | variables}}))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"slice_address": "[::1]"}, "slice_address [::1] is written without brackets"),
+        ({"slice_address": "10.10.1.300"}, "slice_address 10.10.1.300 is no address"),
+        ({"slice_address": "::1", "balancer_address": "::1%lo"}, "balancer_address ::1%lo"),
+        ({"slice_address": "::1", "worker_address": "::x"}, "worker_address ::x is no address"),
+        ({"slice_address": "::1", "balancer_trusted_proxies": ["10.0.0.0/33"]}, "10.0.0.0/33"),
+    ],
+    ids=["brackets", "no-number", "a-scope", "no-address", "no-network"],
+)
+def test_preflight_refuses_malformed_addresses(tmp_path: Path, variables: dict[str, str], words: str) -> None:
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(inventory(tmp_path, **variables)), "playbooks/preflight.yml"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert words in " ".join((done.stdout + done.stderr).split()).replace("''", "'")
