@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import ipaddress
 import re
 import shlex
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ _LOCAL = "{urn:imagerec:rspec:ext:local-slice:1}"
 # Whom a host of each group talks to: of several addresses, the one on a link they share is its slice_address.
 _PEERS = {"workers": "balancers", "clients": "balancers", "balancers": "clients"}
 _SSH_PORT = 22
+# Of the addresses that both ends of a link have, an IPv4 one is taken first.
+_FAMILIES = (4, 6)
 
 
 class ManifestError(Exception):
@@ -80,11 +83,11 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of a manifest; addresses are by the name of the link they are on."""
+    """One node of a manifest; addresses are by the name of the link they are on, and by their IP version."""
 
     name: str
     logins: tuple[Login, ...]
-    addresses: dict[str, str]
+    addresses: dict[str, dict[int, str]]
     cores: float | None = None
     identity_file: str | None = None
     known_hosts: str | None = None
@@ -109,16 +112,37 @@ def _read_logins(name: str, element: Any) -> tuple[list[Login], list[str]]:
     return logins, problems
 
 
+def _read_addresses(name: str, interface: Any) -> tuple[dict[int, str], list[str]]:
+    """The first address of each IP version that an interface has, and what is wrong with others."""
+    found: dict[int, str] = {}
+    problems = []
+    for ip in _children(interface, "ip"):
+        text, kind = ip.get("address"), (ip.get("type") or "").lower()
+        if not text:
+            continue
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            problems.append(f"node {name} has the address {text!r}, which is none")
+            continue
+        if kind not in ("", f"ipv{address.version}"):
+            problems.append(f"node {name} has the address {text}, which is not of its type {kind}")
+        elif not address.is_link_local:
+            found.setdefault(address.version, address.compressed)
+    return found, problems
+
+
 def _read_node(element: Any, links: dict[str, str]) -> Node:
     name = element.get("client_id") or ""
     logins, problems = _read_logins(name, element)
-    addresses = {}
+    addresses: dict[str, dict[int, str]] = {}
     for interface in _children(element, "interface"):
-        ip = interface.find(f"{_RSPEC}ip")
+        found, faults = _read_addresses(name, interface)
+        problems += faults
         ids = (interface.get("sliver_id"), interface.get("client_id"))
         link = next((links[item] for item in ids if item in links), None)
-        if ip is not None and ip.get("address") and link is not None:
-            addresses[link] = ip.get("address")
+        if found and link is not None:
+            addresses[link] = found
     xen = element.find(f"{_RSPEC}sliver_type/{_EMULAB}xen")
     ssh = element.find(f"{_RSPEC}services/{_LOCAL}ssh")
     return Node(
@@ -204,18 +228,27 @@ def slice_address(node: Node, peers: list[Node]) -> str:
 
     Args:
         node: the node.
-        peers: those it talks to; their links come first where the node is on several.
+        peers: those it talks to; their links come first where the node is on several. A peer must have an address of
+            the same IP version; IPv4 comes first where both have both.
 
     Raises:
-        ManifestError: the node has no address on any link.
+        ManifestError: the node has no address on any link, or none of an IP version that its peers have.
     """
-    for peer in peers:
-        for link, address in node.addresses.items():
-            if link in peer.addresses:
-                return address
     if not node.addresses:
         raise ManifestError(f"node {node.name} has no address on any link: give its interface one in the request")
-    return next(iter(node.addresses.values()))
+    shared = [(link, peer) for peer in peers for link in node.addresses if link in peer.addresses]
+    for version in _FAMILIES:
+        for link, peer in shared:
+            if version in node.addresses[link] and version in peer.addresses[link]:
+                return node.addresses[link][version]
+    if shared:
+        link, peer = shared[0]
+        raise ManifestError(
+            f"nodes {node.name} and {peer.name} have no addresses of one IP version on link {link}: give both an IPv4 "
+            "or both an IPv6 address in the request"
+        )
+    addresses = next(iter(node.addresses.values()))
+    return next(addresses[version] for version in _FAMILIES if version in addresses)
 
 
 def host_variables(node: Node, peers: list[Node], user: str, own_user: str) -> dict[str, Any]:

@@ -142,9 +142,12 @@ def test_another_service_is_refused() -> None:
         asyncio.run(run())
 
 
-def test_a_target_without_a_scheme_is_refused() -> None:
-    with pytest.raises(LoadtestError, match=r"such as http://127\.0\.0\.1:8080"):
-        describe("127.0.0.1:8080")
+@pytest.mark.parametrize(
+    "target", ["127.0.0.1:8080", "http://", "http://::1:8080", "http://[::1", "http://host:port"], ids=str
+)
+def test_a_target_that_is_no_address_is_refused(target: str) -> None:
+    with pytest.raises(LoadtestError, match=r"such as http://127\.0\.0\.1:8080 or http://\[::1\]:8080"):
+        describe(target)
 
 
 def test_the_service_describes_itself(serve: Callable[..., str]) -> None:

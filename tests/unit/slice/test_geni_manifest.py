@@ -121,6 +121,56 @@ def test_a_manifest_that_cannot_be_used_is_refused_by_name(old: str, new: str, w
     assert words in str(refused.value)
 
 
+def addressed(text: str, **addresses: str) -> str:
+    """A manifest whose nodes have these <ip> elements."""
+    for name, elements in addresses.items():
+        text, count = re.subn(rf'(<interface client_id="{name}:[^>]*>\s*)<ip [^>]*/>', rf"\1{elements}", text)
+        assert count == 1, name
+    return text
+
+
+V4, V6 = (
+    '<ip address="10.10.1.{}" type="ipv4" netmask="255.255.255.0"/>',
+    '<ip address="2001:DB8::{}" type="ipv6" netmask="64"/>',
+)
+
+
+@pytest.mark.parametrize(
+    ("balancer", "worker", "chosen"),
+    [
+        pytest.param(V4, V6 + V4, "10.10.1.11", id="ipv6-stands-first"),
+        pytest.param(V4 + V6, V4 + V6, "10.10.1.11", id="both-have-both"),
+        pytest.param(V6, V6, "2001:db8::11", id="ipv6-alone"),
+        pytest.param(V6, V4 + V6, "2001:db8::11", id="the-balancer-has-ipv6-alone"),
+        pytest.param(V4, V4.replace(' type="ipv4"', ""), "10.10.1.11", id="no-type"),
+        pytest.param(V6, '<ip address="fe80::11" type="ipv6"/>' + V6, "2001:db8::11", id="link-local-stands-first"),
+    ],
+)
+def test_the_type_of_an_address_decides(balancer: str, worker: str, chosen: str) -> None:
+    nodes = {
+        "balancer": balancer.format(1, 1),
+        "worker1": worker.format(11, 11),
+        "worker2": worker.format(12, 12),
+        "client": (V4 + V6).format(2, 2),
+    }
+    hosts, _ = hosts_of(addressed(EXAMPLE.read_text(), **nodes))
+    assert hosts["workers"]["worker1"]["slice_address"] == chosen
+
+
+@pytest.mark.parametrize(
+    ("worker", "words"),
+    [
+        pytest.param(V6.format(11), "worker1 and balancer have no addresses of one IP version", id="no-common"),
+        pytest.param(V4.format(300), "node worker1 has the address '10.10.1.300', which is none", id="no-number"),
+        pytest.param(V4.format(11).replace("ipv4", "ipv6"), "which is not of its type ipv6", id="other-type"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused(worker: str, words: str) -> None:
+    with pytest.raises(plugin.ManifestError) as refused:
+        hosts_of(addressed(EXAMPLE.read_text(), worker1=worker))
+    assert words in str(refused.value)
+
+
 def test_all_problems_are_told_at_once() -> None:
     faulty = re.sub(r"<services>.*?</services>", "", EXAMPLE.read_text(), flags=re.DOTALL)
     with pytest.raises(plugin.ManifestError) as refused:

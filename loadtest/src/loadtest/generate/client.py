@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -71,6 +72,15 @@ def encode(key: str, image: bytes, media_type: str, *, multipart: bool) -> Paylo
     return Payload(key, body, f"multipart/form-data; boundary={_BOUNDARY}")
 
 
+def _is_address(target: str) -> bool:
+    """Whether there is a host and, at most, a port; an IPv6 address needs its brackets."""
+    try:
+        parts = urlsplit(target)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
 class Client:
     """Sends images to one service over connections that are kept open.
 
@@ -84,8 +94,10 @@ class Client:
     def __init__(
         self, target: str, *, timeout_s: float = 60.0, keep_alive: bool = True, want_answer: bool = False
     ) -> None:
-        if not target.startswith(("http://", "https://")):
-            raise LoadtestError(f"the target {target!r} is no address; give one such as http://127.0.0.1:8080")
+        if not _is_address(target):
+            raise LoadtestError(
+                f"the target {target!r} is no address; give one such as http://127.0.0.1:8080 or http://[::1]:8080"
+            )
         self._target = target.rstrip("/")
         self._url = f"{self._target}/predict"
         self._want_answer = want_answer
