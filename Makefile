@@ -37,7 +37,7 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # --- environments ---------------------------------------------------------------------------------------------------
-UP_PACKAGES := python3-venv nginx
+UP_PACKAGES := python3-venv nginx logrotate
 TEST_PACKAGES := chromium fonts-dejavu-core imagemagick
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 
@@ -58,7 +58,8 @@ setup-keras: ## install TensorFlow, for MODEL=keras
 	@$(MAKE) setup .venv-keras/.keras
 
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed,"
+		" this is %d.%d%s; name another: make setup PYTHON=python3.13" % (*v, " (numpy has no locked wheel for it)" * (v > (3, 13))))'
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 

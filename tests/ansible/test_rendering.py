@@ -30,6 +30,9 @@ FILES = [
     "imagerec-worker.service",
     "imagerec-worker.socket",
     "imagerec-balancer.service",
+    "imagerec-balancer-logs.service",
+    "imagerec-balancer-logs.timer",
+    "logrotate.conf",
     "supervisor-imagerec-worker.conf",
     "ready",
 ]
@@ -174,7 +177,7 @@ def test_systemd_accepts_the_units(rendered: Path, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("needs systemd-analyze (package systemd)")
-    for name in ("imagerec-worker.service", "imagerec-worker.socket", "imagerec-balancer.service"):
+    for name in (name for name in FILES if name.startswith("imagerec-")):
         text = (rendered / name).read_text()
         (tmp_path / name).write_text(text.replace("/opt/imagerec-worker/current/venv/bin/python", "/usr/bin/true"))
     done = subprocess.run(

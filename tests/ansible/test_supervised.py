@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -46,6 +47,12 @@ class Program:
                 found[int(entry.name)] = line
         return found
 
+    @property
+    def socket_folder(self) -> Path:
+        """Where supervisor's socket is, since the folder's own path is too long."""
+        digest = hashlib.sha256(f"{self.folder}/supervisor".encode()).hexdigest()
+        return Path(f"/tmp/imagerec-supervisor-{digest[:16]}")
+
     def kill_supervisor(self) -> None:
         (pid,) = (pid for pid, line in self.processes().items() if b"supervisord" in line)
         os.kill(pid, signal.SIGKILL)
@@ -63,6 +70,7 @@ class Program:
 def program(tmp_path: Path) -> Iterator[Program]:
     folder = tmp_path / AWKWARD
     folder.mkdir()
+    (folder / "logrotate.conf").write_text(f'"{folder}/own.log" {{\n    size 1k\n    rotate 1\n}}\n')
     small = Program(folder, *free_ports(1))
     yield small
     for pid in small.processes():
@@ -70,10 +78,10 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 def test_what_supervisor_started_is_ended_also_without_it(program: Program) -> None:
-    sockets = set(Path("/tmp").glob("imagerec-supervisor-*"))
     done = program.play("main")
     assert done.returncode == 0, done.stdout[-3000:]
     assert program.answers()
+    assert program.socket_folder.is_dir()
     (served_by,) = (pid for pid, line in program.processes().items() if b"http.server" in line)
 
     program.kill_supervisor()
@@ -90,4 +98,17 @@ def test_what_supervisor_started_is_ended_also_without_it(program: Program) -> N
     assert done.returncode == 0, done.stdout[-3000:]
     assert program.processes() == {}
     assert not program.answers()
-    assert set(Path("/tmp").glob("imagerec-supervisor-*")) == sockets
+    assert not program.socket_folder.exists()
+
+
+def test_supervisor_has_the_logs_rotated(program: Program) -> None:
+    log = program.folder / "own.log"
+    log.write_text("x" * 2000)
+    assert program.play("main").returncode == 0
+    while not log.with_suffix(".log.1").exists():  # the runner of the tests has a limit
+        time.sleep(0.1)
+    assert not log.exists()
+    assert "changed=0" in program.play("main").stdout
+    assert program.play("absent").returncode == 0
+    assert program.processes() == {}
+    assert list((program.folder / "supervisor").glob("conf.d/*")) == []

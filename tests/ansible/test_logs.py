@@ -1,0 +1,156 @@
+"""Logs do not fill the disk, whoever asks: a real nginx with what the role writes, and a real logrotate."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import AWKWARD, REPOSITORY, free_ports
+
+ASKED = 1500
+BURST, RATE_HZ = 200, 20  # of nginx.conf.j2
+
+
+class Worker(BaseHTTPRequestHandler):
+    """Answers at once."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Balancer:
+    """A running balancer and its folder."""
+
+    folder: Path
+    url: str
+    definition: dict[str, Any]
+
+    def ask(self, path: str, count: int, name: str) -> None:
+        """Ask; a line is written after its answer, and before the next request of its connection is read."""
+        with requests.Session() as session:
+            for number in range(count):
+                session.get(f"{self.url}{path}", headers={"X-Request-Id": f"{name}-{number}"}, timeout=20)
+            session.get(self.url, timeout=20)
+
+    def rotate(self, *options: str) -> None:
+        command = ["/usr/sbin/logrotate", "--state", str(self.folder / "logrotate.state"), *options]
+        done = subprocess.run([*command, self.definition["log_rotation"]], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def written(self, name: str) -> set[str]:
+        """Every id of a name in the log and in what was rotated; all lines are whole."""
+        lines = []
+        for path in (self.folder / "log").glob("access.log*"):
+            lines += (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).splitlines()
+        return {line["id"] for line in map(json.loads, lines) if line["id"].startswith(f"{name}-")}
+
+
+def configure(folder: Path, **variables: Any) -> dict[str, Any]:
+    """Apply the balancer's role to a folder; return what the service role would get."""
+    (folder / "index.html").write_text("<title>page</title>")
+    with tarfile.open(folder / "page.tar", "w") as archive:
+        archive.add(folder / "index.html", "index.html")
+    extra = {"folder": str(folder), "balancer_user": "root" if os.geteuid() == 0 else "", "balancer_tls": "off"}
+    subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", "tests/ansible/balance.yml", "-e", json.dumps(extra | variables)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    )
+    definition: dict[str, Any] = json.loads((folder / "definition.json").read_text())
+    return definition
+
+
+@pytest.fixture(scope="module")
+def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
+    folder = tmp_path_factory.mktemp("logs") / AWKWARD
+    folder.mkdir()
+    (port,) = free_ports(1)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Worker) as worker:
+        thread = threading.Thread(target=worker.serve_forever)
+        thread.start()
+        entry = {"name": "worker1", "address": "127.0.0.1", "port": worker.server_port, "processes": 2}
+        definition = configure(folder, balancer_port=port, balancer_workers=[entry], balancer_address_rate_hz=50)
+        with subprocess.Popen(definition["command"]) as nginx:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(100):
+                try:
+                    requests.get(url, timeout=5)
+                    break
+                except requests.ConnectionError:
+                    time.sleep(0.1)
+            yield Balancer(folder, url, definition)
+            nginx.terminate()
+        worker.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/nowhere", "/status"])
+def test_what_nginx_answers_by_itself_is_written_down_within_limits(balancer: Balancer, path: str) -> None:
+    name = f"own{path.replace('/', '-')}"
+    started = time.monotonic()
+    balancer.ask(path, ASKED, name)
+    most = BURST + 1 + RATE_HZ * (time.monotonic() - started)
+    assert len(balancer.written(name)) <= most + 1
+
+
+def test_nothing_is_lost_while_the_logs_are_rotated(balancer: Balancer) -> None:
+    asking = threading.Thread(target=balancer.ask, args=("/version", 40, "kept"))
+    asking.start()
+    for _ in range(3):
+        balancer.rotate("--force")
+    asking.join()
+    balancer.ask("/version", 1, "last")
+    assert balancer.written("kept") == {f"kept-{number}" for number in range(40)}
+    assert (balancer.folder / "log/access.log.1").exists()
+    assert "last-0" in (balancer.folder / "log/access.log").read_text()  # nginx writes into the new file
+
+
+def test_what_a_worker_answers_is_always_written_down_and_refusals_seldom(balancer: Balancer) -> None:
+    answers = {}
+    with requests.Session() as session:
+        while list(answers.values()).count(429) < ASKED:
+            name = f"api-{len(answers)}"
+            answer = session.get(f"{balancer.url}/version", headers={"X-Request-Id": name}, timeout=20)
+            answers[name] = answer.status_code
+        session.get(balancer.url, timeout=20)
+    written = balancer.written("api")
+    answered = {name for name, status in answers.items() if status == 200}
+    assert answered <= written
+    assert len(written - answered) < ASKED / 20  # a hundredth on average
+
+
+def test_a_log_is_rotated_by_its_size(balancer: Balancer) -> None:
+    """The rule's own size, in a sparse file; the day has begun with the first run."""
+    rule = Path(balancer.definition["log_rotation"]).read_text()
+    most = int(re.search(r"maxsize (\d+)M", rule)[1]) << 20  # type: ignore[index]
+    log = balancer.folder / "log/error.log"
+    balancer.rotate()
+    before = log.stat().st_ino
+    balancer.rotate()
+    assert log.stat().st_ino == before
+    os.truncate(log, most + 1)
+    balancer.rotate()
+    assert log.stat().st_ino != before
