@@ -30,6 +30,8 @@ $(if $(SLICE),$(eval export GENI_MANIFEST ?= $(CURDIR)/rspec/manifests/$(SLICE).
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Ansible needs UTF-8. What the user has, or SSH has brought along, may be another locale or one that is not there.
 export LC_ALL := C.UTF-8
+# Progress in a few lines and one summary; Ansible's usual output for who asks to see more than that.
+export ANSIBLE_STDOUT_CALLBACK ?= $(if $(filter -v% --verbose --check -C --diff -D --step --list-%,$(ARGS)),default,brief)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
@@ -44,11 +46,11 @@ SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 .PHONY: setup setup-test setup-keras setup-slice
 setup: ## install nginx and the controller's environment
 	@tools/install_packages $(UP_PACKAGES)
-	@$(MAKE) $(VENV)/.controller
+	@$(MAKE) -s $(VENV)/.controller
 
 setup-test: ## install what `make test` and `make lint` need besides
 	@tools/install_packages $(UP_PACKAGES) $(TEST_PACKAGES)
-	@$(MAKE) $(VENV)/.dev
+	@$(MAKE) -s $(VENV)/.dev
 
 setup-slice: ## install what a slice on this machine needs (root)
 	@tools/install_packages $(SLICE_PACKAGES)
@@ -64,10 +66,12 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.controller: requirements/controller.txt | $(VENV)/.python
+	@echo "Installing the controller's environment into $(VENV) …"
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/controller.txt
 	touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.controller
+	@echo "Installing what tests need into $(VENV) …"
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker ./services/model ./loadtest
 	rm -r $(VENV)/lib/python3*/site-packages/{imagerec_worker,imagerec_model,loadtest} # commands stay, the code is the checkout's
@@ -108,14 +112,10 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 # Prerequisites, not calls of make in a recipe: `make -n` would run such a recipe.
 KERAS_FIRST := $(if $(filter keras,$(MODEL)),setup-keras)
 up: setup $(KERAS_FIRST) ## deploy on this machine and serve; the last lines say where
-	@start=$$(date +%s)
-	$(PLAY) site.yml $(EXTRA)
-	echo "Deployed in $$(( $$(date +%s) - start )) s; make down stops and removes it."
+	@$(PLAY) site.yml $(EXTRA)
 
 deploy: setup $(KERAS_FIRST) ## deploy onto INVENTORY, e.g. make deploy INVENTORY=inventory/slice
-	@start=$$(date +%s)
-	$(PLAY) site.yml $(EXTRA)
-	echo "Deployed in $$(( $$(date +%s) - start )) s."
+	@$(PLAY) site.yml $(EXTRA)
 
 rollback: setup ## take the workers of INVENTORY back to the last good deployment, or to the one before it
 	@$(PLAY) playbooks/rollback.yml $(EXTRA)

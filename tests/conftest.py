@@ -94,8 +94,13 @@ class Deployment:
                     found.append(int(entry.name))
         return found
 
-    def make(self, target: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a target of the Makefile on this deployment; print what it said if it failed."""
+    def make(
+        self, target: str, *arguments: str, check: bool = True, output: str = "default"
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a target of the Makefile on this deployment; print what it said if it failed.
+
+        Ansible's usual output counts what was changed; `output="brief"` is what people see.
+        """
         mirror = SHARED / "models"
         return _run(
             "make",
@@ -105,6 +110,7 @@ class Deployment:
             *([f"MODEL_MIRROR={mirror}"] if mirror.exists() else []),
             *arguments,
             check=check,
+            output=output,
         )
 
     def play(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -119,7 +125,7 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def _run(*command: str, check: bool = True, output: str = "default") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command,
         cwd=REPOSITORY,
@@ -127,7 +133,7 @@ def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         timeout=600,
-        env=clean_environment(),
+        env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": output},
     )
     if check and done.returncode != 0:
         print(done.stdout[-8000:], done.stderr[-8000:])

@@ -26,7 +26,7 @@ LOCAL = [REPOSITORY / "inventory/local/hosts.yml"]
 
 @pytest.mark.parametrize("target", ["up", "verify", "rollback", "down", "experiment"])
 def test_a_setting_that_nothing_reads_is_refused(target: str) -> None:
-    refused = make(target, "ARGS=-e balancer_polcy=random")
+    refused = make(target, "ARGS=-e balancer_polcy=random", ANSIBLE_STDOUT_CALLBACK="default")
     assert refused.returncode != 0
     assert "-e sets balancer_polcy, which nothing reads; did you mean balancer_policy?" in words(refused)
     assert "changed=1" not in refused.stdout

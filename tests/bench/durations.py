@@ -122,7 +122,13 @@ def _time(clone: Path, step: Step) -> Timed:
 
 def _make(clone: Path, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", *words], cwd=clone, capture_output=True, text=True, check=False, env=clean_environment(), timeout=1800
+        ["make", *words],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": "default"},  # it counts what was changed
+        timeout=1800,
     )
 
 

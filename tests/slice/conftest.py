@@ -60,7 +60,7 @@ class Slice:
             text=True,
             check=False,
             timeout=900,
-            env=clean_environment() | {"GENI_MANIFEST": str(self.names.manifest)},
+            env=clean_environment() | {"GENI_MANIFEST": str(self.names.manifest), "ANSIBLE_STDOUT_CALLBACK": "default"},
         )
         if check and done.returncode != 0:
             print(done.stdout[-8000:], done.stderr[-8000:])
