@@ -22,8 +22,11 @@ path = $(if $(findstring ://,$(1)),$(1),$(if $(1),$(shell realpath -ms -- '$(1)'
 named = $(if $(or $(findstring /,$(1)),$(filter %.yml %.yaml,$(1))),$(call path,$(1)),$(1))
 # One variable for Ansible, quoted for the shell and for Ansible: there may be spaces in a path.
 extra = $(if $(2),-e '$(1)="$(2)"')
-EXTRA := $(call extra,model,$(call named,$(MODEL))) $(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) \
-	$(call extra,balancer_policy,$(POLICY)) $(ARGS)
+# `make up` keeps MODEL and POLICY for the next run; with the value "default" it forgets them.
+chosen = $(if $(filter-out default,$(2)),$(call extra,$(1),$(2)))
+BACK := $(strip $(if $(filter default,$(MODEL)),model) $(if $(filter default,$(POLICY)),balancer_policy))
+EXTRA := $(call chosen,model,$(call named,$(MODEL))) $(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) \
+	$(call chosen,balancer_policy,$(POLICY)) $(call extra,back_to_default,$(BACK)) $(ARGS)
 PLAY = $(BIN)/ansible-playbook -i '$(INVENTORY)'
 # Of several slices on this machine, inventory/slice means the one that SLICE names.
 $(if $(SLICE),$(eval export GENI_MANIFEST ?= $(CURDIR)/rspec/manifests/$(SLICE).xml))

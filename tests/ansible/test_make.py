@@ -54,6 +54,11 @@ def test_a_path_may_have_spaces_and_a_dry_run_runs_nothing(target: str, variable
     assert f'"{REPOSITORY.parent}/my things/x"' in planned
 
 
+def test_a_choice_goes_back_to_the_default() -> None:
+    planned = " ".join(make("-n", "up", "MODEL=default", "POLICY=default").stdout.split())
+    assert "site.yml -e 'back_to_default=\"model balancer_policy\"'" in planned
+
+
 def test_keras_is_bundled_by_the_environment_that_has_it() -> None:
     planned = make("-n", "bundle", "MODEL=keras").stdout
     assert ".venv-keras/bin/python -m imagerec_model get 'keras'" in " ".join(planned.replace("\\", "").split())
