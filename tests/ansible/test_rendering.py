@@ -131,6 +131,13 @@ def test_ipv6_addresses_stand_in_brackets(rendered: Path, tmp_path: Path) -> Non
     assert "".join(lines) == (GOLDEN / "ipv6.txt").read_text()
 
 
+def test_one_number_says_how_many_may_wait_for_a_worker(tmp_path: Path) -> None:
+    """Whoever opens the listener: systemd's socket unit or gunicorn."""
+    render(tmp_path, worker_backlog=99, variants=[])
+    assert "\nbacklog = 99\n" in (tmp_path / "gunicorn.conf.py").read_text()
+    assert "\nBacklog=99\n" in (tmp_path / "imagerec-worker.socket").read_text()
+
+
 def test_nginx_accepts_ipv6_addresses(tmp_path: Path) -> None:
     user = "root" if os.geteuid() == 0 else ""
     render(tmp_path, subnet=SUBNET, state=str(tmp_path), user=user, variants=VARIANTS[:1])

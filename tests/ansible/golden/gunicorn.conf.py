@@ -4,7 +4,7 @@
 from imagerec_worker.gunicorn_hooks import child_exit, on_starting  # noqa: F401
 
 bind = ["10.10.1.1:5000"]  # under systemd the socket unit's listener takes its place
-backlog = 64
+backlog = 2048
 workers = 2
 worker_class = "imagerec_worker.gunicorn_worker.ImageWorker"
 worker_tmp_dir = "/dev/shm"  # the heartbeat must never wait for a disk
