@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -80,6 +81,13 @@ def test_a_proxy_may_be_an_address_or_a_network(network: str) -> None:
 def test_what_is_no_network_is_refused(network: str) -> None:
     assert network in addresses.network_fault(network)
     assert addresses.network_fault(network)
+
+
+def test_nothing_joins_an_address_and_a_port_by_itself() -> None:
+    for folder in ("roles", "playbooks", "inventory"):
+        for path in (REPOSITORY / folder).rglob("*"):
+            if path.suffix in {".j2", ".yml"}:
+                assert not re.search(r"address \}\}:\{\{|address'\) *\| *zip", path.read_text()), path
 
 
 def inventory(folder: Path, **variables: str) -> Path:
