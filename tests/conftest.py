@@ -87,12 +87,7 @@ class Deployment:
 
     def processes(self) -> list[int]:
         """Process ids of everything that was started from the deployment's folder."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if str(self.folder).encode() in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-        return found
+        return processes_below(self.folder)
 
     def make(
         self, target: str, *arguments: str, check: bool = True, output: str = "default"
@@ -116,6 +111,16 @@ class Deployment:
     def play(self, name: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one playbook alone on this deployment; print what it said if it failed."""
         return _run("ansible-playbook", "-i", str(self.inventory), f"playbooks/{name}.yml", *arguments, check=check)
+
+
+def processes_below(folder: Path) -> list[int]:
+    """Process ids of everything that names a folder in its command."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
 
 
 def clean_environment() -> dict[str, str]:
