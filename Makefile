@@ -97,7 +97,7 @@ $(VENV)/.learn: requirements/learn.txt $(VENV)/.controller
 lock: $(VENV)/.dev ## renew every hashed requirements file
 	compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --generate-hashes \
 		--no-emit-package imagerec-worker -c requirements/constraints.in "$$@"; }
-	hosts() { compile --python-version 3.10 $$1/pyproject.toml requirements/wheelhouse.in -o $$1/requirements.txt; }
+	hosts() { compile --python-version 3.11 $$1/pyproject.toml requirements/wheelhouse.in -o $$1/requirements.txt; }
 	hosts services/worker
 	hosts loadtest
 	pins="-c services/worker/requirements.txt -c loadtest/requirements.txt"

@@ -118,8 +118,8 @@ def define_parameters(context):
         "disk_image",
         "Disk image of every machine",
         kinds.IMAGE,
-        "urn:publicid:IDN+emulab.net+image+emulab-ops//UBUNTU22-64-STD",
-        longDescription="Debian 12 and 13, Ubuntu 22.04 and 24.04 are the systems the playbooks know.",
+        "urn:publicid:IDN+emulab.net+image+emulab-ops//UBUNTU24-64-STD",
+        longDescription="Debian 12 or 13, or Ubuntu 24.04: older ones have too old an nginx, and are refused.",
         advanced=True,
     )
 

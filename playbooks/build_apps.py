@@ -18,8 +18,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-# Newest first; pip takes a wheel only for a platform named here. 2.35 is the oldest C library among the targets.
-GLIBC_MINORS = range(35, 4, -1)
+# Newest first; pip takes a wheel only for a platform named here. 2.36 is the oldest C library among the targets.
+GLIBC_MINORS = range(36, 4, -1)
 
 
 # Of each archive and wheelhouse the last used stay: of this deployment, of one onto another inventory, of one before.

@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     for path in parser.parse_args(arguments).files:
         try:
             request = load_checked(path)
-        except RSpecError as error:  # noqa: PERF203  every file is to be reported
+        except RSpecError as error:
             sys.stderr.write(f"error: {error}\n")
             failed = True
         else:

@@ -1,4 +1,4 @@
-"""Make PyPI's geni-lib 0.9.9.4 work under Python 3.10 and later.
+"""Make PyPI's geni-lib 0.9.9.4 work under Python 3.11 and later.
 
 That release (2020, the newest) does not import as installed: `geni.portal` is Python 2 source, and
 three of its functions mix bytes with text or parse "False" as true. `install()` repairs exactly these,

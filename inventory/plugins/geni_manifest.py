@@ -307,7 +307,7 @@ def read_hosts(
         for node in grouped:
             try:
                 hosts[group][node.name] = host_variables(node, peers, user, own_user)
-            except ManifestError as error:  # noqa: PERF203  every node's problems are to be named
+            except ManifestError as error:
                 problems += [*node.problems, str(error)]
     problems += [f"no node is one of the {group} (named {groups[group]})" for group in groups if not members[group]]
     if problems:

@@ -53,7 +53,7 @@ def names_in(content: object) -> Iterator[str]:
         for text in (content, f"{{{{ {content} }}}}"):  # conditions stand without braces
             try:
                 yield from (name.name for name in _JINJA.parse(text).find_all(jinja2.nodes.Name))
-            except jinja2.TemplateSyntaxError:  # noqa: PERF203  no template is no fault
+            except jinja2.TemplateSyntaxError:
                 continue
 
 
@@ -64,7 +64,7 @@ def names_below(paths: list[Path]) -> set[str]:
         for file in [path] if path.is_file() else [*path.rglob("*.yml"), *path.rglob("*.yaml")]:
             try:
                 found.update(names_in(yaml.load(file.read_text(encoding="utf-8"), _Reader)))  # noqa: S506  a SafeLoader
-            except (OSError, ValueError, yaml.YAMLError):  # noqa: PERF203  each file for itself
+            except (OSError, ValueError, yaml.YAMLError):
                 continue  # no YAML, or not to be read: Ansible says so where it matters
     return found
 

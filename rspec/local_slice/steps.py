@@ -234,7 +234,7 @@ def take_down(names: Names) -> Result:
     for remove in removals:
         try:
             changed |= remove()
-        except (SliceError, OSError) as error:  # noqa: PERF203  the rest is to go all the same
+        except (SliceError, OSError) as error:
             failures.append(str(error))
     if failures:
         raise SliceError("; ".join(failures) + "; run it again when that is mended")

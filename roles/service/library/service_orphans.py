@@ -105,7 +105,7 @@ def main() -> None:
             for pid in left:
                 try:
                     os.kill(pid, number)
-                except ProcessLookupError:  # noqa: PERF203  it has ended meanwhile
+                except ProcessLookupError:
                     continue
                 except PermissionError:
                     module.fail_json(

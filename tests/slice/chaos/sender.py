@@ -86,7 +86,7 @@ class Sender:
                 else:
                     with contextlib.suppress(ValueError):
                         error = json.loads(content).get("type")
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError, KeyError) as failure:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, KeyError) as failure:
             error = type(failure).__name__
         times = [round(each, 4) for each in (due, sent, self._now())]
         self._samples.append((number, name, *times, status, error, worker, right, identity, retry_after))

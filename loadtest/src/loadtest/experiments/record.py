@@ -11,7 +11,7 @@ from loadtest.experiments.provenance import client_facts, differences, machine_s
 
 def now_utc() -> str:
     """The time as provenance states it."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def unlike(level: Level, described: dict[str, Any], facts: dict[str, Any]) -> list[str]:

@@ -132,7 +132,7 @@ class Client:
             ) as response:
                 content = await response.read()
                 return self._reply(response, content)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return Reply(None, "timeout")
         except (aiohttp.ClientError, OSError) as error:
             return Reply(None, _reason(error))
@@ -168,7 +168,7 @@ class Client:
                 value = json.loads(text) if response.status == 200 else None
         except ValueError:
             return None
-        except (TimeoutError, asyncio.TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise LoadtestError(
                 f"the target {self._target} does not answer ({_reason(error)}). "
                 "Start it (`make up` for this machine), or correct --target"

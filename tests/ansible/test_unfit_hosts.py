@@ -1,0 +1,114 @@
+"""What cannot work is refused by facts before anything changes, in one line: Python and nginx of another age."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.ansible.test_addresses import inventory
+from tests.conftest import REPOSITORY, clean_environment
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stdout + done.stderr).split()).replace("''", "'")
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("3, 10", "Python 3.11 to 3.13 is needed, this is 3.10; name another: make setup PYTHON=python3.13"),
+        ("3, 14", "this is 3.14 (numpy has no locked wheel for it); name another"),
+    ],
+    ids=["too-old", "too-new"],
+)
+def test_setup_refuses_a_python_in_one_line(tmp_path: Path, version: str, words: str) -> None:
+    """With this Python, which says that it is another."""
+    other = script(
+        tmp_path / "python",
+        f"exec {sys.executable} -c 'import sys; sys.version_info = ({version}, 0); exec(sys.argv[2])' \"$@\"",
+    )
+    done = subprocess.run(
+        ["make", f"VENV={tmp_path}/venv", f"PYTHON={other}", f"{tmp_path}/venv/.python"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(),
+    )
+    assert done.returncode != 0
+    assert words in done.stderr.splitlines()[0]
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (
+            [3, 10, 12],
+            "needs Python 3.11 to 3.13 and localhost has 3.10.12; name another in ansible_python_interpreter",
+        ),
+        ([3, 14, 0], "localhost has 3.14.0 (numpy has no locked wheel for it); name another"),
+        ([3, 11, 2], None),
+        ([3, 13, 5], None),
+    ],
+    ids=["3.10", "3.14", "3.11", "3.13"],
+)
+def test_a_host_s_python_is_refused_by_facts(tmp_path: Path, version: list[int], words: str | None) -> None:
+    facts = {"python": {"version_info": version}, "python_version": ".".join(map(str, version)), "cacheable": True}
+    role = {"name": "python_app", "tasks_from": "preflight"}
+    play = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"python_app_name": "imagerec-worker"},
+        "tasks": [{"ansible.builtin.set_fact": facts}, {"ansible.builtin.include_role": role}],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", str(tmp_path / "play.yml")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (words is None), done.stdout
+    assert words is None or words in said(done)
+
+
+@pytest.mark.parametrize("packages", [[], ["nginx"]], ids=["installed", "to-be-installed"])
+def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path, packages: list[str]) -> None:
+    nginx = script(tmp_path / "nginx", "echo 'nginx version: nginx/1.18.0 (Ubuntu)' >&2")
+    script(tmp_path / "apt-cache", "echo 'nginx:'; echo '  Installed: (none)'; echo '  Candidate: 1.18.0-6ubuntu14.4'")
+    hosts = inventory(tmp_path, slice_address="127.0.0.1", balancer_nginx=str(nginx), balancer_packages=packages)  # type: ignore[arg-type]
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(hosts), "playbooks/preflight.yml"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment() | {"PATH": f"{tmp_path}:{clean_environment()['PATH']}"},
+    )
+    assert done.returncode != 0
+    assert "balancer: nginx 1.18.0 is too old, 1.19.5 is needed; take Debian 12 or 13, or Ubuntu 24.04" in said(done)
+
+
+def test_every_use_of_apt_waits_for_its_lock() -> None:
+    for path in (REPOSITORY / "roles").glob("*/tasks/*.yml"):
+        for task in yaml.safe_load(path.read_text()):
+            options = task.get("ansible.builtin.apt")
+            assert options is None or options.get("lock_timeout", 0) >= 300, f"{path}: {task['name']}"
+    calls = re.findall(r"^apt-get .*", (REPOSITORY / "tools/install_packages").read_text(), re.MULTILINE)
+    assert calls
+    assert all("-o DPkg::Lock::Timeout=" in call for call in calls)
