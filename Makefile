@@ -4,7 +4,7 @@
 #   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run, or its file
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
 #   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to
-#   DATA       photographs to learn: one folder a class   NAME          name of the learnt model (default: DATA's)
+#   DATA       photographs to learn: one folder a class   NAME          of the learnt model (default: DATA's), or of a key
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -43,7 +43,7 @@ help: ## list the commands
 
 # --- environments ---------------------------------------------------------------------------------------------------
 UP_PACKAGES := python3-venv nginx logrotate
-TEST_PACKAGES := chromium fonts-dejavu-core imagemagick
+TEST_PACKAGES := chromium fonts-dejavu-core imagemagick libnginx-mod-http-js
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 
 .PHONY: setup setup-test setup-keras setup-slice
@@ -128,6 +128,10 @@ down: setup ## stop and remove what `make up` started
 
 verify: setup ## prove the deployment, read-only
 	@$(PLAY) playbooks/verify.yml $(EXTRA)
+
+.PHONY: key
+key: ## make a key of the API for NAME, e.g. make key NAME=alice; see docs/operate.md
+	@$(PYTHON) tools/make_key.py '$(NAME)'
 
 bundle: setup $(KERAS_FIRST) ## make the model bundle alone, with a progress bar
 	@PYTHONPATH=services/worker/src:services/model/src $(if $(filter keras,$(MODEL)),.venv-keras,$(VENV))/bin/python \

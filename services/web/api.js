@@ -1,3 +1,4 @@
+import { keyHeader } from "./key.js";
 import { parseServerTiming } from "./timing.js";
 
 const TIMEOUT_MS = 60_000;
@@ -43,6 +44,7 @@ export function predict(file, { onProgress, signal } = {}) {
     request.responseType = "json";
     request.timeout = TIMEOUT_MS;
     request.setRequestHeader("Accept", "application/json, application/problem+json");
+    for (const [name, value] of Object.entries(keyHeader())) request.setRequestHeader(name, value);
     if (onProgress) request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
     let sentMs = 0;
     request.onload = () => {

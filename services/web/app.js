@@ -5,6 +5,7 @@ import { byId, showOnly, withCode } from "./dom.js";
 import { offerExamples } from "./examples.js";
 import { explain, formatBytes, formatLimit, technical } from "./explain.js";
 import { createHistory } from "./history.js";
+import { takeKey } from "./key.js";
 import { listen } from "./sources.js";
 import { workerChip } from "./workers.js";
 
@@ -20,6 +21,7 @@ let pool = null; // the balancer's /status
 let photo = null; // {file, url, shows?, answer?} on show
 let attempt = null; // AbortController of what is under way
 
+takeKey(() => classify(photo));
 listen({ onPicture: take, onNothing: announceNothing });
 byId("retry").addEventListener("click", () => {
   byId("answer").focus({ preventScroll: true });

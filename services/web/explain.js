@@ -44,6 +44,14 @@ export function explain(failure, version, file) {
         kind: "picture", kicker: "Nothing to look at", title: "No picture arrived",
         text: "The file seems to be empty. Choose another one.", retry: false,
       };
+    case 401:
+      return {
+        kind: "key", kicker: "Not sent through", title: "This service needs a key",
+        text: /not known/.test(failure.detail)
+          ? "The key that you gave is not known here. Ask who runs this service for one."
+          : "Ask who runs this service for one, and give it here. It stays in this tab.",
+        retry: false,
+      };
     case 413:
       return {
         kind: "picture", kicker: "Not sent through", title: "That picture is too large",

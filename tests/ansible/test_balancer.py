@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Balancer:
     https: int
     worker: int
     name: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def certificate(self) -> Path:
@@ -88,6 +89,7 @@ class Balancer:
             "balancer_address_rate_hz": RATE_HZ,
             "balancer_address_connections": UNDER_WAY,
             "balancer_retry_after_s": 3,
+            **self.more,
         }
         done = subprocess.run(
             ["ansible-playbook", "-i", "localhost,", "tests/ansible/balance.yml", "-e", json.dumps(variables)],
@@ -180,8 +182,9 @@ def test_the_key_is_for_root_alone(configured: Balancer) -> None:
 def test_the_service_gets_both_ports_and_the_digest_of_the_certificate(configured: Balancer) -> None:
     definition = json.loads((configured.folder / "definition.json").read_text())
     assert [port["port"] for port in definition["ports"]] == [configured.http, configured.https]
-    configuration, certificate = definition["reload_on"]
+    configuration, certificate, keys = definition["reload_on"]
     assert len(configuration) == len(certificate) == 40
+    assert keys == ""
     assert configuration != certificate
 
 

@@ -22,6 +22,16 @@ VARIANTS: list[dict[str, object]] = [
     {"name": "files", "tls": "files", "tls_name": "images.example.org"},
     {"name": "acme", "tls": "acme", "tls_name": "images.example.org"},
     {"name": "acme-before", "tls": "acme", "tls_name": "images.example.org", "certificate": False},
+    {"name": "http2", "tls": "files", "nginx": "1.26.3"},
+    {
+        "name": "in-front",
+        "origins": ["https://demo.example.org", "http://localhost:3000"],
+        "api_keys": [
+            {"name": "alice", "sha256": "a" * 64},
+            {"name": "batch", "sha256": "b" * 64, "rate_hz": 5, "connections": 2},
+            {"name": "default", "sha256": "c" * 64, "rate_hz": 0},
+        ],
+    },
 ]
 NAMES = [str(variant["name"]) for variant in VARIANTS]
 FILES = [
@@ -144,7 +154,7 @@ def test_nginx_accepts_ipv6_addresses(tmp_path: Path) -> None:
     accepted(tmp_path / "nginx-random.conf")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "http2"])  # that one is for a newer nginx
 def test_nginx_accepts_its_configuration(acceptable: Path, name: str) -> None:
     accepted(acceptable / f"nginx-{name}.conf")
 

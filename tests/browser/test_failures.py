@@ -156,3 +156,31 @@ def test_the_newest_picture_wins(visit: Callable, photographs: dict[str, Path]) 
     assert len(held) == 1
     assert here.page.locator("#shots li").count() == 1
     assert here.text("#shots .shot-label").lower() == best.lower()
+
+
+def test_a_service_that_needs_a_key_takes_one(visit: Callable, photographs: dict[str, Path]) -> None:
+    given = []
+
+    def keyed(route) -> None:
+        given.append(route.request.headers.get("x-api-key", ""))
+        detail = "This key is not known here; ask the operator." if given[-1] else "This service needs a key; send it."
+        if given[-1] == "right":
+            route.continue_()
+        else:
+            problem = {"type": "/problems/unauthorized", "title": "Unauthorized", "status": 401, "detail": detail}
+            route.fulfill(status=401, json=problem, headers={"Content-Type": "application/problem+json"})
+
+    here = visit(expected_console=logged(401)).open()
+    here.page.route("**/predict", keyed)
+    here.choose(photographs["chelsea"])
+    here.page.locator("#key-form").wait_for()
+    assert here.text("#error-title") == "This service needs a key"
+    here.page.get_by_label("Key").fill("wrong")
+    here.page.get_by_role("button", name="Use this key").click()
+    here.page.locator("#error-text", has_text="not known here").wait_for()
+    here.page.get_by_label("Key").fill("right")
+    here.page.get_by_label("Key").press("Enter")
+    here.wait_for_answer()
+    assert given == ["", "wrong", "right"]
+    here.recognise(photographs["coffee"])
+    assert given[-1] == "right"

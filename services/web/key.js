@@ -1,0 +1,16 @@
+import { byId } from "./dom.js";
+
+let key = ""; // in this tab only, and gone with it
+
+/** The header that says who asks; empty until somebody has given a key. */
+export const keyHeader = () => (key ? { "X-API-Key": key } : {});
+
+/** @param {() => void} again asks once more, with the key that was given */
+export function takeKey(again) {
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    key = byId("key").value.trim();
+    byId("answer").focus({ preventScroll: true });
+    again();
+  });
+}

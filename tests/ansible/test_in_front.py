@@ -1,0 +1,450 @@
+"""The real nginx in front of others, as the role configures it: pages of other origins, keys, HTTP/2."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import httpx
+import pytest
+import requests
+
+from tests.ansible.test_balancer import Balancer, Worker, logged
+from tests.ansible.test_balancer import worker as worker  # noqa: PLC0414
+from tests.conftest import REPOSITORY, free_ports
+
+ORIGIN = "https://demo.example.org"
+KEYS = {name: f"the-key-of-{name}" for name in ("alice", "bob", "batch", "default")}
+ADDRESS_RATE_HZ, BATCH_RATE_HZ = 30, 3
+
+
+def entry(name: str, **limits: int) -> dict[str, Any]:
+    """What the inventory keeps of a key."""
+    return {"name": name, "sha256": hashlib.sha256(KEYS[name].encode()).hexdigest(), **limits}
+
+
+ENTRIES = [entry("alice"), entry("bob"), entry("batch", rate_hz=BATCH_RATE_HZ), entry("default", rate_hz=0)]
+
+
+class InFront(Balancer):
+    """A balancer with keys and origins, which remembers what Ansible said."""
+
+    said = ""
+
+    def ask(self, path: str = "/predict", method: str = "POST", **headers: str) -> requests.Response:
+        """Ask with these headers; an underscore stands for a hyphen."""
+        return requests.request(
+            method,
+            self.secure + path,
+            data=b"image" if method == "POST" else None,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+            verify=self.certificate,
+            timeout=20,
+        )
+
+
+@pytest.fixture(scope="module")
+def balancer(tmp_path_factory: pytest.TempPathFactory, worker: int) -> Iterator[InFront]:
+    folder = tmp_path_factory.mktemp("in-front")
+    (folder / "index.html").write_text("<title>page</title>")
+    with tarfile.open(folder / "page.tar", "w") as archive:
+        archive.add(folder / "index.html", "index.html")
+    more = {
+        "balancer_cors_origins": [ORIGIN, "http://localhost:3000"],
+        "balancer_api_keys": ENTRIES,
+        "balancer_address_rate_hz": ADDRESS_RATE_HZ,
+        "balancer_address_connections": 0,
+        "balancer_max_conns": 0,
+        "balancer_max_body_bytes": 2000,
+    }
+    balancer = InFront(folder, *free_ports(2), worker, more=more)
+    assert balancer.configure() > 0
+    definition = json.loads((folder / "definition.json").read_text())
+    with subprocess.Popen(definition["command"], stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                requests.get(definition["ready_url"], timeout=5, allow_redirects=False)
+                break
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        yield balancer
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+def rest() -> None:
+    """Wait until the address and every key may send a whole burst again."""
+    time.sleep(1.1)
+
+
+# --- other origins
+
+
+@pytest.mark.parametrize("path", ["/predict", "/submit", "/version"])
+@pytest.mark.parametrize("origin", [ORIGIN, "http://localhost:3000"])
+def test_a_page_of_a_named_origin_may_ask(balancer: InFront, path: str, origin: str) -> None:
+    wishes = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key,content-type"}
+    answer = balancer.ask(path, "OPTIONS", Origin=origin, **wishes)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST"
+    allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert {"x-api-key", "authorization", "content-type", "x-request-id", "traceparent"} <= set(allowed)
+    assert answer.headers["Access-Control-Max-Age"] == "600"
+    assert answer.headers["Vary"] == "Origin"
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert "X-Worker" not in answer.headers  # and this worker would have said 501
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example.org",
+        "https://demo.example.org.evil.net",
+        "https://demoXexample.org",
+        "HTTPS://demo.example.org",
+        "https://demo.example.org:444",
+        "null",
+    ],
+)
+def test_any_other_origin_is_ignored(balancer: InFront, origin: str) -> None:
+    """Its browser then keeps the answer from the page; the service treats it as if it had named none."""
+    preflight = balancer.ask("/predict", "OPTIONS", Origin=origin, Access_Control_Request_Method="POST")
+    answer = balancer.ask(Origin=origin, X_API_Key=KEYS["alice"])
+    assert (preflight.status_code, answer.status_code) == (204, 200)
+    for each in (preflight, answer):
+        assert [name for name in each.headers if name.startswith("Access-Control-")] == []
+        assert each.headers["Vary"] == "Origin"
+        assert each.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+ERRORS: dict[str, tuple[dict[str, Any], int]] = {
+    "no key": ({}, 401),
+    "nothing there": ({"path": "/nowhere", "method": "GET"}, 404),
+    "answered": ({"X_API_Key": KEYS["alice"]}, 200),
+    "the page": ({"path": "/", "method": "GET"}, 200),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_answer_may_be_read_by_a_page_of_a_named_origin(balancer: InFront, name: str) -> None:
+    options, status = ERRORS[name]
+    answer = balancer.ask(Origin=ORIGIN, **options)
+    assert answer.status_code == status
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert {"X-Request-Id", "Server-Timing", "Retry-After"} <= set(
+        answer.headers["Access-Control-Expose-Headers"].split(", ")
+    )
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert "Access-Control-Allow-Methods" not in answer.headers  # that is for the question before
+    assert answer.headers["Vary"] == "Origin"
+
+
+def test_a_body_that_is_too_large_is_told_to_the_page_too(balancer: InFront) -> None:
+    with socket.create_connection(("127.0.0.1", balancer.https), timeout=20) as plain:
+        context = ssl.create_default_context(cafile=balancer.certificate)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nOrigin: {ORIGIN}\r\nContent-Length: 9000000\r\n\r\n"
+            connection.sendall(head.encode())
+            answer = connection.recv(65536).decode()
+    assert answer.startswith("HTTP/1.1 413 ")
+    assert f"\r\nAccess-Control-Allow-Origin: {ORIGIN}\r\n" in answer
+
+
+def test_options_that_is_no_preflight_is_the_worker_s(balancer: InFront) -> None:
+    answer = balancer.ask("/version", "OPTIONS", Origin=ORIGIN)
+    assert answer.status_code == 501  # this worker knows no OPTIONS
+    assert logged(balancer.folder, answer)["upstream_status"] == "501"
+
+
+# --- keys
+
+
+@pytest.mark.parametrize("path", ["/predict", "/submit"])
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("header", ["X-API-Key", "Authorization"])
+def test_who_has_a_key_is_served_and_named_in_the_log(balancer: InFront, path: str, name: str, header: str) -> None:
+    rest()
+    answer = balancer.ask(path, **{header: KEYS[name] if header == "X-API-Key" else f"Bearer {KEYS[name]}"})
+    assert answer.status_code == 200
+    assert logged(balancer.folder, answer)["key"] == name
+
+
+@pytest.mark.parametrize(
+    "path", ["/predict", "/submit", "/%70redict", "//predict", "/x/../predict", "/version?/predict"]
+)
+def test_without_a_key_nothing_is_classified(balancer: InFront, path: str) -> None:
+    rest()
+    request = requests.Request("POST", balancer.secure + path, data=b"image").prepare()
+    request.url = balancer.secure + path  # as written
+    with requests.Session() as session:
+        answer = session.send(request, verify=str(balancer.certificate), timeout=20)
+    if path.startswith("/version"):
+        assert answer.status_code == 200
+        assert logged(balancer.folder, answer)["path"] == "/version"
+        return
+    assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthorized")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="imagerec"'
+    assert answer.json()["detail"] == "This service needs a key; send it as X-API-Key, or as Authorization: Bearer."
+    line = logged(balancer.folder, answer)
+    assert (line["key"], line["upstream_addr"]) == ("", "")
+
+
+WRONG = {
+    "wrong key": {"X-API-Key": "guess"},
+    "wrong bearer": {"Authorization": "Bearer guess"},
+    "a hash in place of its key": {"X-API-Key": ENTRIES[0]["sha256"]},
+    "a name in place of its key": {"Authorization": "Bearer alice"},
+    "a good bearer behind a wrong key": {"X-API-Key": "guess", "Authorization": f"Bearer {KEYS['alice']}"},
+    "much": {"X-API-Key": "x" * 7000},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_key_that_is_not_known_is_refused(balancer: InFront, name: str) -> None:
+    rest()
+    answer = balancer.ask(**WRONG[name])
+    assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthorized")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="imagerec", error="invalid_token"'
+    assert answer.json()["detail"] == "This key is not known here; ask the operator for one."
+    assert logged(balancer.folder, answer)["key"] == ""
+
+
+def test_another_way_of_authorising_is_no_key(balancer: InFront) -> None:
+    basic = base64.b64encode(f"alice:{KEYS['alice']}".encode()).decode()
+    answer = balancer.ask(Authorization=f"Basic {basic}")
+    assert answer.status_code == 401
+    assert "needs a key" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/status", "/version"])
+def test_what_classifies_nothing_needs_no_key(balancer: InFront, path: str) -> None:
+    assert balancer.ask(path, "GET").status_code == 200
+
+
+def statuses(balancer: InFront, count: int, **headers: str) -> list[int]:
+    """Answers to so many requests over one connection, the sooner the better."""
+    with requests.Session() as session:
+        options: dict[str, Any] = {"headers": headers, "verify": balancer.certificate, "timeout": 20}
+        return [session.post(f"{balancer.secure}/predict", data=b"x", **options).status_code for _ in range(count)]
+
+
+def test_a_key_with_a_rate_of_its_own_is_held_to_it_and_no_other_is(balancer: InFront) -> None:
+    rest()
+    batch = statuses(balancer, 10, **{"X-API-Key": KEYS["batch"]})
+    assert batch[: BATCH_RATE_HZ + 1] == [200] * (BATCH_RATE_HZ + 1)
+    assert 429 in batch
+    assert statuses(balancer, 5, **{"X-API-Key": KEYS["alice"]}) == [200] * 5
+    refused = next(
+        each for each in (balancer.ask(X_API_Key=KEYS["batch"]) for _ in range(50)) if each.status_code == 429
+    )
+    assert (refused.json()["type"], refused.headers["Retry-After"]) == ("/problems/too-many-requests", "3")
+
+
+def test_keys_of_one_address_have_a_burst_each(balancer: InFront) -> None:
+    rest()
+    for name in ("alice", "bob"):
+        assert statuses(balancer, ADDRESS_RATE_HZ, **{"X-API-Key": KEYS[name]}) == [200] * ADDRESS_RATE_HZ
+
+
+def test_a_key_without_limit_is_counted_nowhere(balancer: InFront) -> None:
+    rest()
+    many = 6 * ADDRESS_RATE_HZ
+    assert statuses(balancer, many, **{"X-API-Key": KEYS["default"]}) == [200] * many
+
+
+def test_who_guesses_keys_is_limited_by_the_address(balancer: InFront) -> None:
+    rest()
+    answers = statuses(balancer, 6 * ADDRESS_RATE_HZ, **{"X-API-Key": "guess"})
+    assert set(answers) == {401, 429}
+    assert statuses(balancer, 3, **{"X-API-Key": KEYS["alice"]}) == [200] * 3
+    rest()
+
+
+def test_neither_key_nor_hash_stands_where_others_read(balancer: InFront) -> None:
+    """But in one file, which only root reads."""
+    secrets = [*KEYS.values(), *(each["sha256"] for each in ENTRIES)]
+    keys = balancer.folder / "etc/keys.js"
+    assert keys.stat().st_mode & 0o777 == 0o600
+    found = [
+        path
+        for path in balancer.folder.rglob("*")
+        if path.is_file() and path != keys and any(each.encode() in path.read_bytes() for each in secrets)
+    ]
+    assert found == []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes()
+        except OSError:
+            continue
+        assert not (b"nginx" in command and any(each.encode() in command for each in secrets))
+
+
+def configure(folder: Path, *arguments: str, **variables: Any) -> str:
+    """Apply the role with variables from a file; return all that Ansible said."""
+    (folder / "variables.json").write_text(
+        json.dumps(
+            {
+                "folder": str(folder),
+                "balancer_user": "root" if os.geteuid() == 0 else "",
+                "balancer_port": 8080,
+                "balancer_workers": [{"name": "worker1", "address": "127.0.0.1", "port": 5000}],
+            }
+            | variables
+        )
+    )
+    done = subprocess.run(
+        [
+            "ansible-playbook",
+            "-i",
+            "localhost,",
+            "tests/ansible/balance.yml",
+            "-e",
+            f"@{folder}/variables.json",
+            *arguments,
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def test_ansible_shows_nothing_of_a_key(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("x")
+    with tarfile.open(tmp_path / "page.tar", "w") as archive:
+        archive.add(tmp_path / "index.html", "index.html")
+    said = configure(tmp_path, "-vvv", "--diff", balancer_api_keys=ENTRIES)
+    assert "failed=0" in said, said[-2000:]
+    assert (tmp_path / "etc/keys.js").exists()
+    assert [each["name"] for each in ENTRIES if each["sha256"] in said] == []
+    said = configure(tmp_path, balancer_api_keys=[])
+    assert "failed=0" in said, said[-2000:]
+    assert not (tmp_path / "etc/keys.js").exists()
+
+
+HASH = "0123456789abcdef" * 4
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "origin with a path": ({"balancer_cors_origins": ["https://a.org/"]}, "balancer_cors_origins has https://a.org/;"),
+    "origin with its usual port": ({"balancer_cors_origins": ["https://a.org:443"]}, "has https://a.org:443;"),
+    "every origin": ({"balancer_cors_origins": ["*"]}, "has *;"),
+    "origin in upper case": ({"balancer_cors_origins": ["https://A.org"]}, "has https://A.org;"),
+    "origin that breaks the file": (
+        {"balancer_cors_origins": ['https://a.org"; return 200']},
+        "write each as a browser",
+    ),
+    "hash too short": (
+        {"balancer_api_keys": [{"name": "eve", "sha256": HASH[:-1]}]},
+        "eve has a sha256 that is not 64",
+    ),
+    "no hash": ({"balancer_api_keys": [{"name": "eve"}]}, "eve has no sha256"),
+    "name that breaks the file": ({"balancer_api_keys": [{"name": "a';b", "sha256": HASH}]}, "name 'a';b'"),
+    "name twice": (
+        {"balancer_api_keys": [{"name": "a", "sha256": HASH}, {"name": "a", "sha256": "f" * 64}]},
+        "two keys have one name",
+    ),
+    "key twice": ({"balancer_api_keys": [{"name": "a", "sha256": HASH}, {"name": "b", "sha256": HASH}]}, "one key"),
+    "unknown field": ({"balancer_api_keys": [{"name": "a", "sha256": HASH, "rate": 1}]}, "unknown field rate"),
+    "negative rate": ({"balancer_api_keys": [{"name": "a", "sha256": HASH, "rate_hz": -1}]}, "no whole number"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_with_the_remedy(tmp_path: Path, name: str) -> None:
+    variables, reason = REFUSED[name]
+    said = re.sub(r"\s+", " ", configure(tmp_path, **variables))
+    assert reason in said
+    assert "make key NAME=alice" in said or "as a browser sends it" in said
+    assert HASH[:-1] not in said
+    assert not (tmp_path / "etc").exists()
+
+
+def test_make_key_prints_a_key_and_what_the_inventory_keeps_of_it() -> None:
+    command = [sys.executable, "tools/make_key.py"]
+    said = subprocess.run([*command, "alice"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    _, key, _, kept = said.splitlines()
+    assert kept == f"  - {{name: alice, sha256: {hashlib.sha256(key.strip().encode()).hexdigest()}}}"
+    assert len(key.strip()) == 43
+    refused = subprocess.run([*command, "Ä b"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "make key NAME=alice" in refused.stderr
+
+
+# --- HTTP/2
+
+
+def test_http_2_is_spoken_under_tls(balancer: InFront) -> None:
+    with httpx.Client(http2=True, verify=ssl.create_default_context(cafile=balancer.certificate)) as client:
+        page = client.get(f"{balancer.secure}/")
+        answer = client.post(f"{balancer.secure}/predict", content=b"image", headers={"X-API-Key": KEYS["alice"]})
+        refused = client.post(f"{balancer.secure}/predict", content=b"image")
+    assert {each.http_version for each in (page, answer, refused)} == {"HTTP/2"}
+    assert (page.status_code, answer.status_code, answer.text, refused.status_code) == (200, 200, "https", 401)
+    assert refused.json()["type"] == "/problems/unauthorized"
+
+
+def test_http_1_is_spoken_with_those_who_want_it(balancer: InFront) -> None:
+    with httpx.Client(verify=ssl.create_default_context(cafile=balancer.certificate)) as client:
+        assert client.get(f"{balancer.secure}/").http_version == "HTTP/1.1"
+
+
+def test_a_connection_that_opens_and_drops_streams_ends_and_harms_nobody(balancer: InFront) -> None:
+    """Rapid reset: each stream is dropped as soon as it is open, so that it never counts as one under way."""
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    context.set_alpn_protocols(["h2"])
+    head = [(":method", "GET"), (":authority", "x"), (":scheme", "https"), (":path", "/version")]
+    opened, ended = 0, False
+    with (
+        socket.create_connection(("127.0.0.1", balancer.https), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        client.initiate_connection()
+        connection.sendall(client.data_to_send())
+        client.receive_data(connection.recv(65536))
+        assert client.remote_settings.max_concurrent_streams == 32
+        while not ended and opened < 20_000:
+            for _ in range(200):
+                stream = client.get_next_available_stream_id()
+                client.send_headers(stream, head, end_stream=True)
+                client.reset_stream(stream)
+                opened += 1
+            connection.sendall(client.data_to_send())
+            connection.settimeout(0.05)
+            with contextlib.suppress(TimeoutError):
+                received = connection.recv(65536)
+                events = client.receive_data(received)
+                ended = not received or any(isinstance(each, h2.events.ConnectionTerminated) for each in events)
+    assert ended
+    assert balancer.ask(X_API_Key=KEYS["default"]).status_code == 200
+
+
+def test_nginx_has_nothing_to_complain_of(balancer: InFront) -> None:
+    """What a deprecated directive or an impossible limit would leave in the log."""
+    assert [
+        line for line in (balancer.folder / "log/error.log").read_text().splitlines() if "[error]" not in line
+    ] == []
+
+
+assert Worker  # the fixture that is taken over serves it
