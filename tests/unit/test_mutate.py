@@ -1,0 +1,71 @@
+"""The tool that changes a line at a time: which changes it knows, and whether it tells noticed from unnoticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import mutate
+
+PYTHON = """\
+def f(n, flag=True):
+    if n < 3 and not flag:
+        return n + 40
+    return None
+"""
+TEMPLATE = """\
+# a remark
+server {
+    listen 8080 ssl;
+{% if tls == 'off' %}
+    gzip on;
+{% endif %}
+}
+"""
+
+
+def changes(folder: Path, name: str, text: str) -> list[tuple[int, str]]:
+    (folder / name).write_text(text)
+    return [(each.line, "" if each.new is None else each.new.strip()) for each in mutate.mutations(name, folder)]
+
+
+def test_python_is_changed_where_it_decides(tmp_path: Path) -> None:
+    assert sorted(changes(tmp_path, "f.py", PYTHON)) == [
+        (1, "def f(n, flag=False):"),
+        (2, "if n < 3 and flag:"),
+        (2, "if n < 3 or not flag:"),
+        (2, "if n < 4 and not flag:"),
+        (2, "if n <= 3 and not flag:"),
+        (3, "return None"),
+        (3, "return n + 80"),
+        (3, "return n - 40"),
+    ]
+
+
+def test_of_a_template_lines_are_left_out_and_values_turned(tmp_path: Path) -> None:
+    assert changes(tmp_path, "nginx.conf.j2", TEMPLATE) == [
+        (3, ""),
+        (3, "listen 16160 ssl;"),
+        (5, ""),
+        (5, "gzip off;"),
+    ]
+
+
+def test_the_seed_decides_what_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "f.py").write_text(PYTHON)
+    drawn = [mutate.choose(["f.py"], 2, seed, tmp_path) for seed in (1, 1, 2, 3, 4)]
+    assert drawn[0] == drawn[1]
+    assert any(drawn[0] != other for other in drawn[2:])
+    assert len({each.line for each in drawn[0]}) == 2
+
+
+def test_what_no_test_notices_is_a_survivor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`tests/unit/test_mutate.py` looks at this tool and at no role."""
+    record = tmp_path / "record.md"
+    pytest_arguments = ["-q", "tests/unit/test_mutate.py", "-k", "seed"]
+    files = ["tests/mutate.py", "roles/balancer/defaults/main.yml"]
+    status = mutate.main([*files, "--count", "2", "--seed", "1", "--record", str(record), "--", *pytest_arguments])
+    said = capsys.readouterr().out
+    assert (status, "SURVIVED roles/balancer/defaults/main.yml:" in said) == (1, True)
+    assert "| `roles/balancer/defaults/main.yml:" in record.read_text()
