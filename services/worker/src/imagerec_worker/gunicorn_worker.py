@@ -24,6 +24,8 @@ from gunicorn import util
 from gunicorn.http.body import Body, LengthReader
 from gunicorn.workers.sync import SyncWorker
 
+from imagerec_worker.waiting import remember_wait
+
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 _MAX_DETAIL = 200
 _REFUSALS = {
@@ -43,6 +45,11 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         """Serve requests; see the base class."""
         util.write_error = write_problem  # there is no hook for what gunicorn answers by itself
         super().init_process()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve an accepted connection; see the base class."""
+        remember_wait(client)
+        super().handle(listener, client, addr)
 
     def handle_request(self, listener: Any, req: Any, client: Any, addr: Any) -> None:
         """Serve one parsed request; see the base class."""

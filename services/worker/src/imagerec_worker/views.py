@@ -18,6 +18,7 @@ from imagerec_worker.preprocess import FORMATS, ImageInfo, preprocess
 from imagerec_worker.request_log import remember_phases
 from imagerec_worker.service import current_service
 from imagerec_worker.uploads import read_image
+from imagerec_worker.waiting import queue_s
 
 _TOP = "top"
 TOP_DEFAULT = 5
@@ -25,8 +26,6 @@ TOP_MAX = 20
 # More labels than these are no answer to "what does it know"; `classes.json` of the bundle has them all.
 LABELS_MAX = 30
 RETRY_AFTER_S = 1
-# No balancer waits so long for an answer: an older request is one whose two hosts disagree about the time.
-_OLDEST_S = 120.0
 
 blueprint = Blueprint("imagerec", __name__)
 
@@ -140,10 +139,10 @@ def problem_response(error: ProblemError | HTTPException) -> Response:
 def _classify() -> Classification:
     started_s = time.perf_counter()
     service = current_service()
-    queue_s = _queue_s()
-    if 0 < service.settings.queue_budget_s < queue_s:
+    counted_s, waited_s = queue_s(request.headers.get("X-Request-Start", ""))
+    if 0 < service.settings.queue_budget_s < counted_s:
         raise BusyError(
-            f"the request has waited {queue_s:.1f} s already; try again in {RETRY_AFTER_S} s",
+            f"the request has waited {counted_s:.1f} s already; try again in {RETRY_AFTER_S} s",
             {"Retry-After": str(RETRY_AFTER_S)},
         )
     top = _top()
@@ -156,7 +155,7 @@ def _classify() -> Classification:
     inferred_s = time.perf_counter()
     marks_ms = [round((mark_s - started_s) * 1000, 3) for mark_s in (read_s, decoded_s, inferred_s)]
     timing = Timing(
-        queue=round(queue_s * 1000, 3),
+        queue=round(waited_s * 1000, 3),
         read=marks_ms[0],
         decode=round(marks_ms[1] - marks_ms[0], 3),
         inference=round(marks_ms[2] - marks_ms[1], 3),
@@ -166,20 +165,6 @@ def _classify() -> Classification:
     service.metrics.observe_phases(phases_ms)
     remember_phases(phases_ms)
     return Classification(predictions, info, timing)
-
-
-def _queue_s() -> float:
-    """Return how long the request has waited since the balancer passed it on, in seconds.
-
-    The balancer sends ``X-Request-Start: t=<unix seconds>``; 0 without it, and when the clocks of two
-    hosts disagree so far that it would be negative or longer than any balancer waits.
-    """
-    start = request.headers.get("X-Request-Start", "")
-    try:
-        waited_s = time.time() - float(start.removeprefix("t="))
-    except ValueError:
-        return 0.0
-    return waited_s if 0.0 <= waited_s <= _OLDEST_S else 0.0
 
 
 def _top() -> int:
