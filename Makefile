@@ -86,6 +86,10 @@ $(VENV)/.learn: requirements/learn.txt $(VENV)/.controller
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/learn.txt
 	touch $@
 
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/fuzz.txt
+	touch $@
+
 .venv-keras/.keras: requirements/keras.txt
 	$(PYTHON) -m venv .venv-keras
 	.venv-keras/bin/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/keras.txt
@@ -107,6 +111,7 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 	compile --python-version 3.11 $$pins --extra keras services/worker/pyproject.toml services/model/pyproject.toml \
 		requirements/keras.in -o requirements/keras.txt
 	compile --python-version 3.11 --no-deps -c requirements/dev.txt requirements/examples.in -o requirements/examples.txt
+	compile --python-version 3.11 -c requirements/dev.txt requirements/fuzz.in -o requirements/fuzz.txt
 	compile --python-version 3.11 $$pins -c requirements/dev.txt --extra learn services/worker/pyproject.toml \
 		services/model/pyproject.toml -o requirements/learn.txt
 
@@ -217,6 +222,16 @@ durations: setup-test ## how long up, slice-up and deploy take in a clean clone,
 
 chaos: setup-test setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
 	@$(BIN)/python -m tests.slice.chaos --slice $(or $(SLICE),local) $(ARGS)
+
+FUZZ_MINUTES ?= 10
+.PHONY: fuzz
+fuzz: $(VENV)/.fuzz ## fuzz what strangers' bytes meet in a worker for FUZZ_MINUTES (default 10); new inputs join tests/fuzz/corpus
+	@for target in preprocessing metadata multipart; do
+		new=$$(mktemp -d); cp tests/fuzz/corpus/$$target/* "$$new"
+		nice -n 10 $(BIN)/python -m tests.fuzz $$target --seconds $$(( $(FUZZ_MINUTES) * 20 )) --found "$$new"
+		$(BIN)/python -m tests.fuzz $$target --found tests/fuzz/corpus/$$target --merge "$$new"
+		rm -r "$$new"
+	done
 
 lint: setup-test ## ruff, mypy --strict, ansible-lint (production), yamllint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .

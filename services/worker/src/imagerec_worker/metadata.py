@@ -66,7 +66,10 @@ def without_metadata(kind: str, data: bytes) -> Plain:
         BrokenImageError: The file has far too many blocks or scans.
         ValueError: Its structure makes no sense.
     """
-    return {"JPEG": _plain_jpeg, "PNG": _plain_png, "GIF": _plain_gif}[kind](data)
+    try:
+        return {"JPEG": _plain_jpeg, "PNG": _plain_png, "GIF": _plain_gif}[kind](data)
+    except IndexError:
+        raise ValueError("a header ends too early") from None
 
 
 def orientation_of(exif: bytes) -> int:

@@ -1,0 +1,1 @@
+"""A coverage-guided fuzzer on what strangers' bytes meet in a worker: ``make fuzz``."""

@@ -1,0 +1,102 @@
+"""What is fuzzed: each target takes any bytes and may refuse them by a documented error alone."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from imagerec_worker.errors import ProblemError
+from imagerec_worker.metadata import orientation_of, without_metadata
+from imagerec_worker.multipart import find_file
+from imagerec_worker.preprocess import preprocess
+
+SIZE, MAX_PIXELS = 32, 50_000_000
+_HEADS = {b"\xff\xd8": "JPEG", b"\x89P": "PNG", b"GI": "GIF"}
+_BOUNDARY = "frontier"
+
+
+def metadata(data: bytes) -> None:
+    """Take the metadata off an image; what is left must be no longer, but for the end that a JPEG gets."""
+    kind = _HEADS.get(data[:2])
+    if kind is None:
+        assert 1 <= orientation_of(data) <= 8
+        return
+    with contextlib.suppress(ProblemError, ValueError):
+        plain = without_metadata(kind, data)
+        assert len(plain.data) <= len(data) + 2
+        assert 1 <= orientation_of(plain.exif) <= 8
+
+
+def multipart(data: bytes) -> None:
+    """Find the image of a form; it must be a part of the body. The first line is the Content-Type where it can be."""
+    line, _, body = data.partition(b"\n")
+    given = line.decode("latin-1") if line.startswith(b"multipart/") else f"multipart/form-data; boundary={_BOUNDARY}"
+    with contextlib.suppress(ProblemError):
+        assert find_file(body, given, "image") in body
+
+
+def preprocessing(data: bytes) -> None:
+    """Make the network's input of an upload."""
+    with contextlib.suppress(ProblemError):
+        pixels, info = preprocess(data, SIZE, MAX_PIXELS)
+        assert (pixels.shape, pixels.dtype) == ((SIZE, SIZE, 3), np.uint8)
+        assert info.width * info.height <= MAX_PIXELS
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "metadata": metadata,
+    "multipart": multipart,
+    "preprocessing": preprocessing,
+}
+
+
+def _pictures() -> Iterator[bytes]:
+    noise = np.random.default_rng(1).integers(0, 256, (24, 20, 4), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    kinds: list[tuple[str, str, dict[str, object]]] = [
+        ("RGB", "JPEG", {"quality": 40}),
+        ("RGB", "JPEG", {"quality": 40, "progressive": True, "exif": exif}),
+        ("L", "JPEG", {"quality": 30, "comment": b"a remark"}),
+        ("CMYK", "JPEG", {"quality": 30}),
+        ("RGBA", "PNG", {"exif": exif}),
+        ("P", "PNG", {"transparency": 3}),
+        ("1", "PNG", {}),
+        ("I;16", "PNG", {}),
+        ("RGBA", "WEBP", {"lossless": True}),
+        ("RGB", "WEBP", {"quality": 30, "exif": exif}),
+        ("P", "GIF", {"transparency": 1}),
+        ("L", "GIF", {"interlace": True, "comment": b"a remark"}),
+    ]
+    for mode, kind, options in kinds:
+        if mode == "I;16":
+            picture = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+        else:
+            picture = Image.fromarray(noise).convert(mode)
+        file = io.BytesIO()
+        picture.save(file, kind, **options)
+        yield file.getvalue()
+
+
+def _forms() -> Iterator[bytes]:
+    part = "--{b}\r\nContent-Disposition: form-data; name={n}{f}\r\n{t}\r\ncontent\r\n"
+    image = part.format(b=_BOUNDARY, n='"image"', f='; filename="x.jpg"', t="Content-Type: image/jpeg\r\n")
+    field = part.format(b=_BOUNDARY, n='"comment"', f="", t="")
+    odd = part.format(b=_BOUNDARY, n="image", f="; filename*=utf-8''%e9.jpg", t="X-Long: a\r\n b\r\n")
+    end = f"--{_BOUNDARY}--\r\n"
+    for form in (image + end, field + image + end, odd + end, image, "preamble\r\n" + field + field + end):
+        yield b"\n" + form.encode()
+        yield f"multipart/form-data; boundary={_BOUNDARY}\n{form}".encode()
+    yield b'multipart/form-data; boundary="a b"\n--a b\r\n\r\n\r\n--a b--'
+
+
+def seeds(target: str) -> list[bytes]:
+    """Return what fuzzing begins with: something good and something odd of every kind."""
+    if target == "multipart":
+        return list(_forms())
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    return [*_pictures(), *([exif] if target == "metadata" else [])]
