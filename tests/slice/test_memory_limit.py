@@ -1,0 +1,116 @@
+"""A worker under a real memory limit: the process that reaches it loses its one request, and nothing else is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.unit.worker.conftest import start_server, stop_server, write_colour_bundle
+from tests.unit.worker.test_gunicorn_worker import head, picture
+
+GROUPS = Path("/sys/fs/cgroup")
+# Left above what the idle processes hold: enough for a photograph, not for what the costliest upload may take (140 MB).
+ROOM_BYTES = 60_000_000
+
+
+class Group:
+    """A control group of memory, version 1 or 2."""
+
+    def __init__(self, name: str) -> None:
+        self.first = (GROUPS / "memory").is_dir()
+        self.folder = GROUPS / ("memory" if self.first else "") / name
+        try:
+            if not self.first:
+                (GROUPS / "cgroup.subtree_control").write_text("+memory")
+            self.folder.mkdir()
+        except OSError as error:
+            pytest.skip(f"needs root and a memory controller of control groups: {error}")
+
+    def take(self, *pids: int) -> None:
+        for pid in pids:
+            (self.folder / "cgroup.procs").write_text(str(pid))
+
+    def pids(self) -> list[int]:
+        return [int(line) for line in (self.folder / "cgroup.procs").read_text().split()]
+
+    def limit(self, size: int) -> None:
+        (self.folder / ("memory.limit_in_bytes" if self.first else "memory.max")).write_text(str(size))
+
+    def held(self) -> int:
+        """Bytes that the kernel cannot take back."""
+        wanted = "total_rss" if self.first else "anon"
+        lines = dict(line.split() for line in (self.folder / "memory.stat").read_text().splitlines())
+        return int(lines[wanted])
+
+    def remove(self) -> None:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+                return
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def group() -> Iterator[Group]:
+    made = Group(f"imagerec-test-{os.getpid()}")
+    yield made
+    made.remove()
+
+
+def until(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def test_a_process_that_reaches_the_limit_loses_one_request_and_nothing_else(group: Group, tmp_path: Path) -> None:
+    bundle = write_colour_bundle(tmp_path / "bundle")
+    worker_class = "imagerec_worker.gunicorn_worker.ImageWorker"
+    server = start_server(bundle.path, worker_class, tmp_path, "--workers", "2")
+    try:
+        # The master enters, and forks processes anew that are counted from their first page on.
+        group.take(server.process.pid)
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: len(group.pids()) == 3, "gunicorn has not replaced its processes")
+        until(lambda: server.ask("GET", "/readyz").status == 200, "not ready")
+        small = picture()
+        for _ in range(10):
+            assert server.exchange(head(len(small)) + small).startswith(b"HTTP/1.1 200 ")
+        before = set(group.pids())
+        group.limit(group.held() + ROOM_BYTES)
+        file = io.BytesIO()
+        Image.new("RGB", (5600, 5600), "green").save(file, "PNG", compress_level=1)
+        costly = file.getvalue()
+        lost: list[bytes] = []
+
+        def send_costly() -> None:
+            with contextlib.suppress(OSError):
+                lost.append(server.exchange(head(len(costly)) + costly))
+
+        sender = threading.Thread(target=send_costly)
+        sender.start()
+        statuses = []
+        while sender.is_alive() or len(statuses) < 20:
+            statuses.append(server.exchange(head(len(small)) + small)[:12])
+        sender.join()
+        assert [answer[:12] for answer in lost] in ([], [b""])
+        assert set(statuses) == {b"HTTP/1.1 200"}
+        until(lambda: len(group.pids()) == 3, "the process was not replaced")
+        ended = before - set(group.pids())
+        assert len(ended) == 1
+        assert server.process.pid not in ended
+        for _ in range(10):
+            assert server.exchange(head(len(small)) + small).startswith(b"HTTP/1.1 200 ")
+    finally:
+        stop_server(server)
