@@ -67,9 +67,9 @@ def _finish(response: Response) -> Response:
     service = current_service()
     settings = service.settings
     response.headers["X-Worker"] = settings.worker_name
-    response.headers[request_log.HEADER] = request_log.id_of(request)
+    response.headers[request_log.HEADER] = request_log.id_of(request.environ)
     response.headers["Cache-Control"] = "no-store"
     route = request.url_rule.rule if request.url_rule is not None else "unknown"
     service.metrics.count_answer(route, response.status_code)
-    request_log.write(request, response, route, settings.worker_name, settings.log_level)
+    request_log.write(request.environ, response, route, settings.worker_name, settings.log_level)
     return response

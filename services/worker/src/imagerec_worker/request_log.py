@@ -11,30 +11,36 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
-from flask import Request, Response, g
+from flask import Response
 
 HEADER = "X-Request-Id"
 LEVELS = ("debug", "info", "warning", "error")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # W3C Trace Context, version 00; whatever else the header holds is ignored, as the standard says.
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
+_PHASES = "imagerec_worker.phases_ms"
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-def id_of(request: Request) -> str:
+def id_of(environ: Mapping[str, Any]) -> str:
     """Return the id that the balancer or a client gave the request, or one made here when it is none or not valid."""
-    given = request.headers.get(HEADER, "")
+    given = environ.get("HTTP_X_REQUEST_ID", "")
     return given if _ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def remember_phases(phases_ms: Mapping[str, float]) -> None:
+def remember_phases(environ: dict[str, Any], phases_ms: Mapping[str, float]) -> None:
     """Keep the duration of each phase, in milliseconds, for the request's line."""
-    g.phases_ms = phases_ms
+    environ[_PHASES] = phases_ms
 
 
-def write(request: Request, response: Response, route: str, worker: str, least: str) -> None:
-    """Write the request's line, unless its level is below ``least``, one of :data:`LEVELS`."""
+def write(environ: Mapping[str, Any], response: Response, route: str, worker: str, least: str) -> None:
+    """Write the request's line, unless its level is below ``least``, one of :data:`LEVELS`.
+
+    It reads the WSGI environment: the same by way of Flask's objects takes a tenth of a millisecond between inferences.
+    """
     status = response.status_code
     level = "error" if status >= 500 else "warning" if status >= 400 else "debug" if route in _PROBES else "info"
     if LEVELS.index(level) < LEVELS.index(least):
@@ -44,14 +50,18 @@ def write(request: Request, response: Response, route: str, worker: str, least: 
         "level": level,
         "id": response.headers[HEADER],
         "worker": worker,
-        "method": request.method if request.method in {"GET", "HEAD", "POST", "OPTIONS"} else "other",
+        "method": environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in _METHODS else "other",
         "route": route,
         "status": status,
-        "request_bytes": request.content_length,
-        "response_bytes": response.content_length,
+        "request_bytes": _number(environ.get("CONTENT_LENGTH", "")),
+        "response_bytes": _number(response.headers.get("Content-Length", "")),
     }
-    trace = _TRACE.fullmatch(request.headers.get("traceparent", ""))
+    trace = _TRACE.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
     if trace is not None:
         line["trace"] = trace[1]
-    line.update((f"{phase}_ms", duration) for phase, duration in g.get("phases_ms", {}).items())
+    line.update((f"{phase}_ms", duration) for phase, duration in environ.get(_PHASES, {}).items())
     sys.stderr.write(json.dumps(line) + "\n")
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None

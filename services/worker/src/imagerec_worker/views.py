@@ -163,7 +163,7 @@ def _classify() -> Classification:
     )
     phases_ms = timing._asdict()
     service.metrics.observe_phases(phases_ms)
-    remember_phases(phases_ms)
+    remember_phases(request.environ, phases_ms)
     return Classification(predictions, info, timing)
 
 
