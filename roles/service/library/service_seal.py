@@ -1,0 +1,174 @@
+#!/usr/bin/python
+"""Ansible module: whether a host still is as the last deployment left it, and whether its service answers."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import stat
+import time
+import urllib.request
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: service_seal
+short_description: Remembers how a deployment left a host, and tells whether it still is so
+description:
+  - Present writes how files, folders and links are, where the service answers, and what the deployment was made from.
+  - Read compares, asks the service, and changes nothing. A seal older than a day is none.
+options:
+  path:
+    description: The file of the seal.
+    type: path
+    required: true
+  state:
+    description: What to do with it.
+    choices: [present, read, absent]
+    default: read
+  covers:
+    description: Files, folders and links; a folder's content is not looked at.
+    type: list
+  inputs:
+    description: Digest of what the deployment was made from.
+    type: str
+  ready_url:
+    description: Answers 200 where the service is ready.
+    type: str
+  supervisor:
+    description: The socket of supervisord and the names of the programs, where supervisor keeps them.
+    type: dict
+author: imagerec
+"""
+RETURN = """
+intact:
+  description: Whether all is as it was left and the service is ready.
+  returned: for read
+  type: bool
+inputs:
+  description: Digest of what the last deployment was made from; empty without a seal.
+  returned: for read
+  type: str
+why:
+  description: What differs.
+  returned: for read
+  type: str
+"""
+A_DAY_S = 86400
+_RUNNING = 20
+
+
+def state_of(path: str) -> list[Any] | None:
+    """Return the kind, mode, owner and content of a file, a folder or a link; None where there is nothing."""
+    try:
+        about = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(about.st_mode):
+        return ["link", str(Path(path).readlink())]
+    kind = "folder" if stat.S_ISDIR(about.st_mode) else "file"
+    content = hashlib.sha256(Path(path).read_bytes()).hexdigest() if stat.S_ISREG(about.st_mode) else ""
+    return [kind, stat.S_IMODE(about.st_mode), about.st_uid, content]
+
+
+class _Socket(http.client.HTTPConnection):
+    """A connection over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=5)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def is_supervised(path: str, name: str) -> bool:
+    """Ask supervisord over its socket whether it keeps a program that runs."""
+    connection = _Socket(path)
+    try:
+        connection.request(
+            "POST", "/RPC2", xmlrpc.client.dumps((name,), "supervisor.getProcessInfo"), {"Content-Type": "text/xml"}
+        )
+        ((info,), _) = xmlrpc.client.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error, ValueError):
+        return False
+    finally:
+        connection.close()
+    return isinstance(info, dict) and info.get("state") == _RUNNING
+
+
+def is_ready(url: str) -> bool:
+    """Ask the service itself, past any proxy."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=3) as answer:
+            return bool(answer.status == 200)
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+
+
+def difference(seal: dict[str, Any], now_s: float) -> str:
+    """Return what is not as the seal says; empty where all is."""
+    if not 0 <= now_s - seal["at_s"] <= A_DAY_S:
+        return "it was sealed more than a day ago"
+    for path, state in seal["covers"].items():
+        if state_of(path) != state:
+            return f"{path} is not as it was left"
+    supervisor = seal["supervisor"]
+    for program in supervisor["programs"] if supervisor else []:
+        if not is_supervised(supervisor["socket"], program):
+            return f"supervisor does not run {program}"
+    return "" if is_ready(seal["ready_url"]) else f"{seal['ready_url']} does not answer 200"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what the module says of a seal."""
+    try:
+        seal = json.loads(path.read_text(encoding="utf-8"))
+        why = difference(seal, time.time())
+        return {"changed": False, "intact": not why, "inputs": seal["inputs"], "why": why}
+    except FileNotFoundError:
+        why = "there is no seal"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"the seal {path} cannot be read: {error}"
+    return {"changed": False, "intact": False, "inputs": "", "why": why}
+
+
+def main() -> None:
+    """Write it, read it or take it away."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "state": {"choices": ["present", "read", "absent"], "default": "read"},
+            "covers": {"type": "list", "elements": "path", "default": []},
+            "inputs": {"type": "str", "default": ""},
+            "ready_url": {"type": "str", "default": ""},
+            "supervisor": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    path = Path(wanted["path"])
+    if wanted["state"] == "read":
+        module.exit_json(**read(path))
+    if not module.check_mode:
+        path.unlink(missing_ok=True)
+        if wanted["state"] == "present":
+            seal = {key: wanted[key] for key in ("inputs", "ready_url", "supervisor")}
+            seal |= {"at_s": time.time(), "covers": {each: state_of(each) for each in wanted["covers"]}}
+            beside = path.with_name(f"{path.name}.new")
+            beside.write_text(json.dumps(seal, indent=1) + "\n", encoding="utf-8")
+            beside.replace(path)
+    # No change of the deployment: what it says of the host is only a note about it.
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""The seal of a host: intact only where everything still is as a deployment left it and the service answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY, clean_environment
+
+MODULE = REPOSITORY / "roles/service/library/service_seal.py"
+spec = importlib.util.spec_from_file_location("service_seal", MODULE)
+assert spec is not None
+assert spec.loader is not None
+service_seal = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(service_seal)
+
+
+class Ready(BaseHTTPRequestHandler):
+    """Answers with the status that its server has."""
+
+    def do_GET(self) -> None:
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[HTTPServer]:
+    with HTTPServer(("127.0.0.1", 0), Ready) as serving:
+        serving.status = 200  # type: ignore[attr-defined]
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nginx.conf").write_text("listen 1;")
+    (tmp_path / "release").mkdir()
+    (tmp_path / "current").symlink_to("release")
+    return tmp_path
+
+
+@pytest.fixture
+def seal(host: Path, server: HTTPServer) -> dict[str, Any]:
+    """A seal of the host as it is, written where the host's other files are."""
+    covers = [str(host / name) for name in ("etc", "etc/nginx.conf", "current", "not-there")]
+    content = {
+        "inputs": "digest",
+        "ready_url": f"http://127.0.0.1:{server.server_address[1]}/readyz",
+        "supervisor": {},
+        "at_s": time.time(),
+        "covers": {path: service_seal.state_of(path) for path in covers},
+    }
+    (host / "seal").write_text(json.dumps(content))
+    return content
+
+
+def test_what_is_as_it_was_left_is_intact(host: Path, seal: dict[str, Any]) -> None:
+    del seal
+    said = service_seal.read(host / "seal")
+    assert said == {"changed": False, "intact": True, "inputs": "digest", "why": ""}
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        pytest.param(lambda host: (host / "etc/nginx.conf").unlink(), "nginx.conf", id="file-removed"),
+        pytest.param(lambda host: (host / "etc/nginx.conf").write_text("listen 2;"), "nginx.conf", id="file-edited"),
+        pytest.param(lambda host: (host / "etc/nginx.conf").chmod(0o600), "nginx.conf", id="file-closed"),
+        pytest.param(lambda host: (host / "etc").chmod(0o700), "etc", id="folder-closed"),
+        pytest.param(lambda host: (host / "not-there").touch(), "not-there", id="file-added"),
+        pytest.param(
+            lambda host: ((host / "current").unlink(), (host / "current").symlink_to("other")),
+            "current",
+            id="link-moved",
+        ),
+    ],
+)
+def test_what_was_changed_by_hand_is_seen(
+    host: Path, seal: dict[str, Any], harm: Callable[[Path], object], why: str
+) -> None:
+    del seal
+    harm(host)
+    said = service_seal.read(host / "seal")
+    assert not said["intact"]
+    assert f"{why} is not as it was left" in said["why"]
+
+
+def test_a_service_that_is_not_ready_is_seen(host: Path, server: HTTPServer, seal: dict[str, Any]) -> None:
+    server.status = 503  # type: ignore[attr-defined]
+    assert service_seal.read(host / "seal")["why"] == f"{seal['ready_url']} does not answer 200"
+
+
+def test_a_service_whose_supervisord_is_gone_is_seen(host: Path, seal: dict[str, Any]) -> None:
+    seal["supervisor"] = {"socket": str(host / "supervisor.sock"), "programs": ["worker1"]}
+    (host / "seal").write_text(json.dumps(seal))
+    assert service_seal.read(host / "seal")["why"] == "supervisor does not run worker1"
+
+
+@pytest.mark.parametrize("age_s", [-60, 86401], ids=["of-the-future", "of-yesterday"])
+def test_a_seal_counts_for_a_day(host: Path, seal: dict[str, Any], age_s: int) -> None:
+    (host / "seal").write_text(json.dumps({**seal, "at_s": time.time() - age_s}))
+    assert not service_seal.read(host / "seal")["intact"]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}"], ids=["none", "empty", "cut-off", "list", "half"])
+def test_a_damaged_seal_is_none(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "seal").write_text(content)
+    assert not service_seal.read(tmp_path / "seal")["intact"]
+
+
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug: {{msg: "{{{{ lookup('inputs', '{role}') }}}}"}}
+"""
+
+
+def inputs(folder: Path, role: Path, *extra: str) -> str:
+    (folder / "play.yml").write_text(PLAYBOOK.format(role=role))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "one,", str(folder / "play.yml"), *extra],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
+    )
+    return done.stdout.split()[-5]
+
+
+def test_the_digest_of_the_inputs_follows_files_and_named_variables_alone(tmp_path: Path) -> None:
+    role = tmp_path / "small"
+    (role / "tasks").mkdir(parents=True)
+    main = role / "tasks/main.yml"
+    main.write_text("- ansible.builtin.debug: {msg: '{{ small_port }}'}\n")
+    first = inputs(tmp_path, role, "-e", "small_port=1 other=1")
+    assert len(first) == 64
+    assert inputs(tmp_path, role, "-e", "small_port=1 other=2") == first
+    assert inputs(tmp_path, role, "-e", "small_port=2 other=1") != first
+    # A variable that another one is made of counts as well.
+    assert inputs(tmp_path, role, "-e", '{"small_port": "{{ other }}", "other": 1}') != inputs(
+        tmp_path, role, "-e", '{"small_port": "{{ other }}", "other": 2}'
+    )
+    os.utime(main, (1, 1))
+    assert inputs(tmp_path, role, "-e", "small_port=1 other=1") == first
+    main.write_text("- ansible.builtin.debug: {msg: 'port {{ small_port }}'}\n")
+    assert inputs(tmp_path, role, "-e", "small_port=1 other=1") != first
+
+
+@pytest.mark.parametrize("playbook", ["workers", "balancers"])
+def test_a_host_is_passed_by_only_where_all_of_its_roles_were_asked(playbook: str) -> None:
+    plays = yaml.safe_load((REPOSITORY / f"playbooks/{playbook}.yml").read_text())
+    tasks = [task for play in plays for part in ("pre_tasks", "tasks") for task in play.get(part) or []]
+    (asked,) = (task["vars"]["unchanged_roles"] for task in tasks if "unchanged_roles" in task.get("vars", {}))
+    used = {role if isinstance(role, str) else role["role"] for play in plays for role in play.get("roles") or []}
+    assert used == set(asked)

@@ -1,0 +1,81 @@
+"""A run that finds a host as it was left passes it by; one that does not, for whatever reason, mends it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import Deployment
+from tests.local.test_deployment import recap
+
+CONFIGURE = {"balancer": "Write the whole nginx.conf", "worker1": "Write gunicorn's configuration"}
+
+
+def changed(output: str) -> dict[str, int]:
+    """The hosts that a run changed, with the number of tasks that did."""
+    return {host: counts["changed"] for host, counts in recap(output).items() if counts["changed"]}
+
+
+def supervisorctl(system: Deployment, *words: str) -> None:
+    configuration = system.folder / ".run/supervisor/supervisord.conf"
+    subprocess.run(["supervisorctl", "-c", str(configuration), *words], check=True, capture_output=True)
+
+
+def remove_the_configuration(system: Deployment) -> None:
+    (system.folder / ".run/balancer/etc/nginx.conf").unlink()
+
+
+def stop_the_balancer(system: Deployment) -> None:
+    supervisorctl(system, "stop", "balancer")
+
+
+@pytest.fixture
+def deployed(deployment: Deployment) -> Deployment:
+    """The deployment as `make up` leaves it, which has sealed all of its hosts."""
+    deployment.make("up")
+    return deployment
+
+
+def test_an_unchanged_run_passes_by_and_a_thorough_one_looks_again_and_changes_nothing(deployed: Deployment) -> None:
+    quick = deployed.make("up").stdout
+    assert changed(quick) == {}
+    for task in CONFIGURE.values():
+        assert task not in quick
+    thorough = deployed.make("up", "ARGS=-e thorough=true").stdout
+    assert changed(thorough) == {}
+    for task in CONFIGURE.values():
+        assert task in thorough
+
+
+@pytest.mark.parametrize("harm", [remove_the_configuration, stop_the_balancer], ids=["file-removed", "stopped"])
+def test_what_was_broken_by_hand_is_mended(deployed: Deployment, harm: Callable[[Deployment], None]) -> None:
+    configuration = deployed.folder / ".run/balancer/etc/nginx.conf"
+    before = configuration.read_text()
+    harm(deployed)
+    mended = deployed.make("up").stdout
+    assert set(changed(mended)) == {"balancer"}
+    assert configuration.read_text() == before
+    assert requests.get(f"{deployed.url}/", timeout=5).status_code == 200
+    assert changed(deployed.make("up").stdout) == {}
+
+
+def test_a_link_of_a_worker_that_was_moved_is_mended_on_that_worker_alone(deployed: Deployment) -> None:
+    link = Path(deployed.folder / ".run/worker2/models/current")
+    before = link.readlink()
+    link.unlink()
+    link.symlink_to("nothing")
+    mended = deployed.make("up").stdout
+    assert "worker2" in changed(mended)
+    assert "worker1" not in changed(mended)
+    assert link.readlink() == before
+
+
+def test_a_setting_of_the_balancer_leaves_the_workers_alone_and_reaches_it(deployed: Deployment) -> None:
+    output = deployed.make("up", "ARGS=-e balancer_max_conns=8").stdout
+    assert set(changed(output)) == {"balancer"}
+    assert CONFIGURE["worker1"] not in output
+    assert "max_conns=8" in (deployed.folder / ".run/balancer/etc/nginx.conf").read_text()
