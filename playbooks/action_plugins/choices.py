@@ -26,6 +26,10 @@ options:
     description: The folder of the roles. Their settings count for one run; the next one says that they are back.
     type: path
     required: true
+  back:
+    description: Settings that go back to what the inventory says; the vars plugin has left them out already.
+    type: str
+    default: ""
   state:
     description: Whether to keep them or to forget them all.
     choices: [kept, forgotten]
@@ -89,6 +93,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         given = dict(load_extra_vars(self._loader))
         prefixes = tuple(f"{role.name}_" for role in Path(arguments["roles"]).iterdir() if role.is_dir())
         content, said = keep(choices, given, words, prefixes, time.strftime("%Y-%m-%d %H:%M"))
+        if back := str(arguments.get("back", "")).split():
+            said.insert(0, f"Back to what the inventory says: {', '.join(words[name] for name in back)}.")
         if not self._task.check_mode:
             file.parent.mkdir(exist_ok=True)
             beside = file.with_suffix(".new")

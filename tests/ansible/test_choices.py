@@ -80,6 +80,7 @@ def test_a_choice_stays_is_said_and_goes_back(inventory: Inventory) -> None:
     assert "policy=random model=lite2" in inventory.run("balancer_policy=random")
     back = inventory.run("back_to_default=balancer_policy")
     assert "policy=of-the-inventory model=lite2 why=default" in back
+    assert "Back to what the inventory says: POLICY." in back
     assert "policy=of-the-inventory model=lite2 why=default" in inventory.run()
 
 

@@ -101,6 +101,8 @@ def test_every_option_of_every_role_is_known_and_the_inventories_are_sound() -> 
         *(
             "runs_dir",
             "cpu_share",
+            "back_to_default",
+            "thorough",
             "possible_only",
             "slice_parameters",
             "slice_name",
