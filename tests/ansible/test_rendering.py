@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import os
 import shutil
 import subprocess
@@ -204,3 +205,13 @@ def test_systemd_accepts_the_units(rendered: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert "imagerec" not in done.stderr, done.stderr
+
+
+def test_the_name_of_a_zone_tells_what_it_counts_by(rendered: Path) -> None:
+    """nginx refuses a reload in which a zone that is there counts by something else."""
+    keys: dict[str, set[str]] = {}
+    for file in rendered.glob("nginx-*.conf"):
+        for key, zone in re.findall(r"limit_(?:req|conn)_zone (\S+) zone=(\w+)", file.read_text()):
+            keys.setdefault(zone, set()).add(key)
+    assert len(keys) > 4
+    assert {zone: found for zone, found in keys.items() if len(found) > 1} == {}
