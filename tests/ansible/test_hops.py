@@ -226,6 +226,7 @@ def test_a_request_is_followed_from_the_client_to_the_worker(hops: Hops) -> None
     assert (status, fields["x-request-id"]) == (422, "my-photo.7")
     balancer, gunicorn = lines_of(hops, "my-photo.7")
     assert (balancer["status"], gunicorn["status"]) == (422, 422)
+    assert (balancer["method"], gunicorn["method"], balancer["worker"]) == ("POST", "POST", "worker1")
     assert (balancer["trace"], gunicorn["trace"]) == (TRACE, TRACE)
     assert (gunicorn["route"], gunicorn["level"], gunicorn["request_bytes"]) == ("/predict", "warning", len(image))
     assert "secret" not in (hops.folder / "gunicorn.log").read_text() + (hops.folder / "access.log").read_text()
@@ -270,6 +271,17 @@ def test_a_classification_s_line_has_its_times(hops: Hops) -> None:
     assert {
         f"{phase}_ms": duration for phase, duration in json.loads(body)["timing_ms"].items()
     }.items() <= line.items()
+
+
+@pytest.mark.parametrize("path", [b"/", b"/nowhere", b"/version"])
+def test_every_answer_says_what_a_browser_may_do_with_it(hops: Hops, path: bytes) -> None:
+    fields = hops.ask(b"GET " + path)[1]
+    assert fields["x-frame-options"] == "DENY"
+    assert fields["x-content-type-options"] == "nosniff"
+    assert fields["referrer-policy"] == "no-referrer"
+    assert fields["cross-origin-opener-policy"] == fields["cross-origin-resource-policy"] == "same-origin"
+    assert "default-src 'none'" in fields["content-security-policy"]
+    assert "geolocation=()" in fields["permissions-policy"]
 
 
 def test_nginx_tells_this_machine_how_busy_it_is(hops: Hops) -> None:
