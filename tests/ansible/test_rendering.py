@@ -41,6 +41,7 @@ FILES = [
     "imagerec-worker.service",
     "imagerec-worker.socket",
     "imagerec-balancer.service",
+    "imagerec-balancer.socket",
     "imagerec-balancer-logs.service",
     "imagerec-balancer-logs.timer",
     "logrotate.conf",

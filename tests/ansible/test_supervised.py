@@ -25,8 +25,8 @@ class Program:
     folder: Path
     port: int
 
-    def play(self, step: str) -> subprocess.CompletedProcess[str]:
-        extra = {"folder": str(self.folder), "small_port": str(self.port), "step": step}
+    def play(self, step: str, code: str = "") -> subprocess.CompletedProcess[str]:
+        extra = {"folder": str(self.folder), "small_port": str(self.port), "step": step, "code": code}
         return subprocess.run(
             ["ansible-playbook", "-i", "localhost,", "tests/ansible/supervise.yml", "-e", json.dumps(extra)],
             cwd=REPOSITORY,
@@ -112,3 +112,23 @@ def test_supervisor_has_the_logs_rotated(program: Program) -> None:
     assert program.play("absent").returncode == 0
     assert program.processes() == {}
     assert list((program.folder / "supervisor").glob("conf.d/*")) == []
+
+
+def test_a_program_whose_code_has_changed_is_started_anew(program: Program) -> None:
+    """Its reload signal would leave the first process with the code that it has read."""
+
+    def master() -> int:
+        (pid,) = (pid for pid, line in program.processes().items() if b"http.server" in line)
+        return pid
+
+    assert program.play("main", code="a").returncode == 0
+    before = master()
+    again = program.play("main", code="a")
+    assert "changed=0" in again.stdout
+    assert master() == before
+    done = program.play("main", code="b")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Start the program anew" in done.stdout
+    assert master() != before
+    assert program.answers()
+    assert program.play("absent").returncode == 0
