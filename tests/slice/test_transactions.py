@@ -1,0 +1,44 @@
+"""One deployment at a time onto hosts over SSH."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.conftest import REPOSITORY, clean_environment
+from tests.slice.conftest import Slice
+
+BALANCERS = "playbooks/balancers.yml"
+UPGRADE = "playbooks/workers.yml"
+
+
+@contextmanager
+def playing(system: Slice, playbook: str, task: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a playbook, and do the block once a task or play of that name has begun."""
+    words = [".venv/bin/ansible-playbook", "-i", "inventory/slice", playbook, *arguments]
+    environment = clean_environment() | {"GENI_MANIFEST": str(system.names.manifest)}
+    with subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        printed = []
+        for line in run.stdout:
+            printed.append(line)
+            if task in line:
+                break
+        else:
+            raise AssertionError("".join(printed)[-4000:])
+        yield run
+        run.stdout.read()
+
+
+def test_a_second_deployment_is_refused_until_the_first_has_ended_or_was_killed(deployed: Slice) -> None:
+    with playing(deployed, BALANCERS, "Learn the workers' addresses") as first:
+        refused = deployed.play(UPGRADE, check=False)
+        assert refused.returncode != 0
+        said = " ".join(refused.stdout.split())
+        assert "balancer is in the hands of another run" in said
+        assert "has run balancers.yml since 20" in said
+        assert f"(process {first.pid})" in said
+        assert "Stage code and model" not in said
+        first.kill()
+    deployed.play(BALANCERS)
