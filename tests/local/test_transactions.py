@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import REPOSITORY, Deployment, free_ports
+from tests.conftest import REPOSITORY, Deployment, clean_environment, free_ports, local_deployment
 
 
 def words(text: str) -> str:
@@ -131,3 +134,89 @@ def test_a_host_that_fails_while_it_is_staged_stops_the_deployment_of_all(
         deployment.play("workers")
     assert served(deployment) == {old}
     assert Path(deployment.folder / ".run/worker1/models" / release).exists()
+
+
+SITE = ("workers", "balancers", "clients")  # what site.yml changes hosts by
+SEED = 11
+
+
+def command(system: Deployment, plays: tuple[str, ...], arguments: tuple[str, ...]) -> list[str]:
+    """Return the command that runs some playbooks, one after the other."""
+    return ["ansible-playbook", "-i", str(system.inventory), *(f"playbooks/{play}.yml" for play in plays), *arguments]
+
+
+def kill_at(
+    system: Deployment, plays: tuple[str, ...], arguments: tuple[str, ...], share: float, delay_s: float
+) -> str:
+    """Run playbooks and kill Ansible so long after a share of their tasks has begun; return the task's name."""
+    listed = subprocess.run(
+        [*command(system, plays, arguments), "--list-tasks"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    number = max(1, round(share * listed.stdout.count("TAGS: [") / 2))
+    with subprocess.Popen(
+        command(system, plays, arguments), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, env=clean_environment()
+    ) as run:
+        assert run.stdout is not None
+        tasks = (line for line in run.stdout if line.startswith("TASK ["))
+        name = "nothing"
+        for count, line in enumerate(tasks, start=1):
+            if count == number:
+                name = line.strip("* \n")
+                time.sleep(delay_s)
+                run.kill()
+                break
+        run.stdout.read()
+    return name
+
+
+def check(system: Deployment, bundle: dict[str, Any]) -> None:
+    """See that everything serves one deployment, and that every host has written that down."""
+    assert served(system) == {bundle["digest"]}
+    release = f"{bundle['name']}-{bundle['digest'][:16]}"
+    for worker in system.workers:
+        found = record(system, worker)
+        assert found["runs"]["model"] == found["good"][0]["model"] == release
+        assert found["staged"] == {}
+    assert requests.get(f"{system.url}/healthz", timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize("share", [round(random.Random(SEED + n).uniform(n, n + 1) / 5, 3) for n in range(5)])
+def test_a_deployment_that_is_killed_is_finished_by_the_next_run(
+    deployment: Deployment, newer: dict[str, Any], share: float
+) -> None:
+    wanted = newer if served(deployment) == {built()["digest"]} else built()
+    # The balancer changes as well: it may wait so long for a worker.
+    arguments = (*deploys(wanted), "-e", f"balancer_read_timeout_s={30 + round(share * 20)}")
+    task = kill_at(deployment, SITE, arguments, share, random.Random(share).uniform(0, 1))
+    print(f"killed at {task}")
+    served(deployment)  # both answer meanwhile, whatever they serve
+    done = subprocess.run(
+        command(deployment, SITE, arguments), cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    check(deployment, wanted)
+
+
+@pytest.mark.parametrize("share", [0.45, 0.75, 0.95])
+def test_a_rollback_that_is_killed_is_finished_by_the_next_run(
+    deployment: Deployment, newer: dict[str, Any], share: float
+) -> None:
+    last = newer if served(deployment) == {newer["digest"]} else built()
+    target = built() if last is newer else newer
+    deployment.play("workers", *deploys(target))
+    deployment.play("workers", *deploys(last))
+    task = kill_at(deployment, ("rollback",), (), share, random.Random(share).uniform(0, 1))
+    print(f"killed at {task}")
+    deployment.play("rollback")
+    check(deployment, target)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_removal_that_is_killed_is_finished_by_the_next_run(tmp_path: Path, share: float) -> None:
+    system = local_deployment(tmp_path)
+    system.make("up")
+    task = kill_at(system, ("down",), (), share, 0.2)
+    print(f"killed at {task}")
+    system.make("down")
+    assert system.processes() == []
+    assert [path.name for path in system.folder.iterdir()] == ["inventory"]
