@@ -76,9 +76,9 @@ $(VENV)/.controller: requirements/controller.txt | $(VENV)/.python
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.controller
 	@echo "Installing what tests need into $(VENV) …"
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker ./services/model ./loadtest
-	rm -r $(VENV)/lib/python3*/site-packages/{imagerec_worker,imagerec_model,loadtest} # commands stay, the code is the checkout's
-	printf '%s\n' $(foreach d,services/worker services/model loadtest,'$(CURDIR)/$(d)/src') '$(CURDIR)' \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker ./services/model ./services/pool ./loadtest
+	rm -r $(VENV)/lib/python3*/site-packages/{imagerec_worker,imagerec_model,imagerec_pool,loadtest} # commands stay, the code is the checkout's
+	printf '%s\n' $(foreach d,services/worker services/model services/pool loadtest,'$(CURDIR)/$(d)/src') '$(CURDIR)' \
 		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
 	touch $@
 
@@ -104,6 +104,8 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 	hosts() { compile --python-version 3.11 $$1/pyproject.toml requirements/wheelhouse.in -o $$1/requirements.txt; }
 	hosts services/worker
 	hosts loadtest
+	compile --python-version 3.11 -c loadtest/requirements.txt services/pool/pyproject.toml requirements/wheelhouse.in \
+		-o services/pool/requirements.txt
 	pins="-c services/worker/requirements.txt -c loadtest/requirements.txt"
 	compile --python-version 3.11 $$pins --group controller -o requirements/controller.txt
 	compile --python-version 3.11 $$pins -c requirements/controller.txt --group dev --extra figures \

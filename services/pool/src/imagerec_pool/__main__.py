@@ -1,0 +1,65 @@
+"""`python -m imagerec_pool pool.json`: watch the pool until told to end (TERM), or begin anew (HUP).
+
+On HUP the program is replaced by what its path leads to now, with the file of settings as it is now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from imagerec_pool.agent import Agent
+from imagerec_pool.settings import Settings, SettingsError, read_settings
+from imagerec_pool.web import create_app
+
+
+def main(arguments: list[str]) -> int:
+    """Run the agent; return the exit status."""
+    if len(arguments) != 1:
+        sys.stderr.write("error: give one argument, the path of pool.json\n")
+        return 2
+    try:
+        settings = read_settings(Path(arguments[0]))
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if asyncio.run(run(settings)) == signal.SIGHUP:
+        os.execv(sys.orig_argv[0], sys.orig_argv)  # noqa: S606  our own command
+    return 0
+
+
+async def run(settings: Settings) -> signal.Signals:
+    """Watch and answer; return the signal that ended it."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def end(number: signal.Signals) -> None:
+        if not ended.done():
+            ended.set_result(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, end, number)
+    agent = Agent(settings)
+    watching = loop.create_task(agent.run())
+    watching.add_done_callback(lambda task: None if task.cancelled() else end(signal.SIGTERM))
+    runner = web.AppRunner(create_app(agent), access_log=None, handle_signals=False)
+    await runner.setup()
+    settings.socket.unlink(missing_ok=True)
+    await web.UnixSite(runner, str(settings.socket)).start()
+    settings.socket.chmod(0o666)  # nginx asks as its own user; what is told is public
+    reason = await ended
+    await runner.cleanup()
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    return reason
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

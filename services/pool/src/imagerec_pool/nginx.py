@@ -1,0 +1,112 @@
+"""What nginx is told: the list of servers, of which some are marked down, and whether anybody serves.
+
+The members of the list belong to the deployment, the mark `down` belongs to this program. Each change is written
+beside and renamed; nginx reads it when it is told to (HUP).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+_LINE = re.compile(r"server (?P<address>\S+):(?P<port>\d+)(?P<options>[^;#]*?)(?P<down> down)?;  # (?P<name>\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A member of the list: a worker's name and where it listens."""
+
+    name: str
+    address: str
+    port: int
+    down: bool
+
+    @property
+    def upstream(self) -> str:
+        """How the access log calls it."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+def servers_in(text: str) -> list[Server]:
+    """Return the members of a list."""
+    found = map(_LINE.fullmatch, text.splitlines())
+    return [
+        Server(line["name"], line["address"].strip("[]"), int(line["port"]), line["down"] is not None)
+        for line in found
+        if line is not None
+    ]
+
+
+def marked(text: str, down: Collection[str]) -> str:
+    """Return the list with ``down`` on exactly these names; every other line and letter stays."""
+
+    def mark(line: str) -> str:
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return line
+        flag = " down" if found["name"] in down else ""
+        return f"server {found['address']}:{found['port']}{found['options']}{flag};  # {found['name']}"
+
+    return "".join(f"{mark(line)}\n" for line in text.splitlines())
+
+
+def serves_text(*, serves: bool) -> str:
+    """Return the file that sets the variable by which nginx knows whether anybody serves."""
+    return f"map $server_port $anybody_serves {{ default {int(serves)}; }}\n"
+
+
+class Nginx:
+    """The files that nginx includes, and its process."""
+
+    def __init__(self, servers: Path, serves: Path, pid: Path) -> None:
+        self._servers = servers
+        self._serves = serves
+        self._pid = pid
+
+    def list(self) -> str:
+        """Return the list as it stands; empty where there is none yet."""
+        try:
+            return self._servers.read_text(encoding="utf-8")
+        except OSError:
+            return ""
+
+    def write(self, text: str, *, serves: bool) -> bool:
+        """Write both files where they differ; return whether one did."""
+        changed = [_replace(self._servers, text), _replace(self._serves, serves_text(serves=serves))]
+        return any(changed)
+
+    def reload(self) -> bool:
+        """Tell nginx to read its configuration again; return whether there was a process to tell."""
+        try:
+            pid = int(self._pid.read_text())
+        except (OSError, ValueError):
+            return False
+        command = Path(f"/proc/{pid}/cmdline")
+        # Where /proc hides other services the file alone decides: systemd removes it with the service.
+        with contextlib.suppress(OSError):
+            if b"nginx" not in command.read_bytes():
+                return False
+        try:
+            os.kill(pid, signal.SIGHUP)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def _replace(path: Path, text: str) -> bool:
+    with contextlib.suppress(OSError):
+        if path.read_text(encoding="utf-8") == text:
+            return False
+    aside = path.with_name(f".{path.name}.partial")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # nginx could not start after a power cut with half a list
+    aside.chmod(0o644)
+    aside.replace(path)
+    return True

@@ -1,0 +1,54 @@
+"""What nginx, and through it everybody, may ask: can the pool serve, and what is each worker."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from imagerec_pool.agent import Agent
+
+_DETAIL = "No worker serves; try again soon."
+
+
+def create_app(agent: Agent) -> web.Application:
+    """Return the application that answers for an agent."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        serving = agent.serving()
+        if not serving:
+            return _problem(503, "unavailable", "Service unavailable", _DETAIL)
+        return _json({"status": "serving", "workers": serving})
+
+    async def workers(_request: web.Request) -> web.Response:
+        report = agent.report()
+        return _json({"serving": agent.serving(), "workers": report})
+
+    async def live(_request: web.Request) -> web.Response:
+        return _json({"status": "live"})
+
+    app = web.Application(middlewares=[_problems], client_max_size=1024)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/workers", workers)
+    app.router.add_get("/live", live)
+    return app
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: object) -> web.StreamResponse:
+    try:
+        answer: web.StreamResponse = await handler(request)  # type: ignore[operator]
+    except web.HTTPMethodNotAllowed:
+        return _problem(405, "method-not-allowed", "Method not allowed", "This address does not take this method.")
+    except web.HTTPException as error:
+        return _problem(error.status, "not-found", error.reason, "There is nothing at this address.")
+    return answer
+
+
+def _json(content: dict[str, object], status: int = 200, kind: str = "application/json") -> web.Response:
+    return web.Response(status=status, body=json.dumps(content).encode() + b"\n", content_type=kind)
+
+
+def _problem(status: int, slug: str, title: str, detail: str) -> web.Response:
+    document: dict[str, object] = {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
+    return _json(document, status, "application/problem+json")
