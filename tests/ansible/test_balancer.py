@@ -40,7 +40,8 @@ class Worker(BaseHTTPRequestHandler):
         if "hold" in self.path:
             self.holds.release()
             self.let_go.wait(20)
-        body = self.headers["X-Forwarded-Proto"].encode()
+        ready = self.path == "/readyz"
+        body = b'{"status": "ready"}\n' if ready else self.headers["X-Forwarded-Proto"].encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -204,7 +205,7 @@ def test_readiness_and_proofs_of_the_name_stay_in_the_clear(balancer: Balancer) 
     folder = balancer.folder / "state/acme/.well-known/acme-challenge"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "token").write_text("proof")
-    assert balancer.get(f"{balancer.plain}/healthz").json() == {"status": "live"}
+    assert balancer.get(f"{balancer.plain}/healthz").json() == {"status": "ready"}
     assert balancer.get(f"{balancer.plain}/.well-known/acme-challenge/token").text == "proof"
     missing = balancer.get(f"{balancer.plain}/.well-known/acme-challenge/other")
     assert (missing.status_code, missing.json()["type"]) == (404, "/problems/not-found")

@@ -180,7 +180,8 @@ def test_a_healthy_balancer_warns_of_nothing(hops: Hops) -> None:
     image = bytes(3 * MEBIBYTE)
     assert hops.ask(b"POST /predict", JPEG, body=image)[0] == 415
     lines = (hops.folder / "error.log").read_text().splitlines()
-    assert [line for line in lines if "[error]" not in line] == []
+    # There is no agent here, which nginx notes where it asks it.
+    assert [line for line in lines if "[error]" not in line and "pool.sock" not in line] == []
 
 
 @pytest.mark.parametrize("path", [b"/", b"/index.html", b"/style.css"])

@@ -45,6 +45,9 @@ FILES = [
     "imagerec-balancer-logs.service",
     "imagerec-balancer-logs.timer",
     "logrotate.conf",
+    "imagerec-pool.service",
+    "pool.json",
+    "servers.conf",
     "supervisor-imagerec-worker.conf",
     "ready",
 ]
@@ -198,7 +201,11 @@ def test_systemd_accepts_the_units(rendered: Path, tmp_path: Path) -> None:
         pytest.skip("needs systemd-analyze (package systemd)")
     for name in (name for name in FILES if name.startswith("imagerec-")):
         text = (rendered / name).read_text()
-        (tmp_path / name).write_text(text.replace("/opt/imagerec-worker/current/venv/bin/python", "/usr/bin/true"))
+        (tmp_path / name).write_text(
+            text.replace("/opt/imagerec-worker/current/venv/bin/python", "/usr/bin/true").replace(
+                "/opt/imagerec-pool/current/venv/bin/python", "/usr/bin/true"
+            )
+        )
     done = subprocess.run(
         [analyze, "verify", "--man=no", "--recursive-errors=no", *map(str, sorted(tmp_path.iterdir()))],
         capture_output=True,

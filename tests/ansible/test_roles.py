@@ -64,7 +64,9 @@ def test_no_role_names_another(role: Path) -> None:
         assert "include_role" not in text, path
         if path.parent.name in {"tasks", "handlers", "vars"}:
             for other in others:
-                assert not re.search(rf"\b_*{other}_\w+", text), f"{path} names {other}"
+                # `pool_size` is a word of /status, and no variable of the role pool.
+                found = set(re.findall(rf"\b_*{other}_\w+", text)) - {"pool_size"}
+                assert not found, f"{path} names {found}"
 
 
 @every_role

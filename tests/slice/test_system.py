@@ -74,7 +74,8 @@ def test_check_mode_is_clean(deployed: Slice) -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "service", "bar"), [("worker1", "imagerec-worker", 1.5), ("balancer", "imagerec-balancer", 3.0)]
+    ("machine", "service", "bar"),
+    [("worker1", "imagerec-worker", 1.5), ("balancer", "imagerec-balancer", 3.0), ("balancer", "imagerec-pool", 3.0)],
 )
 def test_the_running_unit_is_sealed(deployed: Slice, machine: str, service: str, bar: float) -> None:
     report = deployed.on(machine, f"sudo systemd-analyze security --no-pager {service}.service")
