@@ -3,7 +3,7 @@
 #   MODEL_MIRROR  folder or URL tried before the network  POLICY        random | round_robin | least_conn | random_two
 #   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run, or its file
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
-#   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to
+#   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to, worker to drain
 #   DATA       photographs to learn: one folder a class   NAME          of the learnt model (default: DATA's), or of a key
 .DEFAULT_GOAL := help
 SHELL := bash
@@ -118,7 +118,7 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 		services/model/pyproject.toml -o requirements/learn.txt
 
 # --- the system -----------------------------------------------------------------------------------------------------
-.PHONY: up deploy rollback down verify bundle learn
+.PHONY: up deploy rollback drain undrain down verify bundle learn
 # Prerequisites, not calls of make in a recipe: `make -n` would run such a recipe.
 KERAS_FIRST := $(if $(filter keras,$(MODEL)),setup-keras)
 up: setup $(KERAS_FIRST) ## deploy on this machine and serve; the last lines say where
@@ -129,6 +129,12 @@ deploy: setup $(KERAS_FIRST) ## deploy onto INVENTORY, e.g. make deploy INVENTOR
 
 rollback: setup ## take the workers of INVENTORY back to the last good deployment, or to the one before it
 	@$(PLAY) playbooks/rollback.yml $(EXTRA)
+
+drain: setup ## take worker HOST out of service, with nothing lost; it stays out until `make undrain`
+	@$(PLAY) playbooks/drain.yml $(call extra,worker_named,$(HOST)) $(EXTRA)
+
+undrain: setup ## take worker HOST back into service
+	@$(PLAY) playbooks/undrain.yml $(call extra,worker_named,$(HOST)) $(EXTRA)
 
 down: setup ## stop and remove what `make up` started
 	@$(PLAY) playbooks/down.yml $(EXTRA)

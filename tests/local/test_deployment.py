@@ -7,8 +7,10 @@ import json
 import re
 import socket
 import subprocess
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -227,11 +229,107 @@ def test_policy_and_pool_size_are_changed_by_playbook(deployment: Deployment, ca
     assert requests.get(f"{deployment.url}/status", timeout=5).json()["policy"] == "random"
 
 
-def test_a_drained_worker_leaves_and_returns(deployment: Deployment) -> None:
-    drain = Path(deployment.folder / ".run/worker2/etc/drain")
-    drain.touch()
+def pool_of(deployment: Deployment) -> dict[str, str]:
+    """What the balancer says of each worker."""
+    told = requests.get(f"{deployment.url}/workers", timeout=5).json()["workers"]
+    return {worker["name"]: worker["state"] for worker in told}
+
+
+def until(probe: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not probe():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_worker_is_taken_out_and_back_under_load_and_nothing_is_lost(deployment: Deployment, cat: bytes) -> None:
+    until(lambda: pool_of(deployment) == {"worker1": "up", "worker2": "up"})
+    answers: list[tuple[int, str, str]] = []
+    phase, over = ["before"], threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            now = phase[0]
+            answer = predict(deployment, cat)
+            answers.append((answer.status_code, answer.json().get("worker", ""), now))
+
+    users = [threading.Thread(target=ask) for _ in range(3)]
+    for user in users:
+        user.start()
     try:
-        assert requests.get(f"{deployment.workers['worker2']}/readyz", timeout=5).status_code == 503
+        assert "worker2 is out of service" in deployment.make("drain", "HOST=worker2").stdout
+        phase[0] = "out"
+        assert pool_of(deployment) == {"worker1": "up", "worker2": "draining"}
+        refused = deployment.make("drain", "HOST=worker1", check=False)
+        assert "no worker but worker1 serves on balancer" in words(refused)
+        phase[0] = "back"
+        deployment.make("undrain", "HOST=worker2")
+        assert pool_of(deployment) == {"worker1": "up", "worker2": "up"}
+        count = len(answers)
+        until(lambda: len(answers) >= count + 20)
     finally:
-        drain.unlink()
-    assert requests.get(f"{deployment.workers['worker2']}/readyz", timeout=5).status_code == 200
+        over.set()
+        for user in users:
+            user.join()
+    assert {status for status, _, _ in answers} == {200}
+    assert {worker for _, worker, now in answers if now == "out"} == {"worker1"}
+    assert {worker for _, worker, now in answers if now == "back"} == {"worker1", "worker2"}
+
+
+def words(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command said, without line breaks."""
+    return " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize("target", ["drain", "undrain"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("worke2", "there is no worker worke2; did you mean worker2?"), ("", "name the worker: HOST=worker1")],
+    ids=["misspelt", "none"],
+)
+def test_a_worker_that_is_not_there_is_refused(deployment: Deployment, target: str, name: str, said: str) -> None:
+    refused = deployment.make(target, *([f"HOST={name}"] if name else []), check=False)
+    assert refused.returncode != 0
+    assert said in words(refused)
+
+
+def test_health_says_that_nobody_serves_and_that_somebody_does_again(deployment: Deployment, cat: bytes) -> None:
+    """The workers' processes are ended outright, and supervisor starts them again."""
+    until(lambda: set(pool_of(deployment).values()) == {"up"})
+    supervisor = [str(REPOSITORY / ".venv/bin/supervisorctl"), "-c"]
+    supervisor.append(str(deployment.folder / ".run/supervisor/supervisord.conf"))
+    subprocess.run([*supervisor, "stop", "worker1", "worker2"], check=True, capture_output=True)
+    seen: set[int] = set()
+
+    def health() -> int:
+        seen.add(predict(deployment, cat).status_code)
+        return requests.get(f"{deployment.url}/healthz", timeout=5).status_code
+
+    try:
+        until(lambda: health() == 503)
+        answer = requests.get(f"{deployment.url}/healthz", timeout=5)
+        assert (answer.headers["Content-Type"], answer.json()["type"]) == (
+            "application/problem+json",
+            "/problems/unavailable",
+        )
+        assert answer.headers["Retry-After"]
+        assert seen <= {502, 503}
+        until(lambda: predict(deployment, cat).status_code == 503)
+    finally:
+        subprocess.run([*supervisor, "start", "worker1", "worker2"], check=True, capture_output=True)
+    until(lambda: requests.get(f"{deployment.url}/healthz", timeout=5).json() == {"status": "serving", "workers": 2})
+    assert predict(deployment, cat).status_code == 200
+
+
+def test_a_second_deployment_changes_nothing_while_a_worker_is_down(deployment: Deployment) -> None:
+    supervisor = [str(REPOSITORY / ".venv/bin/supervisorctl"), "-c"]
+    supervisor.append(str(deployment.folder / ".run/supervisor/supervisord.conf"))
+    subprocess.run([*supervisor, "stop", "worker2"], check=True, capture_output=True)
+    try:
+        until(lambda: pool_of(deployment)["worker2"] == "down")
+        hosts = recap(deployment.play("balancers").stdout)
+        assert hosts["balancer"]["changed"] == 0
+        assert pool_of(deployment)["worker2"] == "down"
+    finally:
+        subprocess.run([*supervisor, "start", "worker2"], check=True, capture_output=True)
+    until(lambda: pool_of(deployment)["worker2"] == "up")
