@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import REPOSITORY
-from tests.slice.chaos.faults import VICTIM, Fault, Row, Sample, Scene, barely_felt, nothing_lost
+from tests.slice.chaos.faults import VICTIM, Fault, Row, Sample, Scene, barely_felt, nothing_lost, soon
 from tests.slice.chaos.verdict import Marks
 
 _ROLL = ("playbooks/build.yml", "playbooks/workers.yml")
@@ -92,6 +93,38 @@ def _roll_back(scene: Scene, _marks: Marks) -> None:
     scene.system.make("rollback", "INVENTORY=inventory/slice")
 
 
+def _upgrade_and_roll_back(scene: Scene, marks: Marks) -> None:
+    built = REPOSITORY / "dist/bundle.json"
+    before = built.read_text()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _roll(scene, f"model={copy_bundle(Path(folder), '2.0')}")
+            _roll_back(scene, marks)
+    finally:
+        built.write_text(before)
+
+
+def _drain(scene: Scene, marks: Marks) -> None:
+    scene.system.make("drain", f"HOST={VICTIM}", "INVENTORY=inventory/slice")
+    marks.drained = {VICTIM: (scene.load.now(), float("inf"))}
+
+
+def _undrain(scene: Scene, marks: Marks) -> None:
+    marks.drained = {VICTIM: (marks.drained[VICTIM][0], scene.load.now())}
+    scene.system.make("undrain", f"HOST={VICTIM}", "INVENTORY=inventory/slice")
+
+
+def _reload(scene: Scene, _marks: Marks) -> None:
+    """Reload nginx three times while one client takes 20 s to send its photograph."""
+    slow = scene.slow_client(20)
+    for _ in range(3):
+        time.sleep(3)
+        scene.on("balancer", "systemctl reload imagerec-balancer.service")
+    status, _ = slow.communicate(timeout=90)
+    if status.strip() != "200":
+        raise RuntimeError(f"the slow client was answered by {status!r}")
+
+
 def _stopped_at_the_first(row: Row, samples: list[Sample], scene: Scene) -> dict[str, bool]:
     away = {each.worker for each in samples if each.answered and each.worker}
     return nothing_lost(row, samples, scene) | {
@@ -143,6 +176,9 @@ CHANGES = (
         _stopped_at_the_first,
         victim="worker1",
     ),
+    Fault("rollback", "upgrade to another bundle and rollback", _upgrade_and_roll_back, bar=barely_felt, hold_s=0),
+    Fault("drain", "a worker taken out and back", _drain, _undrain, soon, hold_s=15, victim=VICTIM),
+    Fault("reload-slow-client", "nginx reloads while a client is slow", _reload, bar=soon, hold_s=0),
     # Half the capacity of the two that stay.
     Fault("scale", "the pool 4 → 2 → 4", _shrink, _grow, barely_felt, hold_s=15, utilisation=0.25),
     Fault("clock", "a worker's clock an hour ahead", _jump_clock, _set_clock, _not_shed, hold_s=15),

@@ -16,6 +16,7 @@ from tests.slice.chaos.verdict import SETTLE_S, Marks, Row, Sample, percentile
 
 VICTIM = "worker2"
 _CONNECT_TIMEOUT_MS = 1000
+_LONGEST_WAIT_MS = 2000
 Act = Callable[[Scene, Marks], None]
 Bar = Callable[[Row, Sequence[Sample], Scene], dict[str, bool]]
 Phases = Callable[[Scene], list[tuple[float, float]]]
@@ -39,10 +40,17 @@ def barely_felt(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, 
     return nothing_lost(row, samples, scene) | {"p99 ≤ 3 × quiet p99": row.p99_ms <= 3 * row.quiet_p99_ms}
 
 
+def soon(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
+    """Nothing lost, and nobody who was accepted waited longer than 2 s: the pool was told in time."""
+    return nothing_lost(row, samples, scene) | {
+        "longest wait ≤ 2 s": row.worst_ms is not None and row.worst_ms <= _LONGEST_WAIT_MS
+    }
+
+
 def detected(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
     """Nothing lost, p99 within the connect timeout and two service times, back within 15 s."""
     limit_ms = _CONNECT_TIMEOUT_MS + 2e3 * scene.service_s
-    return nothing_lost(row, samples, scene) | {
+    return soon(row, samples, scene) | {
         f"p99 ≤ {limit_ms:.0f} ms": row.p99_ms <= limit_ms,
         "back ≤ 15 s": row.back_after_s is not None and row.back_after_s <= 15,
     }
@@ -113,6 +121,41 @@ def _kill_all_processes(scene: Scene, _marks: Marks) -> None:
 
 def _kill_nginx(scene: Scene, _marks: Marks) -> None:
     scene.on("balancer", "systemctl kill --signal=KILL --kill-who=all imagerec-balancer.service")
+
+
+_DROP_IN = "/run/systemd/system/imagerec-worker.service.d"
+_FAILING = """
+from imagerec_worker.wsgi import app as sound
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] != "/predict":
+        return sound(environ, start_response)
+    environ["wsgi.input"].read()
+    start_response("500 Internal Server Error", [("Content-Length", "3"), ("X-Worker", "worker2")])
+    return [b"{} "]
+"""
+
+
+def _start_instead(scene: Scene, command: str) -> None:
+    unit = f"[Service]\\nExecStart=\\nExecStart={command}\\n"
+    scene.on(VICTIM, f"mkdir -p {_DROP_IN}; printf '{unit}' > {_DROP_IN}/chaos.conf; systemctl daemon-reload")
+    scene.on(VICTIM, "systemctl kill --signal=KILL --kill-who=all imagerec-worker.service")
+
+
+def _never_start(scene: Scene, _marks: Marks) -> None:
+    """Its process dies, and what systemd starts instead ends at once, again and again; the socket stays open."""
+    _start_instead(scene, "/bin/false")
+
+
+def _fail(scene: Scene, _marks: Marks) -> None:
+    scene.on(VICTIM, f"mkdir -p /run/failing; printf '%s' '{_FAILING}' > /run/failing/failing.py")
+    program = "/opt/imagerec-worker/current/venv/bin/python -m gunicorn --config /etc/imagerec-worker/gunicorn.conf.py"
+    _start_instead(scene, f"{program} --pythonpath /run/failing failing:app")
+
+
+def _start(scene: Scene, _marks: Marks) -> None:
+    scene.on(VICTIM, f"rm {_DROP_IN}/chaos.conf; systemctl daemon-reload; systemctl restart imagerec-worker.service")
+    scene.until_ready(VICTIM)
 
 
 # --- machines ------------------------------------------------------------------------------------------------------
@@ -295,7 +338,9 @@ def _recovered(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, b
 FAULTS = (
     Fault("kill-process", "kill -9 of a worker's process, five times", _kill_one_process, bar=barely_felt),
     Fault("kill-worker", "kill -9 of all of a worker's processes, three times", _kill_all_processes, bar=barely_felt),
-    Fault("freeze", "SIGSTOP of a worker machine", _freeze, _thaw, hold_s=20, victim=VICTIM),
+    Fault("freeze", "SIGSTOP of a worker machine", _freeze, _thaw, soon, hold_s=20, victim=VICTIM),
+    Fault("grey", "a worker that never starts behind its open socket", _never_start, _start, soon, victim=VICTIM),
+    Fault("failing", "a worker that answers every photograph by 500", _fail, _start, soon, hold_s=20, victim=VICTIM),
     _loss("power-off", "power off a worker machine", _power_off, _power_on),
     _loss("link-down", "a worker's link down", _link_down, _link_up),
     _loss("drop", "a worker's packets dropped", _drop_packets, _pass_packets),

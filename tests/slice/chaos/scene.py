@@ -133,6 +133,17 @@ class Scene:
         self.capacity_hz = len(answered) / (CALIBRATION_S - SETTLE_S)
         self.service_s = len(self.workers) / self.capacity_hz
 
+    def slow_client(self, seconds: float) -> subprocess.Popen[str]:
+        """Let one client send a photograph at its leisure; it prints the status of the answer."""
+        body = self._pictures[PHOTOGRAPHS[0]]
+        self.system.on("client", "cat > /tmp/slow.jpg", body)
+        command = (
+            f"curl -s -o /dev/null -w '%{{http_code}}' -m 80 --limit-rate {max(1, int(len(body) / seconds))} "
+            f"-H 'Content-Type: image/jpeg' --data-binary @/tmp/slow.jpg {URL}/predict"
+        )
+        words = ["ssh", "-F", str(self.system.names.ssh_config), "client", command]
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
     def balance(self, **settings: str) -> None:
         """Deploy the balancer with SETTINGS and these, and the inventory's for all others."""
         self.system.play("playbooks/balancers.yml", variables=SETTINGS | settings)

@@ -67,7 +67,12 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of summary.csv; times in milliseconds but back_after_s."""
+    """One line of summary.csv; times in milliseconds but back_after_s.
+
+    Attributes:
+        worst_ms: The longest wait of a request that was accepted, of those due from the fault on; None in records of
+            runs that did not note it.
+    """
 
     fault: str
     requests: int
@@ -80,6 +85,7 @@ class Row:
     quiet_p99_ms: float
     back_after_s: float | None
     tries_per_request: float | None
+    worst_ms: float | None = None
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -192,4 +198,5 @@ def judge(fault: str, samples: Sequence[Sample], log: Sequence[dict[str, Any]], 
         quiet_p99_ms=round(percentile(quiet, 0.99) * 1e3, 1),
         back_after_s=None if back is None else round(back, 1),
         tries_per_request=None if stated is None else round(stated, 3),
+        worst_ms=round(max(hit) * 1e3, 1) if hit else None,
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 
+from tests.slice.chaos import __main__ as chaos
 from tests.slice.chaos import verdict
 from tests.slice.chaos.verdict import Marks, Sample, read_row, table_of
 
@@ -42,7 +45,7 @@ def test_the_row_separates_before_from_after() -> None:
     warming = [sample(900, 0.5, 9.0)]
     row = verdict.judge("x", warming + quiet + hit, [], Marks(injected_s=10))
     assert (row.requests, row.answered, row.refused, row.lost, row.wrong) == (201, 201, 0, 0, 0)
-    assert (row.quiet_p99_ms, row.p50_ms, row.p99_ms) == (100, 500, 500)
+    assert (row.quiet_p99_ms, row.p50_ms, row.p99_ms, row.worst_ms) == (100, 500, 500, 500)
     assert row.back_after_s is None
     assert row.tries_per_request is None
 
@@ -105,3 +108,20 @@ def test_the_table_that_is_kept_says_all_but_the_ids() -> None:
     ]
     read = [read_row(row) for row in csv.DictReader(table_of(samples).splitlines())]
     assert read == [each._replace(identity=None) for each in samples]
+
+
+def test_the_longest_wait_is_that_of_one_that_was_answered_after_the_fault_began() -> None:
+    samples = [sample(0, 3, 9.0), sample(1, 10, 1.5), sample(2, 11, 7.0, status=502), sample(3, 12, 0.1)]
+    assert verdict.judge("x", samples, [], Marks(injected_s=5)).worst_ms == 1500
+
+
+def test_a_record_without_the_longest_wait_is_read(tmp_path: Path) -> None:
+    """Runs were recorded before it was noted; their summary is made again."""
+    row = dataclasses.asdict(verdict.judge("freeze", [sample(0, 3)], [], Marks(injected_s=2)))
+    old = {name: value for name, value in row.items() if name != "worst_ms"}
+    for name, kept in (("freeze", old), ("grey", row | {"fault": "grey"})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"row": kept, "bar": {"0 lost": True}}))
+    chaos.write_summary(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "summary.csv").read_text().splitlines()))
+    assert [(each["fault"], each["worst_ms"]) for each in rows] == [("freeze", ""), ("grey", "100.0")]
+    assert verdict.Row(**old).worst_ms is None
