@@ -160,6 +160,8 @@ def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:
         f"--directory={root(names, machine.name)}",
         f"--machine={full_name}",
         f"--network-namespace-path=/run/netns/{full_name}",
+        # To end connections, as the pool's agent does. By itself nspawn gives it only with a network that it made.
+        "--capability=CAP_NET_ADMIN",
         "--register=no",
         "--keep-unit",
         "--settings=no",
