@@ -138,7 +138,8 @@ def test_ipv6_addresses_stand_in_brackets(rendered: Path, tmp_path: Path) -> Non
     """The golden file holds the lines that differ from those of IPv4, so that it changes with nothing else."""
     render(tmp_path, subnet=SUBNET)
     lines = []
-    for name in ("nginx-random.conf", "nginx-self_signed.conf", "gunicorn.conf.py", "imagerec-worker.socket", "ready"):
+    nginx = ("nginx-random.conf", "nginx-self_signed.conf", "servers.conf", "imagerec-balancer.socket")
+    for name in (*nginx, "gunicorn.conf.py", "imagerec-worker.socket", "ready"):
         both = [(folder / name).read_text().splitlines() for folder in (rendered, tmp_path)]
         lines += [f"{name}: {line[2:].strip()}\n" for line in difflib.ndiff(*both) if line.startswith("+ ")]
     if os.environ.get("UPDATE_GOLDEN") == "1":
