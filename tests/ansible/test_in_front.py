@@ -442,9 +442,9 @@ def test_a_connection_that_opens_and_drops_streams_ends_and_harms_nobody(balance
 
 def test_nginx_has_nothing_to_complain_of(balancer: InFront) -> None:
     """What a deprecated directive or an impossible limit would leave in the log."""
-    assert [
-        line for line in (balancer.folder / "log/error.log").read_text().splitlines() if "[error]" not in line
-    ] == []
+    lines = (balancer.folder / "log/error.log").read_text().splitlines()
+    # There is no agent here, and nginx says so when it asks for one.
+    assert [line for line in lines if "[error]" not in line and "pool.sock" not in line] == []
 
 
 assert Worker  # the fixture that is taken over serves it
