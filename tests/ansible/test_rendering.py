@@ -224,3 +224,12 @@ def test_the_name_of_a_zone_tells_what_it_counts_by(rendered: Path) -> None:
             keys.setdefault(zone, set()).add(key)
     assert len(keys) > 4
     assert {zone: found for zone, found in keys.items() if len(found) > 1} == {}
+
+
+def test_a_key_without_a_limit_brings_no_limit_for_all(tmp_path: Path) -> None:
+    """Where a location has no limit of its own, the one on the log's lines must stay a dry run there."""
+    free = {"name": "batch", "sha256": "0" * 64, "rate_hz": 0, "connections": 0}
+    render(tmp_path, variants=[{"name": "free", "limit": 0, "api_keys": [free]}])
+    text = (tmp_path / "nginx-free.conf").read_text()
+    assert "limit_req_dry_run off" not in text
+    assert "limit_req_status 429" not in text
