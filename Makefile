@@ -148,7 +148,7 @@ key: ## make a key of the API for NAME, e.g. make key NAME=alice; see docs/opera
 
 bundle: setup $(KERAS_FIRST) ## make the model bundle alone, with a progress bar
 	@PYTHONPATH=services/worker/src:services/model/src $(if $(filter keras,$(MODEL)),.venv-keras,$(VENV))/bin/python \
-		-m imagerec_model get '$(or $(MODEL),imagenet)' --out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
+		-m imagerec_model get '$(or $(filter-out default,$(MODEL)),imagenet)' --out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
 
 learn: ## learn the classes of DATA, a folder with one folder of photographs a class, into learnt/NAME; goes on if interrupted
 	@test -n '$(DATA)' || { echo "Name the photographs, one folder for each class: make learn DATA=FOLDER" >&2; exit 1; }

@@ -340,7 +340,7 @@ def test_all_places_taken_is_busy_and_healthy(pool: Pool) -> None:
     for worker in pool.workers:
         worker.holds.clear()
     threads: list[threading.Thread] = []
-    missing = {worker: PLACES for worker in pool.workers}
+    missing = dict.fromkeys(pool.workers, PLACES)
     # An nginx that was reloaded just before does not know of what the old one has sent, so more may be at one worker.
     while any(missing.values()):
         assert len(threads) < 60

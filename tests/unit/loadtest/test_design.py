@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -10,6 +11,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import trial_seed
 from loadtest.experiments.design import Design, design_folders, design_from_resolved, find_design
 from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.loads import load_of
 from loadtest.experiments.reader import load_design
 
 GOOD: dict[str, Any] = {
@@ -189,6 +191,15 @@ def test_a_run_keeps_its_traces_and_notices_another(tmp_path: Path) -> None:
     trace.write_text("0\n0.6\n")
     with pytest.raises(LoadtestError, match=r"holds a run of another design \(it differs in cells"):
         RunFolder.resume(run.path, load(tmp_path, cells=[TRACE]), "2026-01-01T00:00:00+00:00", traces=tmp_path)
+
+
+def test_a_trace_that_was_changed_in_the_run_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "arrivals.txt").write_text("0\n0.5\n")
+    (cell,) = load(tmp_path, cells=[TRACE]).cells
+    (tmp_path / "arrivals.txt").write_text("0\n0.6\n")
+    rng, legacy = np.random.default_rng(1), np.random.RandomState(1)
+    with pytest.raises(LoadtestError, match="is not the trace that the run was begun with"):
+        load_of(cell, tmp_path, rate_hz=None, length_s=None, rng=rng, legacy=legacy)
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:

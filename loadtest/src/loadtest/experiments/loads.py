@@ -1,11 +1,13 @@
 """The load of a cell: which loop of the generator sends it, and when."""
 
+import hashlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell
 from loadtest.generate import arrivals
 from loadtest.generate.effort import Effort
@@ -32,6 +34,9 @@ def load_of(
         length_s: How long the arrivals go on, where they have a rate, in seconds.
         rng: Of the arrivals.
         legacy: Of the original's pauses, which came from numpy's older generator.
+
+    Raises:
+        LoadtestError: The run's copy of the trace is not the one that it was begun with.
     """
     if cell.arrivals == "closed":
         assert cell.in_flight is not None
@@ -48,6 +53,8 @@ def load_of(
     if cell.arrivals == "trace":
         assert cell.trace is not None
         offsets = arrivals.trace(traces / cell.trace, cell.duration_s)
+        if hashlib.sha256((traces / cell.trace).read_bytes()).hexdigest() != cell.trace_digest:
+            raise LoadtestError(f"{traces / cell.trace} is not the trace that the run was begun with; begin a new run")
     else:
         assert rate_hz is not None
         assert length_s is not None

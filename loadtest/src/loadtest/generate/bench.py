@@ -93,9 +93,14 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int, seed: int = 1) -> 
 async def _drive(target: str, path: Path, rate_hz: float, duration_s: float, body_bytes: int, *, seed: int) -> Effort:
     payload = encode("bench", bytes(body_bytes), "image/jpeg", multipart=True)
     recorder = Recorder(path, {"cell": "bench"})
-    async with Client(target) as client:
-        await Runner(client, Recorder(path.with_suffix(".warm"), {}), repeat(payload)).closed_loop(8, requests=100)
-        offsets = list(arrivals.poisson(rate_hz, duration_s, np.random.default_rng(seed)))
-        effort = await Runner(client, recorder, repeat(payload)).open_loop(offsets)
-    recorder.close(effort.facts())
+    warm_up = Recorder(path.with_suffix(".warm"), {})
+    effort: Effort | None = None
+    try:
+        async with Client(target) as client:
+            await Runner(client, warm_up, repeat(payload)).closed_loop(8, requests=100)
+            offsets = list(arrivals.poisson(rate_hz, duration_s, np.random.default_rng(seed)))
+            effort = await Runner(client, recorder, repeat(payload)).open_loop(offsets)
+    finally:
+        warm_up.close(None)
+        recorder.close(None if effort is None else effort.facts())
     return effort
