@@ -78,4 +78,4 @@ def test_a_setting_of_the_balancer_leaves_the_workers_alone_and_reaches_it(deplo
     output = deployed.make("up", "ARGS=-e balancer_max_conns=8").stdout
     assert set(changed(output)) == {"balancer"}
     assert CONFIGURE["worker1"] not in output
-    assert "max_conns=8" in (deployed.folder / ".run/balancer/etc/nginx.conf").read_text()
+    assert "max_conns=8" in (deployed.folder / ".run/balancer/state-pool/servers.conf").read_text()
