@@ -89,9 +89,11 @@ def checkout() -> Iterator[Checkout]:
                 os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
         yield Checkout(folder, user, f"http://127.0.0.1:{port}")
     finally:
-        shutil.rmtree(home)
-        if user is not None:
-            subprocess.run(["userdel", user], check=True)
+        try:
+            shutil.rmtree(home)
+        finally:
+            if user is not None and user in {entry.pw_name for entry in pwd.getpwall()}:
+                subprocess.run(["userdel", user], check=True)
 
 
 def test_a_deployment_comes_serves_and_goes(checkout: Checkout) -> None:

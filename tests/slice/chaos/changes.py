@@ -116,11 +116,14 @@ def _undrain(scene: Scene, marks: Marks) -> None:
 
 def _reload(scene: Scene, _marks: Marks) -> None:
     """Reload nginx three times while one client takes 20 s to send its photograph."""
-    slow = scene.slow_client(20)
-    for _ in range(3):
-        time.sleep(3)
-        scene.on("balancer", "systemctl reload imagerec-balancer.service")
-    status, _ = slow.communicate(timeout=90)
+    with scene.slow_client(20) as slow:
+        try:
+            for _ in range(3):
+                time.sleep(3)
+                scene.on("balancer", "systemctl reload imagerec-balancer.service")
+            status, _ = slow.communicate(timeout=90)
+        finally:
+            slow.kill()  # its command on the client ends by itself, within 80 s
     if status.strip() != "200":
         raise RuntimeError(f"the slow client was answered by {status!r}")
 

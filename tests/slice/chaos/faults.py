@@ -124,6 +124,7 @@ def _kill_nginx(scene: Scene, _marks: Marks) -> None:
 
 
 _DROP_IN = "/run/systemd/system/imagerec-worker.service.d"
+_BROKEN = "/run/failing"
 _FAILING = """
 from imagerec_worker.wsgi import app as sound
 
@@ -148,13 +149,13 @@ def _never_start(scene: Scene, _marks: Marks) -> None:
 
 
 def _fail(scene: Scene, _marks: Marks) -> None:
-    scene.on(VICTIM, f"mkdir -p /run/failing; printf '%s' '{_FAILING}' > /run/failing/failing.py")
+    scene.on(VICTIM, f"mkdir -p {_BROKEN}; printf '%s' '{_FAILING}' > {_BROKEN}/failing.py")
     program = "/opt/imagerec-worker/current/venv/bin/python -m gunicorn --config /etc/imagerec-worker/gunicorn.conf.py"
-    _start_instead(scene, f"{program} --pythonpath /run/failing failing:app")
+    _start_instead(scene, f"{program} --pythonpath {_BROKEN} failing:app")
 
 
 def _start(scene: Scene, _marks: Marks) -> None:
-    scene.on(VICTIM, f"rm {_DROP_IN}/chaos.conf; systemctl daemon-reload; systemctl restart imagerec-worker.service")
+    scene.on(VICTIM, f"rm -rf {_DROP_IN} {_BROKEN}; systemctl daemon-reload; systemctl restart imagerec-worker.service")
     scene.until_ready(VICTIM)
 
 
