@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-SOURCES = ("services/worker/src", "services/model/src", "loadtest/src", ".")
+SERVICES = sorted(str(each.relative_to(REPOSITORY)) for each in REPOSITORY.glob("services/*/src"))
+SOURCES = (*SERVICES, "loadtest/src", ".")
 COMPARISONS = {
     ast.Lt: ("<", "<="),
     ast.LtE: ("<=", "<"),
@@ -186,15 +187,36 @@ def copy_checkout(folder: Path) -> Path:
     return copy
 
 
+def environment(copy: Path) -> dict[str, str]:
+    """Return the environment in which Python imports the copy's own code."""
+    path = os.pathsep.join(str(copy / source) for source in SOURCES)
+    return os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def imported(copy: Path, file: str) -> str:
+    """Return the path that the tests import a package's file from; what is in no package is run by its own path."""
+    root = (copy / file).parent
+    while (root / "__init__.py").exists():
+        root = root.parent
+    if root == (copy / file).parent:
+        return str(copy / file)
+    name = ".".join((copy / file).relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+    program = "import importlib.util, sys; print(importlib.util.find_spec(sys.argv[1]).origin)"
+    command = [sys.executable, "-c", program, name]
+    done = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
 def passes(copy: Path, arguments: Sequence[str], limit_s: float) -> bool:
     """Run pytest in the copy, on the copy's own code; what takes too long fails."""
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(str(copy / source) for source in SOURCES),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     with subprocess.Popen(
-        command, cwd=copy, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        cwd=copy,
+        env=environment(copy),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as process:
         try:
             return process.wait(limit_s) == 0
@@ -225,7 +247,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     survivors = []
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
-        copy = copy_checkout(Path(folder))
+        copy = copy_checkout(Path(folder).resolve())
+        for file in options.files:
+            place = imported(copy, file) if file.endswith(".py") else str(copy / file)
+            if place != str(copy / file):
+                print(f"{file} is imported from {place or 'nowhere'}; add its folder to SOURCES", file=sys.stderr)
+                return 2
         if not passes(copy, arguments, options.limit_s):
             print("the tests fail before anything is changed; run them first", file=sys.stderr)
             return 2

@@ -69,3 +69,20 @@ def test_what_no_test_notices_is_a_survivor(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert (status, "SURVIVED roles/balancer/defaults/main.yml:" in said) == (1, True)
     assert "| `roles/balancer/defaults/main.yml:" in record.read_text()
+
+
+def test_the_changed_module_is_the_one_that_is_imported(tmp_path: Path) -> None:
+    copy = mutate.copy_checkout(tmp_path)
+    modules = [*copy.glob("services/*/src/*/__init__.py"), *copy.glob("*/src/*/__init__.py")]
+    assert len(modules) >= 4
+    for path in (*modules, copy / "services/pool/src/imagerec_pool/kernel.py", copy / "tests/mutate.py"):
+        assert mutate.imported(copy, str(path.relative_to(copy))) == str(path)
+
+
+def test_a_module_that_the_tests_import_from_elsewhere_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mutate, "SOURCES", [each for each in mutate.SOURCES if "pool" not in each])
+    file = "services/pool/src/imagerec_pool/kernel.py"
+    assert mutate.main([file, "--count", "1", "--", "-q", "tests/unit/test_mutate.py", "-k", "seed"]) == 2
+    assert f"{file} is imported from " in capsys.readouterr().err
