@@ -6,9 +6,9 @@ import hashlib
 import json
 import random
 import shutil
+import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,6 +138,7 @@ def test_a_host_that_fails_while_it_is_staged_stops_the_deployment_of_all(
 
 SITE = ("workers", "balancers", "clients")  # what site.yml changes hosts by
 SEED = 11
+PATIENCE_S = 900
 
 
 def command(system: Deployment, plays: tuple[str, ...], arguments: tuple[str, ...]) -> list[str]:
@@ -145,28 +146,89 @@ def command(system: Deployment, plays: tuple[str, ...], arguments: tuple[str, ..
     return ["ansible-playbook", "-i", str(system.inventory), *(f"playbooks/{play}.yml" for play in plays), *arguments]
 
 
-def kill_at(
-    system: Deployment, plays: tuple[str, ...], arguments: tuple[str, ...], share: float, delay_s: float
-) -> str:
-    """Run playbooks and kill Ansible so long after a share of their tasks has begun; return the task's name."""
-    listed = subprocess.run(
-        [*command(system, plays, arguments), "--list-tasks"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+def count_tasks(system: Deployment, plays: tuple[str, ...], arguments: tuple[str, ...] = ()) -> int:
+    """Run playbooks to their end; return how many tasks were begun. What all hosts pass by is not among them."""
+    done = subprocess.run(
+        command(system, plays, arguments),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(),
+        timeout=PATIENCE_S,
     )
-    number = max(1, round(share * listed.stdout.count("TAGS: [") / 2))
+    assert done.returncode == 0, done.stdout[-4000:]
+    return sum(line.startswith("TASK [") for line in done.stdout.splitlines())
+
+
+def kill_at(
+    system: Deployment,
+    plays: tuple[str, ...],
+    arguments: tuple[str, ...],
+    share: float,
+    delay_s: float,
+    *,
+    whole: int,
+) -> str:
+    """Run playbooks and kill Ansible so long after a share of their tasks has begun; return the task's name.
+
+    `whole` is how many tasks such a run begins. It is killed before the last of them, however quick they are.
+    """
+    last = whole - 3
+    number = min(max(1, round(share * whole)), last)
+    begun: list[str] = []
     with subprocess.Popen(
         command(system, plays, arguments), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, env=clean_environment()
     ) as run:
         assert run.stdout is not None
-        tasks = (line for line in run.stdout if line.startswith("TASK ["))
-        name = "nothing"
-        for count, line in enumerate(tasks, start=1):
-            if count == number:
-                name = line.strip("* \n")
-                time.sleep(delay_s)
+        timers = [threading.Timer(PATIENCE_S, run.kill), threading.Timer(delay_s, run.kill)]
+        timers[0].start()
+        for line in run.stdout:
+            begun += [line.strip("* \n")] if line.startswith("TASK [") else []
+            if len(begun) == number and timers[1].ident is None:
+                timers[1].start()
+            if len(begun) == last:
                 run.kill()
-                break
-        run.stdout.read()
-    return name
+        for timer in timers:
+            timer.cancel()
+    assert len(begun) >= number, f"{len(begun)} tasks were begun, {number} of {whole} were expected: {begun[-1:]}"
+    assert run.returncode == -signal.SIGKILL, f"it ended by itself with {run.returncode}, after {begun[-1]}"
+    return begun[number - 1]
+
+
+def other(system: Deployment, newer: dict[str, Any]) -> dict[str, Any]:
+    """The bundle that is not served."""
+    return newer if served(system) == {built()["digest"]} else built()
+
+
+@pytest.fixture(scope="module")
+def site_tasks(deployment: Deployment, newer: dict[str, Any]) -> int:
+    """How many tasks a changed deployment begins; both bundles are on the hosts then."""
+    counts = [
+        count_tasks(deployment, SITE, (*deploys(other(deployment, newer)), "-e", f"balancer_read_timeout_s={seconds}"))
+        for seconds in (28, 29)
+    ]
+    return counts[-1]
+
+
+@pytest.fixture(scope="module")
+def rollback_tasks(deployment: Deployment, newer: dict[str, Any]) -> int:
+    """How many tasks a rollback begins."""
+    for _ in range(2):
+        deployment.play("workers", *deploys(other(deployment, newer)))
+    return count_tasks(deployment, ("rollback",))
+
+
+@pytest.fixture(scope="module")
+def removal_tasks(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many tasks a removal begins."""
+    system = local_deployment(tmp_path_factory.mktemp("removed"))
+    try:
+        system.make("up")
+        return count_tasks(system, ("down",))
+    except BaseException:
+        system.make("down")
+        raise
 
 
 def check(system: Deployment, bundle: dict[str, Any]) -> None:
@@ -182,12 +244,12 @@ def check(system: Deployment, bundle: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("share", [round(random.Random(SEED + n).uniform(n, n + 1) / 5, 3) for n in range(5)])
 def test_a_deployment_that_is_killed_is_finished_by_the_next_run(
-    deployment: Deployment, newer: dict[str, Any], share: float
+    deployment: Deployment, newer: dict[str, Any], share: float, site_tasks: int
 ) -> None:
-    wanted = newer if served(deployment) == {built()["digest"]} else built()
+    wanted = other(deployment, newer)
     # The balancer changes as well: it may wait so long for a worker.
     arguments = (*deploys(wanted), "-e", f"balancer_read_timeout_s={30 + round(share * 20)}")
-    task = kill_at(deployment, SITE, arguments, share, random.Random(share).uniform(0, 1))
+    task = kill_at(deployment, SITE, arguments, share, random.Random(share).uniform(0, 1), whole=site_tasks)
     print(f"killed at {task}")
     served(deployment)  # both answer meanwhile, whatever they serve
     done = subprocess.run(
@@ -199,23 +261,23 @@ def test_a_deployment_that_is_killed_is_finished_by_the_next_run(
 
 @pytest.mark.parametrize("share", [0.45, 0.75, 0.95])
 def test_a_rollback_that_is_killed_is_finished_by_the_next_run(
-    deployment: Deployment, newer: dict[str, Any], share: float
+    deployment: Deployment, newer: dict[str, Any], share: float, rollback_tasks: int
 ) -> None:
     last = newer if served(deployment) == {newer["digest"]} else built()
     target = built() if last is newer else newer
     deployment.play("workers", *deploys(target))
     deployment.play("workers", *deploys(last))
-    task = kill_at(deployment, ("rollback",), (), share, random.Random(share).uniform(0, 1))
+    task = kill_at(deployment, ("rollback",), (), share, random.Random(share).uniform(0, 1), whole=rollback_tasks)
     print(f"killed at {task}")
     deployment.play("rollback")
     check(deployment, target)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
-def test_a_removal_that_is_killed_is_finished_by_the_next_run(tmp_path: Path, share: float) -> None:
+def test_a_removal_that_is_killed_is_finished_by_the_next_run(tmp_path: Path, share: float, removal_tasks: int) -> None:
     system = local_deployment(tmp_path)
     system.make("up")
-    task = kill_at(system, ("down",), (), share, 0.2)
+    task = kill_at(system, ("down",), (), share, 0.2, whole=removal_tasks)
     print(f"killed at {task}")
     system.make("down")
     assert system.processes() == []
