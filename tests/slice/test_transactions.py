@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,14 +39,19 @@ def playing(system: Slice, playbook: str, task: str, *arguments: str) -> Iterato
 
 def test_a_second_deployment_is_refused_until_the_first_has_ended_or_was_killed(deployed: Slice) -> None:
     with playing(deployed, BALANCERS, "Learn the workers' addresses") as first:
-        refused = deployed.play(UPGRADE, check=False)
-        assert refused.returncode != 0
-        said = " ".join(refused.stdout.split())
-        assert "balancer is in the hands of another run" in said
-        assert "has run balancers.yml since 20" in said
-        assert f"(process {first.pid})" in said
-        assert "Stage code and model" not in said
-        first.kill()
+        # It has the lock and is held there. The process that keeps the lock goes on.
+        first.send_signal(signal.SIGSTOP)
+        try:
+            assert first.poll() is None, "the first deployment ended before it could be held"
+            refused = deployed.play(UPGRADE, check=False)
+            assert refused.returncode != 0
+            said = " ".join(refused.stdout.split())
+            assert "balancer is in the hands of another run" in said
+            assert "has run balancers.yml since 20" in said
+            assert f"(process {first.pid})" in said
+            assert "Stage code and model" not in said
+        finally:
+            first.kill()
     deployed.play(BALANCERS)
 
 
