@@ -76,6 +76,8 @@ def test_a_link_of_a_worker_that_was_moved_is_mended_on_that_worker_alone(deploy
 
 def test_a_setting_of_the_balancer_leaves_the_workers_alone_and_reaches_it(deployed: Deployment) -> None:
     output = deployed.make("up", "ARGS=-e balancer_max_conns=8").stdout
+    members = (deployed.folder / ".run/balancer/state-pool/servers.conf").read_text()
+    deployed.make("up")
     assert set(changed(output)) == {"balancer"}
     assert CONFIGURE["worker1"] not in output
-    assert "max_conns=8" in (deployed.folder / ".run/balancer/state-pool/servers.conf").read_text()
+    assert "max_conns=8" in members
