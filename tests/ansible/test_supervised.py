@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -25,8 +26,8 @@ class Program:
     folder: Path
     port: int
 
-    def play(self, step: str, code: str = "") -> subprocess.CompletedProcess[str]:
-        extra = {"folder": str(self.folder), "small_port": str(self.port), "step": step, "code": code}
+    def play(self, step: str, code: str = "", **more: object) -> subprocess.CompletedProcess[str]:
+        extra = {"folder": str(self.folder), "small_port": str(self.port), "step": step, "code": code, **more}
         return subprocess.run(
             ["ansible-playbook", "-i", "localhost,", "tests/ansible/supervise.yml", "-e", json.dumps(extra)],
             cwd=REPOSITORY,
@@ -131,4 +132,31 @@ def test_a_program_whose_code_has_changed_is_started_anew(program: Program) -> N
     assert "Start the program anew" in done.stdout
     assert master() != before
     assert program.answers()
+    assert program.play("absent").returncode == 0
+
+
+def test_it_is_foretold_whether_processes_will_be_replaced(program: Program) -> None:
+    """A deployment takes a worker out of the pool first only where this says so."""
+
+    def foretold(code: str = "a", **more: object) -> bool:
+        said = program.play("foretell", code, **more)
+        assert said.returncode == 0, said.stdout[-3000:]
+        (word,) = re.findall(r"replaces: (True|False)", said.stdout)
+        return bool(word == "True")
+
+    assert not foretold(), "nothing runs yet"
+    assert program.play("main", code="a").returncode == 0
+    assert not foretold()
+    assert foretold("b")
+    assert foretold(content="of another kind")
+    # supervisor starts a program anew whose own configuration has changed.
+    assert foretold(small_port=program.port + 1)
+    assert program.play("absent").returncode == 0
+
+
+def test_a_program_that_listens_nowhere_is_started_anew(program: Program) -> None:
+    assert program.play("main", code="a").returncode == 0
+    done = program.play("main", code="b", listens=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Start the program anew" in done.stdout
     assert program.play("absent").returncode == 0
