@@ -7,7 +7,9 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
 from tests.conftest import AWKWARD, REPOSITORY, free_ports
 
@@ -160,3 +163,27 @@ def test_a_program_that_listens_nowhere_is_started_anew(program: Program) -> Non
     assert done.returncode == 0, done.stdout[-3000:]
     assert "Start the program anew" in done.stdout
     assert program.play("absent").returncode == 0
+
+
+def test_a_port_that_the_service_has_itself_is_free_for_it() -> None:
+    """nginx opens a new port itself on a reload, before systemd's socket has it."""
+    code = yaml.safe_load((REPOSITORY / "roles/service/vars/main.yml").read_text())["__service_port_try"]
+
+    def try_it(port: int, own: int) -> int:
+        return subprocess.run(
+            [sys.executable, "-c", code, "127.0.0.1", str(port), str(own)], capture_output=True, check=False
+        ).returncode
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert try_it(port, os.getpid()) == 0
+        assert try_it(port, os.getppid()) != 0
+        assert try_it(port, 0) != 0
+    assert try_it(port, 0) == 0
+
+
+def test_a_name_is_refused_where_systemd_opens_the_socket(program: Program) -> None:
+    done = program.play("preflight", service_provider="systemd", address="localhost")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert f"localhost:{program.port} of port is a name, and systemd listens on addresses alone" in said, said
