@@ -1,0 +1,115 @@
+"""Taking a worker out, with an agent that says what it is told: who may leave, and what happens while it is busy."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY, clean_environment
+
+
+class Pool:
+    """A balancer's agent that answers what it is told, and the folder of worker1."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers: list[dict[str, Any]] = []
+
+    def say(self, **states: str) -> None:
+        """Let the agent say so of each worker; nothing is asked of `worker1` any more once its file is there."""
+        self.workers = [
+            {"name": name, "state": state, "asked": False, "under_way": 0, "why": ""} for name, state in states.items()
+        ]
+
+    @property
+    def drain(self) -> Path:
+        return self.folder / "etc/drain"
+
+    def take_out(self, by: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        hosts = {
+            "balancers": {"hosts": {"balancer": {**local, "pool_runtime_dir": str(self.folder)}}},
+            "workers": {"hosts": {"worker1": {**local, "worker_config_dir": str(self.drain.parent)}}},
+        }
+        (self.folder / "hosts.yml").write_text(json.dumps({"all": {"children": hosts}}))
+        extra = json.dumps({"drained_by": by, "drain_patience_s": 1})
+        return subprocess.run(
+            ["ansible-playbook", "-i", self.folder / "hosts.yml", "tests/ansible/drain.yml", "-e", extra, *arguments],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
+        )
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    with tempfile.TemporaryDirectory(prefix="pool-") as folder:  # the path of a socket has to be short
+        made = Pool(Path(folder))
+        made.drain.parent.mkdir()
+
+        class Agent(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps({"workers": made.workers}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def address_string(self) -> str:
+                return "unix"
+
+            def log_message(self, *_: object) -> None: ...
+
+        with socketserver.ThreadingUnixStreamServer(f"{folder}/pool.sock", Agent) as agent:
+            thread = threading.Thread(target=agent.serve_forever)
+            thread.start()
+            yield made
+            agent.shutdown()
+            thread.join()
+
+
+def test_a_worker_leaves_where_another_serves(pool: Pool) -> None:
+    pool.say(worker1="up", worker2="up")
+    done = pool.take_out("operator", "--check")
+    assert done.returncode == 0, done.stderr
+    assert not pool.drain.exists()
+    done = pool.take_out("operator")
+    assert done.returncode == 0, done.stderr
+    assert pool.drain.read_text() == "operator\n"
+
+
+def test_the_last_that_serves_is_kept_and_one_that_does_not_serve_may_leave(pool: Pool) -> None:
+    pool.say(worker1="up", worker2="down")
+    done = pool.take_out("operator")
+    assert done.returncode != 0
+    assert "no worker but worker1 serves on balancer" in done.stderr
+    assert not pool.drain.exists()
+    pool.say(worker1="failing", worker2="down")
+    done = pool.take_out("operator")
+    assert done.returncode == 0, done.stderr
+    assert pool.drain.exists()
+
+
+def test_a_request_that_takes_long_stops_an_operator_alone(pool: Pool) -> None:
+    pool.say(worker1="up", worker2="up")
+    pool.workers[0]["under_way"] = 3
+    done = pool.take_out("operator")
+    assert done.returncode != 0
+    assert "worker1 is taken out, but 3 of its requests are still under way; run this again to wait on" in done.stderr
+    assert f"make undrain HOST=worker1 INVENTORY={pool.folder}/hosts.yml" in done.stderr
+    done = pool.take_out("deployment")
+    assert done.returncode == 0, done.stderr
+    assert "It goes on." in done.stdout
