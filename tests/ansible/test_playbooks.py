@@ -6,6 +6,7 @@ import json
 import subprocess
 
 import pytest
+import yaml
 
 from tests.conftest import REPOSITORY
 
@@ -25,6 +26,12 @@ def test_playbook_parses(playbook: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["balancers", "down", "drain", "preflight", "rollback", "undrain", "workers"])
+def test_what_changes_hosts_is_alone_there(name: str) -> None:
+    plays = yaml.safe_load((REPOSITORY / f"playbooks/{name}.yml").read_text())
+    assert [play.get("ansible.builtin.import_playbook") for play in plays][:2] == ["known.yml", "lock.yml"]
 
 
 def test_the_local_inventory_has_the_three_groups() -> None:
