@@ -1,4 +1,7 @@
-"""Ansible action: takes a host's deployment lock, or says who has it. It is held for as long as this run lives."""
+"""Ansible action: takes a host's deployment lock, or says who has it. It is held for as long as this run lives.
+
+A host that no task can reach either is left alone: `out_of_reach` says why. Any other reason is a failure.
+"""
 
 from __future__ import annotations
 
@@ -51,11 +54,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         command: list[bytes] = ssh._build_command(ssh.get_option("ssh_executable"), "ssh", ssh.get_option("host"), line)
         return [os.fsdecode(word) for word in command]
 
+    def _answers(self) -> bool:
+        """Return whether an ordinary task reaches the host."""
+        try:
+            self._connection.exec_command("true")
+        except AnsibleConnectionFailure:
+            return False
+        return True
+
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the lock, or fail with the name of its holder."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._connection.transport not in {"local", "ssh"}:
             result["msg"] = f"a host reached by {self._connection.transport} cannot be locked; use ssh or local"
+            return result | {"failed": True}
+        if self._connection.transport == "ssh" and self._connection.get_option("password"):
+            result["msg"] = (
+                "a host reached with a password cannot be locked, since the lock has a connection of its own; give "
+                "your public key to its user (ssh-copy-id) and leave the password out"
+            )
             return result | {"failed": True}
         pid = os.getppid()  # Ansible forks a process for each task
         who = {
@@ -75,7 +92,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         assert keeper.stdout is not None
         said = json.loads(keeper.stdout.readline() or b"{}")
         if "held_by" not in said:
-            raise AnsibleConnectionFailure(said.get("error") or "the lock could not be asked for")
+            reason = said.get("error") or "the lock could not be asked for"
+            if not self._answers():
+                return result | {"out_of_reach": reason}
+            result["msg"] = (
+                f"{(task_vars or {}).get('inventory_hostname')} can be reached, but not locked against other "
+                f"deployments ({reason}); the lock needs Python on the host and SSH with a key"
+            )
+            return result | {"failed": True}
         holder = said["held_by"]
         # Two names of the inventory may be one host: then this run has its lock already.
         if holder and any(holder.get(key) != who[key] for key in ("controller", "pid", "user")):

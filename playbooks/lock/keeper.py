@@ -48,13 +48,18 @@ def say(holder: subprocess.Popen[bytes], word: bytes) -> None:
 
 
 def start(command: list[str]) -> tuple[subprocess.Popen[bytes], bytes]:
-    """Start the holder; return it with its first line, empty where it has ended at once."""
+    """Start the holder; return it with its first line, empty where it has ended at once.
+
+    What a login shell prints before is passed over.
+    """
     holder = subprocess.Popen(  # noqa: S603  the command is the action's
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     say(holder, Path(__file__).with_name("holder.py").read_bytes())
     assert holder.stdout is not None
-    return holder, holder.stdout.readline()
+    while (said := holder.stdout.readline()) and not said.startswith(b"{"):
+        pass
+    return holder, said
 
 
 def keep(pid: int, run: int, holder: subprocess.Popen[bytes], command: list[str]) -> subprocess.Popen[bytes] | None:

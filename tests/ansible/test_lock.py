@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, clean_environment
 
 Run = subprocess.Popen[str]
 
@@ -106,3 +107,62 @@ def test_a_run_that_fails_leaves_no_lock(site: Site) -> None:
     assert first.returncode != 0
     assert site.start(0).wait() == 0
     assert site.notes() == ["in", "in", "out"]
+
+
+def test_what_a_login_shell_prints_is_no_answer_of_the_holder(tmp_path: Path) -> None:
+    folder = REPOSITORY / "playbooks/lock"
+    size = (folder / "holder.py").stat().st_size
+    holder = f"import sys; exec(sys.stdin.buffer.read({size}))"
+    shell = 'echo "Welcome to this machine"; echo; exec "$0" "$@"'
+    command = ["sh", "-c", shell, sys.executable, "-c", holder, f"{tmp_path}"[-60:], "{}"]
+    with subprocess.Popen(["sleep", "60"]) as run:
+        kept = subprocess.Popen(
+            [sys.executable, str(folder / "keeper.py"), str(run.pid), *command], stdout=subprocess.PIPE
+        )
+        assert kept.stdout is not None
+        assert json.loads(kept.stdout.readline() or b"{}") == {"held_by": {}}
+        run.kill()
+    assert kept.wait() == 0
+    kept.stdout.close()
+
+
+# Stands for ssh: what it is given to run, it runs here, unless that is to be refused.
+SSH = """#!/bin/sh
+for last; do :; done
+case "$last" in {refused}) echo "no way in" >&2; exit 255;; esac
+exec sh -c "$last"
+"""
+
+
+@pytest.mark.parametrize(
+    ("refused", "more", "reason"),
+    [
+        pytest.param("exec*stdin.buffer*", "", "far can be reached, but not locked", id="reached-but-not-locked"),
+        pytest.param("*", "", "", id="out-of-reach"),
+        pytest.param("-", "ansible_password=secret", "reached with a password cannot be locked", id="password"),
+    ],
+)
+def test_only_a_host_that_is_out_of_reach_is_left_unlocked(
+    tmp_path: Path, refused: str, more: str, reason: str
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(SSH.format(refused=refused))
+    ssh.chmod(0o755)
+    (tmp_path / "hosts").write_text(
+        f"[balancers]\nfar ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1 ansible_ssh_executable={ssh} "
+        f"run_dir={tmp_path} ansible_python_interpreter={sys.executable} {more}\n[workers]\n[clients]\n"
+    )
+    extra = json.dumps({"note": str(tmp_path / "note"), "seconds": 0})
+    done = subprocess.run(
+        ["ansible-playbook", "-i", tmp_path / "hosts", "tests/ansible/lock.yml", "-e", extra],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
+    )
+    assert done.returncode != 0
+    assert reason in done.stderr, done.stderr
+    assert not (tmp_path / "note").exists()
+    if not reason:
+        assert "not locked" not in done.stderr
