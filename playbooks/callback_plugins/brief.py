@@ -19,7 +19,7 @@ type: stdout
 short_description: Progress in a few lines, and one summary at the end
 description:
   - Names each play once as it begins. On a terminal a last line shows the task that is running.
-  - Prints at the end what the `debug` tasks said and how long it took; after a failure only the hosts and the reasons.
+  - Prints at the end what the `debug` tasks said and how long it took; after a failure the hosts and the reasons last.
 author: imagerec
 """
 
@@ -32,7 +32,11 @@ def reason_of(result: dict[str, Any]) -> str:
     failed = [item for item in result.get("results", []) if item.get("failed") or item.get("unreachable")]
     if failed:
         return "; ".join(dict.fromkeys(reason_of(item) for item in failed))
-    message = str(result.get("msg") or "it failed without a reason").strip().removeprefix("Task failed: ")
+    message = (
+        str(result.get("msg") or result.get("censored") or "it failed without a reason")
+        .strip()
+        .removeprefix("Task failed: ")
+    )
     printed = str(result.get("stderr") or result.get("module_stderr") or result.get("stdout") or "").strip()
     if not printed or printed in message:
         return message
@@ -116,11 +120,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         for host in sorted({*stats.failures, *stats.dark}):
             hosts_by_reason.setdefault(self._failures.get(host, "it failed without a reason"), []).append(host)
         took = f"{time.monotonic() - self._begun_s:.0f} s"
+        for note in self._notes:
+            self._say(f"\n{note}")
         if hosts_by_reason:
             self._say(f"\nFailed after {took}.", error=True)
             for reason, hosts in hosts_by_reason.items():
                 self._say(f"{', '.join(hosts)}: {reason}", error=True)
             return
-        for note in self._notes:
-            self._say(f"\n{note}")
         self._say(f"\nDone in {took}.")

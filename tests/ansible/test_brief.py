@@ -1,4 +1,4 @@
-"""What a run prints: progress in a few lines, one summary at the end, and after a failure the reason alone."""
+"""What a run prints: progress in a few lines, one summary at the end, and after a failure the reason last."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ COMMAND = """
     - name: Run a command
       ansible.builtin.command: {argv: [sh, -c, "echo begun; echo the disk is full >&2; exit 3"]}
       changed_when: false
+"""
+SECRET = """
+    - name: Use a key
+      ansible.builtin.command: {argv: ["false", "secret"]}
+      changed_when: false
+      no_log: true
 """
 LOOP = """
     - name: Refuse some
@@ -115,14 +121,20 @@ def test_a_run_prints_its_plays_once_and_one_summary_last(tmp_path: Path) -> Non
         pytest.param(ASSERTION, "one, two: the setting is wrong; choose another", id="refused"),
         pytest.param(COMMAND, "one, two: Run a command: the disk is full", id="command"),
         pytest.param(LOOP, "one, two: 2 is wrong", id="item-of-a-loop"),
+        pytest.param(
+            SECRET,
+            "one, two: Use a key: the output has been hidden",
+            id="hidden",
+        ),
         pytest.param(RESCUED, "one, two: this is the reason", id="rescue-says-more"),
     ],
 )
-def test_a_failure_prints_hosts_and_reason_once_and_nothing_else(tmp_path: Path, tasks: str, reason: str) -> None:
+def test_a_failure_prints_notes_then_hosts_and_reason_once(tmp_path: Path, tasks: str, reason: str) -> None:
     done = run(tmp_path, tasks + SUMMARY)
     assert done.returncode == 2
-    assert done.stdout == "Look at everything\n"
+    assert done.stdout == "Look at everything\n\nThe model is another one.\n"
     blank, took, *said = done.stderr.splitlines()
+    said = [line.partition(" due to the fact")[0] for line in said]  # Ansible's own words for what is hidden
     assert (blank, took.split()[0], said) == ("", "Failed", [reason])
 
 
