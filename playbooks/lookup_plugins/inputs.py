@@ -1,8 +1,8 @@
 """Ansible lookup: one digest of all that some roles make of a host.
 
-That is the files of the roles, every variable that they name as it is for this host, and the facts that they use. Where
-the digest is the same, the roles would do the same. A variable named for another reason makes it differ more often
-than need be, never less.
+That is the files of the roles and of the filters, every variable that they name as it is for this host, and the facts
+that they use. Where the digest is the same, the roles would do the same. A variable named for another reason makes it
+differ more often than need be, never less.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from ansible.plugins.lookup import LookupBase
 DOCUMENTATION = """
 name: inputs
 short_description: A digest of what some roles make of a host
-description: Covers the roles' files, the variables that they name, and facts.
+description: Covers the roles' files and the filters, the variables that they name, and facts.
 options:
   _terms:
     description: The folders of the roles.
 author: imagerec
 """
 
+# What the roles' expressions call: the project's own filters.
+FILTERS = Path(__file__).parents[1] / "filter_plugins"
 FACTS = (
     *(
         "architecture",
@@ -68,7 +70,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible has no types
         roles = [files_of(Path(term)) for term in terms]
         names = frozenset().union(*(words for _, words in roles))
         facts = given.get("ansible_facts", {})
-        parts: list[Any] = [digest for digest, _ in roles]
+        parts: list[Any] = [*(digest for digest, _ in roles), files_of(FILTERS)[0]]
         parts.append({name: self._plain(facts.get(name)) for name in FACTS})
         self._templar.available_variables = given
         parts.append(

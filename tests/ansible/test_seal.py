@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -53,13 +54,15 @@ def host(tmp_path: Path) -> Path:
     (tmp_path / "etc/nginx.conf").write_text("listen 1;")
     (tmp_path / "release").mkdir()
     (tmp_path / "current").symlink_to("release")
+    (tmp_path / "elsewhere.pem").write_text("certificate 1")
+    (tmp_path / "certificate.pem").symlink_to("elsewhere.pem")
     return tmp_path
 
 
 @pytest.fixture
 def seal(host: Path, server: HTTPServer) -> dict[str, Any]:
     """A seal of the host as it is, written where the host's other files are."""
-    covers = [str(host / name) for name in ("etc", "etc/nginx.conf", "current", "not-there")]
+    covers = [str(host / name) for name in ("etc", "etc/nginx.conf", "current", "certificate.pem", "not-there")]
     content = {
         "inputs": "digest",
         "ready_url": f"http://127.0.0.1:{server.server_address[1]}/readyz",
@@ -85,6 +88,9 @@ def test_what_is_as_it_was_left_is_intact(host: Path, seal: dict[str, Any]) -> N
         pytest.param(lambda host: (host / "etc/nginx.conf").chmod(0o600), "nginx.conf", id="file-closed"),
         pytest.param(lambda host: (host / "etc").chmod(0o700), "etc", id="folder-closed"),
         pytest.param(lambda host: (host / "not-there").touch(), "not-there", id="file-added"),
+        pytest.param(
+            lambda host: (host / "elsewhere.pem").write_text("certificate 2"), "certificate.pem", id="behind-a-link"
+        ),
         pytest.param(
             lambda host: ((host / "current").unlink(), (host / "current").symlink_to("other")),
             "current",
@@ -134,7 +140,7 @@ PLAYBOOK = """
 """
 
 
-def inputs(folder: Path, role: Path, *extra: str) -> str:
+def inputs(folder: Path, role: Path, *extra: str, plugins: Path = REPOSITORY / "playbooks") -> str:
     (folder / "play.yml").write_text(PLAYBOOK.format(role=role))
     done = subprocess.run(
         ["ansible-playbook", "-i", "one,", str(folder / "play.yml"), *extra],
@@ -142,7 +148,8 @@ def inputs(folder: Path, role: Path, *extra: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
+        env=clean_environment()
+        | {"ANSIBLE_STDOUT_CALLBACK": "brief", "ANSIBLE_LOOKUP_PLUGINS": str(plugins / "lookup_plugins")},
     )
     return done.stdout.split()[-5]
 
@@ -164,6 +171,18 @@ def test_the_digest_of_the_inputs_follows_files_and_named_variables_alone(tmp_pa
     assert inputs(tmp_path, role, "-e", "small_port=1 other=1") == first
     main.write_text("- ansible.builtin.debug: {msg: 'port {{ small_port }}'}\n")
     assert inputs(tmp_path, role, "-e", "small_port=1 other=1") != first
+
+
+def test_the_digest_of_the_inputs_follows_the_filters(tmp_path: Path) -> None:
+    role = tmp_path / "small"
+    (role / "tasks").mkdir(parents=True)
+    for kind in ("lookup_plugins", "filter_plugins"):
+        shutil.copytree(REPOSITORY / "playbooks" / kind, tmp_path / kind)
+    first = inputs(tmp_path, role, plugins=tmp_path)
+    assert first == inputs(tmp_path, role)
+    with (tmp_path / "filter_plugins/addresses.py").open("a") as filters:
+        filters.write("# another\n")
+    assert inputs(tmp_path, role, plugins=tmp_path) != first
 
 
 def roles_of(tasks: list[dict[str, Any]], folder: Path) -> set[str]:

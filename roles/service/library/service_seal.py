@@ -70,10 +70,10 @@ def state_of(path: str) -> list[Any] | None:
         about = os.lstat(path)
     except FileNotFoundError:
         return None
+    content = hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
     if stat.S_ISLNK(about.st_mode):
-        return ["link", str(Path(path).readlink())]
+        return ["link", str(Path(path).readlink()), content]
     kind = "folder" if stat.S_ISDIR(about.st_mode) else "file"
-    content = hashlib.sha256(Path(path).read_bytes()).hexdigest() if stat.S_ISREG(about.st_mode) else ""
     return [kind, stat.S_IMODE(about.st_mode), about.st_uid, content]
 
 
