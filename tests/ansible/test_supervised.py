@@ -187,3 +187,15 @@ def test_a_name_is_refused_where_systemd_opens_the_socket(program: Program) -> N
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
     assert f"localhost:{program.port} of port is a name, and systemd listens on addresses alone" in said, said
+
+
+def test_a_place_of_the_socket_that_somebody_else_has_taken_is_refused(program: Program) -> None:
+    program.socket_folder.symlink_to(program.folder)
+    try:
+        done = program.play("main")
+    finally:
+        program.socket_folder.unlink()
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert f"{program.socket_folder} on localhost belongs to" in said, said
+    assert "or is no folder; remove it, then run this again" in said, said
