@@ -23,6 +23,7 @@ def line(address: str = ONE, status: str = "200") -> bytes:
         (line(), [Answer(ONE, 200)]),
         (line(f"{ONE}, {TWO}", "500, 200"), [Answer(ONE, 500), Answer(TWO, 200)]),
         (line(f"{ONE}, {TWO}", "502, 504"), []),
+        (line(f"unix:/pool.sock : {ONE}, {TWO}", "502 : 500, 200"), [Answer(ONE, 500), Answer(TWO, 200)]),
         (line("workers", "502"), []),
         (line("", ""), []),
         (line("unix:/run/pool.sock", "200"), [Answer("unix:/run/pool.sock", 200)]),
@@ -31,7 +32,19 @@ def line(address: str = ONE, status: str = "200") -> bytes:
         (b'{"upstream_addr": null, "upstream_status": null}', []),
         (line(status="-"), []),
     ],
-    ids=["one", "two tries", "no answers", "no worker", "page", "agent", "text", "list", "null", "client left"],
+    ids=[
+        "one",
+        "two tries",
+        "no answers",
+        "another location",
+        "no worker",
+        "page",
+        "agent",
+        "text",
+        "list",
+        "null",
+        "client left",
+    ],
 )
 def test_each_answer_of_each_try_is_told(text: bytes, found: list[Answer]) -> None:
     assert list(answers_in(text)) == found

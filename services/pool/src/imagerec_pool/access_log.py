@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -10,6 +11,8 @@ from typing import BinaryIO, NamedTuple
 _MOST_BYTES = 4 * 1024 * 1024
 # What nginx writes where a worker gave no answer of its own.
 _NO_ANSWER = {"502", "504", "-", ""}
+# nginx puts a comma between tries, and a colon where it went on in another location.
+_BETWEEN = re.compile(", | : ")
 
 
 class Answer(NamedTuple):
@@ -23,8 +26,8 @@ def answers_in(line: bytes) -> Iterator[Answer]:
     """Yield the answers of workers that a line of the log tells of: of several tries each one that was answered."""
     try:
         entry = json.loads(line)
-        addresses = entry["upstream_addr"].split(", ")
-        statuses = entry["upstream_status"].split(", ")
+        addresses = _BETWEEN.split(entry["upstream_addr"])
+        statuses = _BETWEEN.split(entry["upstream_status"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return
     for address, status in zip(addresses, statuses, strict=False):
