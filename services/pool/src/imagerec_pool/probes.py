@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 
 import aiohttp
 
@@ -13,6 +14,8 @@ from imagerec_pool.conditions import DRAINING, READY, Seen
 # out is asked anew, since the kernel repeats what it has sent at ever longer intervals.
 _PATIENCE_S, _PATIENCE_DOWN_S = 10.0, 2.0
 _CONNECT_S = 1.0
+# What this program lacks is not the worker's fault.
+_OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 
 
 class Probe:
@@ -79,11 +82,11 @@ class Probe:
         except asyncio.CancelledError:
             raise
         except aiohttp.ClientConnectorError as error:
-            if error.os_error.errno == errno.ECONNREFUSED:
-                self._tell("refuses connections")
-            # Of a host that cannot be reached the silence tells.
+            # A connection that fails at once leaves no silence, so the error itself must tell.
+            if error.os_error.errno not in _OWN_FAULTS:
+                self._tell(_unreachable(error.os_error))
         except TimeoutError:
-            pass
+            pass  # the silence tells
         except (aiohttp.ClientError, OSError):
             # Its process ended with the question in its hands: the next one tells whether another has its place.
             self._broken += 1
@@ -95,6 +98,14 @@ class Probe:
         self.waited_s = 0.0
         if news in {READY, DRAINING}:
             self._broken = 0
+
+
+def _unreachable(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED:
+        return "refuses connections"
+    # asyncio puts words of its own in the place of the system's; a name that is not found has a negative number.
+    number = error.errno or 0
+    return f"cannot be reached: {os.strerror(number) if number > 0 else error.strerror or error}"
 
 
 def _meaning(status: int, body: bytes) -> str:
