@@ -43,12 +43,23 @@ def test_marking_changes_the_marks_alone(down: set[str]) -> None:
 def test_nothing_is_written_twice(tmp_path: Path) -> None:
     nginx = Nginx(tmp_path / "servers.conf", tmp_path / "serves.conf", tmp_path / "nginx.pid")
     assert nginx.list() == ""
-    assert nginx.write(LIST, serves=True)
-    assert not nginx.write(LIST, serves=True)
-    assert nginx.write(LIST, serves=False)
+    (tmp_path / "servers.conf").write_text(LIST)
+    assert nginx.list() == LIST
+    assert not nginx.mark(LIST, LIST)
+    assert nginx.mark(LIST, marked(LIST, set()))
+    assert nginx.list() == marked(LIST, set())
+    assert nginx.tell(serves=True)
+    assert not nginx.tell(serves=True)
+    assert nginx.tell(serves=False)
     assert (tmp_path / "serves.conf").read_text() == serves_text(serves=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["servers.conf", "serves.conf"]
-    assert nginx.list() == LIST
+
+
+def test_a_list_that_is_no_longer_what_was_read_is_left_alone(tmp_path: Path) -> None:
+    nginx = Nginx(tmp_path / "servers.conf", tmp_path / "serves.conf", tmp_path / "nginx.pid")
+    (tmp_path / "servers.conf").write_text("another\n")
+    assert not nginx.mark(LIST, marked(LIST, set()))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"servers.conf": "another\n"}
 
 
 @pytest.mark.parametrize("name", ["nginx: master", "other"])

@@ -40,9 +40,10 @@ class Agent:
         self._probes: dict[str, Probe] = {}
         self._pool: dict[str, Condition] = {}
         self._reloaded_s = 0.0
-        self._reload_due = False
+        # An earlier run may have written the list and ended before it told nginx.
+        self._reload_due = True
         self._may_cut = True
-        self._can_write = True
+        self._said: dict[str, str] = {}
         self._text = ""
 
     async def run(self) -> None:
@@ -103,7 +104,12 @@ class Agent:
 
     def _read_list(self, session: aiohttp.ClientSession, now_s: float) -> None:
         """Take the members of the list, which a deployment may have changed."""
-        text = self._nginx.list()
+        try:
+            text = self._nginx.list()
+        except (OSError, UnicodeError) as error:
+            self._notice("list", f"nginx's list cannot be read ({error}); the last one is followed until it can")
+            return
+        self._said.pop("list", None)
         if text == self._text:
             return
         self._text = text
@@ -130,26 +136,42 @@ class Agent:
 
     def _tell_nginx(self, now_s: float) -> None:
         down = left_out(self._pool)
-        if self._servers and self._written(marked(self._text, down)):
-            self._reload_due = True
-            self._text = marked(self._text, down)
-            self._servers = {name: replace(server, down=name in down) for name, server in self._servers.items()}
+        if self._servers:
+            self._write(down)
         if self._reload_due and now_s - self._reloaded_s >= _RELOAD_S:
-            self._reload_due = False
             self._reloaded_s = now_s
-            if self._nginx.reload():
-                _say(reload="nginx", left_out=sorted(down))
+            self._reload(down)
 
-    def _written(self, text: str) -> bool:
+    def _write(self, down: set[str]) -> None:
+        text = marked(self._text, down)
         try:
-            changed = self._nginx.write(text, serves=bool(serving(self._pool)))
+            if self._nginx.mark(self._text, text):
+                self._reload_due = True
+                self._text = text
+                self._servers = {name: replace(server, down=name in down) for name, server in self._servers.items()}
+            self._reload_due |= self._nginx.tell(serves=bool(serving(self._pool)))
+        except (OSError, UnicodeError) as error:
+            self._notice("write", f"nginx cannot be told who serves ({error}); tried again until it can")
+            return
+        self._said.pop("write", None)
+
+    def _reload(self, down: set[str]) -> None:
+        """Tell nginx, and again each second until the signal has arrived."""
+        try:
+            arrived = self._nginx.reload()
         except OSError as error:
-            if self._can_write:
-                _say(notice=f"nginx cannot be told who serves ({error}); tried again until it can")
-            self._can_write = False
-            return False
-        self._can_write = True
-        return changed
+            self._notice("reload", f"nginx cannot be told to reload ({error}); tried again until it can")
+            return
+        self._said.pop("reload", None)
+        if arrived:
+            self._reload_due = False
+            _say(reload="nginx", left_out=sorted(down))
+
+    def _notice(self, about: str, text: str) -> None:
+        """Say what is wrong, once for as long as it is."""
+        if self._said.get(about) != text:
+            self._said[about] = text
+            _say(notice=text)
 
     def _cut_off(self, name: str) -> None:
         if not self._may_cut:

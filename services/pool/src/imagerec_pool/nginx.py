@@ -69,19 +69,39 @@ class Nginx:
         self._pid = pid
 
     def list(self) -> str:
-        """Return the list as it stands; empty where there is none yet."""
+        """Return the list as it stands; empty where there is none yet.
+
+        Raises:
+            OSError: it is there but cannot be read.
+            UnicodeError: it is not text.
+        """
         try:
             return self._servers.read_text(encoding="utf-8")
-        except OSError:
+        except FileNotFoundError:
             return ""
 
-    def write(self, text: str, *, serves: bool) -> bool:
-        """Write both files where they differ; return whether one did."""
-        changed = [_replace(self._servers, text), _replace(self._serves, serves_text(serves=serves))]
-        return any(changed)
+    def mark(self, read: str, text: str) -> bool:
+        """Write the list that was made of ``read``; return whether it was written.
+
+        Nothing is written where nothing changes, or where the list is no longer what was read: then a deployment has
+        written it meanwhile.
+        """
+        return text != read and _replace(self._servers, text, read)
+
+    def tell(self, *, serves: bool) -> bool:
+        """Write whether anybody serves where that changes; return whether it did."""
+        text = serves_text(serves=serves)
+        with contextlib.suppress(OSError, UnicodeError):
+            if self._serves.read_text(encoding="utf-8") == text:
+                return False
+        return _replace(self._serves, text)
 
     def reload(self) -> bool:
-        """Tell nginx to read its configuration again; return whether there was a process to tell."""
+        """Tell nginx to read its configuration again; return whether there was a process to tell.
+
+        Raises:
+            PermissionError: this process may not tell it.
+        """
         try:
             pid = int(self._pid.read_text())
         except (OSError, ValueError):
@@ -98,15 +118,15 @@ class Nginx:
         return True
 
 
-def _replace(path: Path, text: str) -> bool:
-    with contextlib.suppress(OSError):
-        if path.read_text(encoding="utf-8") == text:
-            return False
+def _replace(path: Path, text: str, read: str | None = None) -> bool:
     aside = path.with_name(f".{path.name}.partial")
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())  # nginx could not start after a power cut with half a list
     aside.chmod(0o644)
+    if read is not None and path.read_text(encoding="utf-8") != read:
+        aside.unlink()
+        return False
     aside.replace(path)
     return True

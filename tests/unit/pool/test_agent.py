@@ -1,0 +1,170 @@
+"""The agent's loop, step by step, with its real files, a real process to tell, and real workers where one is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from imagerec_pool.agent import Agent
+from imagerec_pool.conditions import DOWN, UP, Condition
+from imagerec_pool.settings import Settings
+
+LIST = """\
+# Written by the deployment.
+server 127.0.0.1:1 max_fails=0;  # worker1
+server 127.0.0.2:1 max_fails=0;  # worker2
+"""
+GROWN = LIST + "server 127.0.0.3:1 max_fails=0;  # worker3\n"
+# Is told to reload like nginx, and says so.
+MASTER = """
+import signal
+signal.signal(signal.SIGHUP, lambda *_: print("reload", flush=True))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "servers.conf").write_text(LIST)
+    names = ("servers.conf", "serves.conf", "access.log", "nginx.pid", "pool.sock")
+    return Settings(*(tmp_path / name for name in names))
+
+
+@pytest.fixture
+def master() -> Iterator[subprocess.Popen[str]]:
+    """A process that calls itself nginx; its number is not in the file yet."""
+    command = ["nginx: master", "-c", MASTER]
+    with subprocess.Popen(command, executable=sys.executable, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+class Loop:
+    """An agent whose clock and conditions are set by hand."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.agent = Agent(settings)
+        self.now_s = 100.0
+
+    def look(self, times: int = 1, step_s: float = 0.1) -> None:
+        """Look, and let what was asked be answered."""
+
+        async def looks() -> None:
+            async with aiohttp.ClientSession() as session:
+                for _ in range(times):
+                    self.agent.look(session, self.now_s, step_s)
+                    self.now_s += step_s
+                    if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                        await asyncio.wait(tasks, timeout=30)
+
+        asyncio.run(looks())
+
+    def become(self, **states: str) -> None:
+        """Set what the workers are, as if they had been asked."""
+        self.agent._pool = {name: Condition(states.get(name, UP), self.now_s, "set") for name in self.agent._pool}
+
+
+def said(capsys: pytest.CaptureFixture[str], what: str) -> list[str]:
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [str(line[what]) for line in lines if what in line]
+
+
+def test_a_list_that_is_written_meanwhile_is_the_deployment_s(settings: Settings) -> None:
+    """The deployment's new list comes between the agent's look at it and its own writing."""
+    loop = Loop(settings)
+    loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]  nothing is asked here
+    loop.become(worker1=DOWN)
+    settings.servers.write_text(GROWN)
+    loop.agent._tell_nginx(loop.now_s)
+    assert settings.servers.read_text() == GROWN
+    loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]
+    loop.agent._tell_nginx(loop.now_s)
+    assert settings.servers.read_text() == GROWN.replace(
+        ":1 max_fails=0;  # worker1", ":1 max_fails=0 down;  # worker1"
+    )
+
+
+def test_a_list_that_needs_no_mark_is_not_written_back(settings: Settings) -> None:
+    loop = Loop(settings)
+    loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]
+    loop.become()
+    settings.servers.write_text(GROWN)
+    loop.agent._tell_nginx(loop.now_s)
+    assert settings.servers.read_text() == GROWN
+
+
+@pytest.mark.parametrize("fault", ["a folder", "half a letter"])
+def test_a_list_that_cannot_be_read_empties_nothing(
+    settings: Settings, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = Loop(settings)
+    loop.look()
+    settings.servers.unlink()
+    if fault == "a folder":
+        settings.servers.mkdir()
+    else:
+        settings.servers.write_bytes(LIST.encode() + b"# \xc3")
+    loop.look(3)
+    assert [each["name"] for each in loop.agent.report()] == ["worker1", "worker2"]
+    assert len(said(capsys, "notice")) == 1
+    if fault == "a folder":
+        settings.servers.rmdir()
+    settings.servers.write_text(GROWN)
+    loop.look()
+    assert [each["name"] for each in loop.agent.report()] == ["worker1", "worker2", "worker3"]
+    settings.servers.unlink()
+    loop.look()
+    assert loop.agent.report() == []
+
+
+def test_what_an_earlier_run_wrote_is_told_and_told_until_it_arrives(
+    settings: Settings, master: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list is marked as it should be, but nobody knows whether nginx was told before the earlier run ended."""
+    assert master.stdout is not None
+    loop = Loop(settings)
+    loop.look(30)
+    assert said(capsys, "reload") == []  # there is no nginx yet
+    settings.nginx_pid.write_text(f"{master.pid}\n")
+    loop.look(45)
+    assert said(capsys, "reload") == ["nginx"]
+    assert master.stdout.readline() == "reload\n"
+
+
+def test_an_nginx_of_another_user_is_said_once(settings: Settings) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become another user")
+    program = """
+import os, sys
+from pathlib import Path
+from imagerec_pool.agent import Agent
+from imagerec_pool.settings import Settings
+agent = Agent(Settings(*map(Path, sys.argv[1:])))
+os.setuid(65534)
+for now_s in (100.0, 102.0, 104.0):
+    agent._tell_nginx(now_s)
+"""
+    with subprocess.Popen(["nginx: master", "60"], executable="/bin/sleep") as process:
+        settings.nginx_pid.write_text(f"{process.pid}\n")
+        settings.servers.parent.chmod(0o755)
+        for folder in settings.servers.parents:
+            if folder.owner() == "root" and folder.is_relative_to("/tmp/pytest-of-root"):
+                folder.chmod(0o755)
+        paths = [str(getattr(settings, name)) for name in ("servers", "serves", "access_log", "nginx_pid", "socket")]
+        done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, check=False)
+        process.send_signal(signal.SIGKILL)
+    assert done.stderr == ""
+    assert len([line for line in done.stdout.splitlines() if "Operation not permitted" in line]) == 1
