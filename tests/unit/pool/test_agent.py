@@ -14,8 +14,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from imagerec_pool import kernel
 from imagerec_pool.agent import Agent
-from imagerec_pool.conditions import DOWN, UP, Condition
+from imagerec_pool.conditions import DOWN, READY, UP, Condition, Rules, Seen, decide
 from imagerec_pool.settings import Settings
 
 LIST = """\
@@ -168,3 +169,89 @@ for now_s in (100.0, 102.0, 104.0):
         process.send_signal(signal.SIGKILL)
     assert done.stderr == ""
     assert len([line for line in done.stdout.splitlines() if "Operation not permitted" in line]) == 1
+
+
+def test_nobody_serves_before_there_is_news_and_the_list_stands_until_then(settings: Settings) -> None:
+    """What an earlier run found is no news: the workers refuse every connection now."""
+    marked = LIST.replace(";  # worker2", " down;  # worker2")
+    settings.servers.write_text(marked)
+    loop = Loop(settings)
+    loop.look()
+    assert loop.agent.serving() == 0
+    assert settings.servers.read_text() == marked
+    loop.look(5)
+    assert settings.servers.read_text() == LIST  # nobody serves, so all may be asked
+
+
+def test_a_worker_that_an_earlier_run_left_out_has_fallen_once(settings: Settings) -> None:
+    settings.servers.write_text(LIST.replace(";  # worker2", " down;  # worker2"))
+    loop = Loop(settings)
+    loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]
+    pool = loop.agent._pool
+    states = []
+    for _ in range(2):
+        pool, _ = decide(pool, {"worker1": Seen(READY), "worker2": Seen(READY)}, loop.now_s, Rules())
+        states.append((pool["worker1"].state, pool["worker2"].state))
+    assert states == [(UP, DOWN), (UP, UP)]
+
+
+def test_cutting_off_goes_on_after_a_passing_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kernel is asked over a socket, for which there may be no descriptor for a moment."""
+    loop = Loop(settings)
+    loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]
+    errors: list[Exception] = [OSError(24, "Too many open files")] * 2
+    asked: list[str] = []
+
+    def cut_off(address: str, _port: int) -> int:
+        asked.append(address)
+        if errors:
+            raise errors.pop()
+        return 3
+
+    monkeypatch.setattr(kernel, "cut_off", cut_off)
+    for _ in range(3):
+        loop.agent._cut_off("worker1")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["ended_connections"] for line in lines if "ended_connections" in line] == [3]
+    assert len([line for line in lines if "notice" in line]) == 1
+    errors.append(kernel.NotAllowedError("not permitted"))
+    for _ in range(3):
+        loop.agent._cut_off("worker1")
+    assert len(asked) == 4
+
+
+def test_a_name_that_is_not_found_is_looked_up_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.servers.write_text("server worker.example:1;  # worker1\n")
+    found: list[str] = []
+
+    async def getaddrinfo(_loop: object, *_: object, **__: object) -> list[tuple[object, ...]]:
+        if not found:
+            raise OSError(-3, "Temporary failure in name resolution")
+        return [(2, 1, 6, "", (found[0], 1))]
+
+    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    loop = Loop(settings)
+    loop.look(5)
+    assert loop.agent._upstreams == {"worker.example:1": "worker1"}
+    found.append("127.0.0.9")
+    loop.look(30)
+    assert loop.agent._upstreams == {"127.0.0.9:1": "worker1"}
+
+
+def test_the_kernel_is_asked_once_for_all_workers_and_not_for_each_question(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop(settings)
+    loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]
+    real, asked = kernel.under_way, []
+
+    def under_way(servers: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        asked.append(len(servers))
+        return real(servers)
+
+    monkeypatch.setattr(kernel, "under_way", under_way)
+    for now_s in (100.0, 100.2, 100.4, 100.6):
+        assert loop.agent._under_way(now_s) == {"worker1": 0, "worker2": 0}
+    assert asked == [2, 2]

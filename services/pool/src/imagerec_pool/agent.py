@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 import time
 from dataclasses import replace
@@ -13,6 +12,7 @@ import aiohttp
 
 from imagerec_pool import kernel
 from imagerec_pool.access_log import AccessLog
+from imagerec_pool.addresses import Addresses
 from imagerec_pool.conditions import DOWN, UP, Condition, Rules, decide, left_out, serving
 from imagerec_pool.nginx import Nginx, Server, marked, servers_in
 from imagerec_pool.probes import Probe
@@ -23,7 +23,9 @@ _TICK_S = 0.1
 _LONGEST_TICK_S = 3 * _TICK_S
 # nginx starts new processes with each reload, so it is told once a second at most; after that it has a moment to do it.
 _RELOAD_S = 1.0
-_SETTLE_S = 0.5
+_SETTLE_S = 2.0
+# Whoever asks this program often must not make it ask the kernel as often.
+_COUNTED_S = 0.5
 
 
 class Agent:
@@ -36,13 +38,20 @@ class Agent:
         self._log = AccessLog(settings.access_log)
         self._servers: dict[str, Server] = {}
         self._upstreams: dict[str, str] = {}
-        self._addresses: dict[str, str] = {}
+        self._addresses = Addresses(
+            self._know_upstreams,
+            lambda name, error: self._notice(name, f"the address of {name} is not found ({error}); tried again"),
+        )
         self._probes: dict[str, Probe] = {}
         self._pool: dict[str, Condition] = {}
         self._reloaded_s = 0.0
         # An earlier run may have written the list and ended before it told nginx.
         self._reload_due = True
+        self._nginx_absent = False
+        self._begun = False
         self._may_cut = True
+        self._counts: dict[str, int] = {}
+        self._counted_s = -_COUNTED_S
         self._said: dict[str, str] = {}
         self._text = ""
 
@@ -65,6 +74,7 @@ class Agent:
     def look(self, session: aiohttp.ClientSession, now_s: float, passed_s: float) -> None:
         """Look once, decide, and tell nginx."""
         self._read_list(session, now_s)
+        self._addresses.look_up(self._servers.values(), now_s)
         for answer in self._log.read():
             name = self._upstreams.get(answer.address)
             if name is not None:
@@ -78,18 +88,23 @@ class Agent:
         for name, condition in self._pool.items():
             if condition.state != before[name].state:
                 _say(worker=name, was=before[name].state, state=condition.state, why=condition.why)
-        self._tell_nginx(now_s)
+        # What an earlier run told nginx stands until there is news of everybody.
+        self._begun = self._begun or all(condition.heard for condition in self._pool.values())
+        if self._begun:
+            self._tell_nginx(now_s)
         for name in cut:
             self._cut_off(name)
 
     def serving(self) -> int:
-        """Return how many workers serve."""
-        return len(serving(self._pool))
+        """Return how many workers serve; who has not been heard of yet does not count."""
+        return sum(self._pool[name].heard for name in serving(self._pool))
 
     def report(self) -> list[dict[str, object]]:
         """Return each worker of the pool with its state, since when, why, and its connections under way."""
         now_s, now = time.monotonic(), time.time()
-        settled = not self._reload_due and now_s - self._reloaded_s >= _SETTLE_S
+        told = not self._reload_due or self._nginx_absent  # one that starts reads the list
+        settled = told and now_s - self._reloaded_s >= _SETTLE_S
+        counts = self._under_way(now_s)
         return [
             {
                 "name": name,
@@ -97,7 +112,7 @@ class Agent:
                 "since": _iso(now - (now_s - condition.since_s)),
                 "why": condition.why,
                 "asked": not (self._servers[name].down and settled),
-                "under_way": self._under_way(name),
+                "under_way": counts.get(name),
             }
             for name, condition in self._pool.items()
         ]
@@ -123,15 +138,18 @@ class Agent:
                 if known is not None:
                     self._probes[name].stop()
                 self._probes[name] = Probe(f"http://{server.upstream}/readyz", session)
-                self._pool[name] = Condition(DOWN if server.down else UP, now_s)
-                self._addresses[name] = _numeric(server)
+                self._pool[name] = Condition(DOWN, now_s, falls=(now_s,)) if server.down else Condition(UP, now_s)
         if servers.keys() != self._servers.keys():
             _say(pool=list(servers))
         self._servers = servers
         # As the list has them, so that each decision finds its worker in this order.
         self._pool = {name: self._pool[name] for name in servers}
+        self._know_upstreams()
+
+    def _know_upstreams(self) -> None:
         self._upstreams = {
-            replace(server, address=self._addresses[name]).upstream: name for name, server in servers.items()
+            replace(server, address=self._addresses.of(server) or server.address).upstream: name
+            for name, server in self._servers.items()
         }
 
     def _tell_nginx(self, now_s: float) -> None:
@@ -163,6 +181,7 @@ class Agent:
             self._notice("reload", f"nginx cannot be told to reload ({error}); tried again until it can")
             return
         self._said.pop("reload", None)
+        self._nginx_absent = not arrived
         if arrived:
             self._reload_due = False
             _say(reload="nginx", left_out=sorted(down))
@@ -174,29 +193,37 @@ class Agent:
             _say(notice=text)
 
     def _cut_off(self, name: str) -> None:
-        if not self._may_cut:
+        address = self._addresses.of(self._servers[name])
+        if not self._may_cut or address is None:
             return
         try:
-            ended = kernel.cut_off(self._addresses[name], self._servers[name].port)
-        except (kernel.NotAllowedError, OSError) as error:
+            ended = kernel.cut_off(address, self._servers[name].port)
+        except (kernel.NotAllowedError, PermissionError) as error:
             self._may_cut = False
             _say(notice=f"connections to a silent worker cannot be ended ({error}); nginx's own timeout remains")
             return
+        except OSError as error:
+            self._notice("cut", f"connections to {name} cannot be ended ({error}); tried again while it is silent")
+            return
+        self._said.pop("cut", None)
         if ended:
             _say(worker=name, ended_connections=ended)
 
-    def _under_way(self, name: str) -> int | None:
-        try:
-            return kernel.under_way(self._addresses[name], self._servers[name].port)
-        except OSError:
-            return None
-
-
-def _numeric(server: Server) -> str:
-    try:
-        return str(socket.getaddrinfo(server.address, server.port, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError:
-        return server.address
+    def _under_way(self, now_s: float) -> dict[str, int]:
+        """Return the connections to each worker; of one that cannot be counted there is no number."""
+        if now_s - self._counted_s >= _COUNTED_S:
+            self._counted_s = now_s
+            known = {name: (self._addresses.of(server), server.port) for name, server in self._servers.items()}
+            places = {name: (address, port) for name, (address, port) in known.items() if address is not None}
+            try:
+                counts = kernel.under_way(places.values())
+            except OSError as error:
+                self._counts = {}
+                self._notice("count", f"connections to the workers cannot be counted ({error})")
+            else:
+                self._counts = {name: counts[place] for name, place in places.items()}
+                self._said.pop("count", None)
+        return self._counts
 
 
 def _iso(seconds: float) -> str:

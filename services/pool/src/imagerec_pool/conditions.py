@@ -67,6 +67,7 @@ class Condition:
         latest: Of its latest answers, whether they were a 500.
         retry_s: When a failing worker is tried again.
         cut_s: When its connections were cut off last.
+        heard: Whether there was any news of it since it is watched; its silence is news too.
     """
 
     state: str = UP
@@ -78,6 +79,7 @@ class Condition:
     latest: tuple[bool, ...] = ()
     retry_s: float = 0.0
     cut_s: float = -math.inf
+    heard: bool = False
 
 
 def serving(pool: Mapping[str, Condition]) -> list[str]:
@@ -133,6 +135,7 @@ def _step(was: Condition, seen: Seen, now_s: float, rules: Rules) -> Condition:
         latest=(*was.latest, *seen.failures)[-rules.latest :],
         falls=tuple(each for each in was.falls if now_s - each < rules.memory_s),
         ejections=tuple(each for each in was.ejections if now_s - each < 10 * rules.memory_s),
+        heard=was.heard or seen.answer is not None or bool(seen.failures) or seen.waited_s >= rules.silent_s,
     )
     if seen.waited_s >= rules.silent_s:
         return _fall(was, "does not answer", now_s)

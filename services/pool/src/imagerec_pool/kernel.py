@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
@@ -25,10 +25,21 @@ class NotAllowedError(Exception):
     """This process may not end connections, or this kernel cannot."""
 
 
-def under_way(address: str, port: int) -> int:
-    """Return how many connections of this host to ``address:port`` are under way, this process's own not counted."""
-    with _opened() as kernel:
-        return sum(1 for _ in _connections(kernel, address, port))
+def under_way(servers: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return how many connections of this host to each ``(address, port)`` are under way.
+
+    This process's own are not counted. The kernel is asked once for each family of addresses, however many servers
+    there are.
+    """
+    counts = dict.fromkeys(servers, 0)
+    ports = {port for _, port in servers}
+    for family in {_family(address) for address, _ in servers}:
+        wanted = {_packed(address, port): (address, port) for address, port in servers if _family(address) == family}
+        with _opened() as kernel:
+            for server, _ in _connections(kernel, family, min(ports) if len(ports) == 1 else 0):
+                if server in wanted:
+                    counts[wanted[server]] += 1
+    return counts
 
 
 def cut_off(address: str, port: int) -> int:
@@ -40,9 +51,10 @@ def cut_off(address: str, port: int) -> int:
         NotAllowedError: CAP_NET_ADMIN is missing, or the kernel was built without INET_DIAG_DESTROY.
     """
     with _opened() as kernel:
-        found = list(_connections(kernel, address, port))
+        wanted = _packed(address, port)
+        found = [identity for server, identity in _connections(kernel, _family(address), port) if server == wanted]
         for identity in found:
-            kernel.send(_message(_DESTROY, _REQUEST | _ACK, address, identity))
+            kernel.send(_message(_DESTROY, _REQUEST | _ACK, _family(address), identity))
             code = -struct.unpack_from("=i", kernel.recv(65536), _HEADER.size)[0]
             if code in {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP}:
                 raise NotAllowedError(os.strerror(code))
@@ -56,18 +68,25 @@ def _opened() -> Iterator[socket.socket]:
         yield kernel
 
 
-def _message(kind: int, flags: int, address: str, identity: bytes) -> bytes:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _packed(address: str, port: int) -> tuple[bytes, int]:
+    """Return an address as the kernel writes it."""
+    return socket.inet_pton(_family(address), address).ljust(16, b"\0"), port
+
+
+def _message(kind: int, flags: int, family: int, identity: bytes) -> bytes:
     body = _ASK.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << _ESTABLISHED | 1 << _SYN_SENT, identity)
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
 
 
-def _connections(kernel: socket.socket, address: str, port: int) -> Iterator[bytes]:
-    """Yield what the kernel knows each connection by."""
-    wanted = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address).ljust(16, b"\0")
+def _connections(kernel: socket.socket, family: int, port: int) -> Iterator[tuple[tuple[bytes, int], bytes]]:
+    """Yield of each connection to a port, or to any (0), where it leads and what the kernel knows it by."""
     own = _own_inodes()
     anything = _IDENTITY.pack(0, port, bytes(16), bytes(16), bytes(4), bytes(8))
-    kernel.send(_message(_BY_FAMILY, _REQUEST | _DUMP, address, anything))
+    kernel.send(_message(_BY_FAMILY, _REQUEST | _DUMP, family, anything))
     while True:
         data = kernel.recv(65536)
         while data:
@@ -76,8 +95,9 @@ def _connections(kernel: socket.socket, address: str, port: int) -> Iterator[byt
                 return
             told = _TOLD.unpack_from(data, _HEADER.size)
             identity, inode = told[4], told[-1]
-            if _IDENTITY.unpack(identity)[3] == wanted and inode not in own:
-                yield identity
+            if inode not in own:
+                there = _IDENTITY.unpack(identity)
+                yield (there[3], there[1]), identity
             data = data[(length + 3) // 4 * 4 :]
 
 
