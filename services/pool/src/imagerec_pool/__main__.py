@@ -1,14 +1,19 @@
 """`python -m imagerec_pool pool.json`: watch the pool until told to end (TERM), or begin anew (HUP).
 
-On HUP the program is replaced by what its path leads to now, with the file of settings as it is now.
+On HUP the program is replaced by what its path leads to now, with the file of settings as it is now. A HUP that comes
+while it starts or while it is being replaced waits until it is watched for.
 """
+# ruff: noqa: E402  importing the rest takes most of the start
 
 from __future__ import annotations
+
+import signal
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -30,7 +35,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     if asyncio.run(run(settings)) == signal.SIGHUP:
-        os.execv(sys.orig_argv[0], sys.orig_argv)  # noqa: S606  our own command
+        os.execvp(sys.orig_argv[0], sys.orig_argv)  # noqa: S606  our own command
     return 0
 
 
@@ -45,6 +50,7 @@ async def run(settings: Settings) -> signal.Signals:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, end, number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     agent = Agent(settings)
     watching = loop.create_task(agent.run())
     watching.add_done_callback(lambda task: None if task.cancelled() else end(signal.SIGTERM))
@@ -54,6 +60,7 @@ async def run(settings: Settings) -> signal.Signals:
     await web.UnixSite(runner, str(settings.socket)).start()
     settings.socket.chmod(0o666)  # nginx asks as its own user; what is told is public
     reason = await ended
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     await runner.cleanup()
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
