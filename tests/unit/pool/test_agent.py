@@ -178,6 +178,7 @@ def test_nobody_serves_before_there_is_news_and_the_list_stands_until_then(setti
     loop = Loop(settings)
     loop.look()
     assert loop.agent.serving() == 0
+    assert {each["state"] for each in loop.agent.report()} == {"unknown"}
     assert settings.servers.read_text() == marked
     loop.look(5)
     assert settings.servers.read_text() == LIST  # nobody serves, so all may be asked

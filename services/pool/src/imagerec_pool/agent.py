@@ -108,7 +108,7 @@ class Agent:
         return [
             {
                 "name": name,
-                "state": condition.state,
+                "state": condition.state if condition.heard else "unknown",
                 "since": _iso(now - (now_s - condition.since_s)),
                 "why": condition.why,
                 "asked": not (self._servers[name].down and settled),
