@@ -35,7 +35,7 @@ def test_hup_begins_anew_where_python_is_found_by_the_path(arguments: list[str])
 
 
 def test_hup_while_it_starts_waits(arguments: list[str], tmp_path: Path) -> None:
-    """The settings are a pipe: the program stands at its start until they are written, and reads them again after HUP."""
+    """The settings are a pipe: the program stands at its start until they are written, and reads them after HUP."""
     settings = tmp_path / "pool.json"
     text = settings.read_text()
     settings.unlink()
