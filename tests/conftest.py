@@ -21,6 +21,9 @@ SHARED = REPOSITORY.parent / "shared"
 # A folder as people have them: blanks, letters beyond ASCII, a percent sign, longer than the path of a socket may be.
 AWKWARD = "Größe 100 % – a folder with a name as long as people give them, in the middle of the path"
 
+# What make hands on to the tests is not for the commands that they run: these would take it for their own.
+for _name in [name for name in os.environ if name.startswith(("MAKE", "MFLAGS", "ARGS", "ANSIBLE"))]:
+    del os.environ[_name]
 # The environment's own ansible-playbook, also when the environment is not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -123,13 +126,6 @@ def processes_below(folder: Path) -> list[int]:
     return found
 
 
-def clean_environment() -> dict[str, str]:
-    """This environment without what make hands on, which a command run from here would take for its own."""
-    return {
-        key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "ARGS", "ANSIBLE"))
-    }
-
-
 def _run(*command: str, check: bool = True, output: str = "default") -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         command,
@@ -138,7 +134,7 @@ def _run(*command: str, check: bool = True, output: str = "default") -> subproce
         text=True,
         check=False,
         timeout=600,
-        env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": output},
+        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": output},
     )
     if check and done.returncode != 0:
         print(done.stdout[-8000:], done.stderr[-8000:])

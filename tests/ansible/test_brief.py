@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.ansible.test_make import make
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY
 
 PLAYBOOK = """
 - name: Look at everything
@@ -102,7 +102,7 @@ def run(folder: Path, tasks: str, callback: str = "brief") -> subprocess.Complet
         capture_output=True,
         text=True,
         check=False,
-        env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": callback},
+        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": callback},
     )
 
 
@@ -157,7 +157,7 @@ def test_a_terminal_shows_the_running_task_in_a_line_that_goes_away(tmp_path: Pa
     running = subprocess.Popen(
         play(tmp_path, SUMMARY),
         cwd=REPOSITORY,
-        env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": "brief", "TERM": "xterm"},
+        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief", "TERM": "xterm"},
         stdout=theirs,
     )
     os.close(theirs)

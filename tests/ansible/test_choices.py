@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY
 
 PLAYBOOK = f"""
 - hosts: one
@@ -55,7 +56,7 @@ class Inventory:
             capture_output=True,
             text=True,
             check=False,
-            env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
+            env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socketserver
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY
 
 
 class Pool:
@@ -49,7 +50,7 @@ class Pool:
             capture_output=True,
             text=True,
             check=False,
-            env=clean_environment() | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
+            env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY
 
 
 def make(*arguments: str, folder: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +22,7 @@ def make(*arguments: str, folder: Path = REPOSITORY, **environment: str) -> subp
         capture_output=True,
         text=True,
         check=False,
-        env=clean_environment() | environment,
+        env=os.environ | environment,
     )
 
 

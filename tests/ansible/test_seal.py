@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY
 
 MODULE = REPOSITORY / "roles/service/library/service_seal.py"
 spec = importlib.util.spec_from_file_location("service_seal", MODULE)
@@ -148,7 +148,7 @@ def inputs(folder: Path, role: Path, *extra: str, plugins: Path = REPOSITORY / "
         capture_output=True,
         text=True,
         check=True,
-        env=clean_environment()
+        env=os.environ
         | {"ANSIBLE_STDOUT_CALLBACK": "brief", "ANSIBLE_LOOKUP_PLUGINS": str(plugins / "lookup_plugins")},
     )
     return done.stdout.split()[-5]

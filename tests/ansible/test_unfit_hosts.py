@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from tests.ansible.test_addresses import inventory
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY
 
 
 def script(path: Path, text: str) -> Path:
@@ -45,7 +46,6 @@ def test_setup_refuses_a_python_in_one_line(tmp_path: Path, version: str, words:
         capture_output=True,
         text=True,
         check=False,
-        env=clean_environment(),
     )
     assert done.returncode != 0
     assert words in done.stderr.splitlines()[0]
@@ -98,7 +98,7 @@ def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path, packages: list[str]
         capture_output=True,
         text=True,
         check=False,
-        env=clean_environment() | {"PATH": f"{tmp_path}:{clean_environment()['PATH']}"},
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )
     assert done.returncode != 0
     assert "balancer: nginx 1.18.0 is too old, 1.19.5 is needed; take Debian 12 or 13, or Ubuntu 24.04" in said(done)

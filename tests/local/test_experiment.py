@@ -15,7 +15,7 @@ from typing import TypeVar
 import pytest
 
 from loadtest.experiments.folder import RunFolder
-from tests.conftest import REPOSITORY, Deployment, clean_environment
+from tests.conftest import REPOSITORY, Deployment
 
 DESIGN = """
 name: local
@@ -141,9 +141,7 @@ def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployme
         f"DESIGN={design}",
         f"ARGS=-e runs_dir={runs}",
     ]
-    first = subprocess.Popen(
-        command, cwd=REPOSITORY, env=clean_environment(), start_new_session=True, stdout=subprocess.DEVNULL
-    )
+    first = subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, stdout=subprocess.DEVNULL)
     (run,) = eventually(lambda: [path for path in set(client.glob("*")) - before if complete(path)])
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()

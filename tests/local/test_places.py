@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 from skimage import data
 
-from tests.conftest import AWKWARD, REPOSITORY, SHARED, clean_environment, free_ports, processes_below
+from tests.conftest import AWKWARD, REPOSITORY, SHARED, free_ports, processes_below
 
 # What a package index needs; all else is the plain user's own.
 KEPT = (
@@ -44,7 +44,7 @@ class Checkout:
     url: str
 
     def make(self, target: str, locale: str, *arguments: str) -> str:
-        environment = {key: value for key, value in clean_environment().items() if key.startswith(KEPT)}
+        environment = {key: value for key, value in os.environ.items() if key.startswith(KEPT)}
         environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.folder.parent), "LC_ALL": locale}
         done = subprocess.run(
             ["make", target, *arguments],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY
 from tests.slice.conftest import Slice
 
 BALANCERS = "playbooks/balancers.yml"
@@ -18,7 +19,7 @@ UPGRADE = "playbooks/workers.yml"
 def playing(system: Slice, playbook: str, task: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run a playbook, and do the block once a task or play of that name has begun."""
     words = [".venv/bin/ansible-playbook", "-i", "inventory/slice", playbook, *arguments]
-    environment = clean_environment() | {"GENI_MANIFEST": str(system.names.manifest)}
+    environment = os.environ | {"GENI_MANIFEST": str(system.names.manifest)}
     with subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         printed = []
