@@ -52,6 +52,7 @@ def load(folder: Path, **changes: Any) -> Design:
         pytest.param({"cells": GOOD["cells"] * 2}, "stands twice", id="same-cell-twice"),
         pytest.param({"cells": [{**GOOD["cells"][0], "warmup_s": 2}]}, "leaves nothing", id="all-warm-up"),
         pytest.param({"cells": None}, "cells is missing", id="no-cells"),
+        pytest.param({"minutes": 4}, "minutes is not a known factor; they are worked out now: remove", id="minutes"),
         pytest.param({"figures": ["pie"]}, "is not a list of", id="unknown-figure"),
     ],
 )

@@ -177,6 +177,7 @@ class _Reader:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+                hint = _GONE.get(str(key), hint) if not place else hint
                 self._faults.append(f"{place}{'.' if place else ''}{key} is not a known factor; {hint}")
 
     def _unique(self, place: str, ids: list[str]) -> None:
@@ -184,6 +185,7 @@ class _Reader:
             self._faults.append(f"{place}: {twice} stands twice")
 
 
+_GONE = {"minutes": "they are worked out now: remove the line"}
 _WHY = {
     "seed": ": without one nobody can repeat the run; write any whole number, such as seed: 1",
     "goal": ": write the question it answers",
