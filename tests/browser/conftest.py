@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,17 @@ class Visit:
 
     def wait_for_answer(self) -> None:
         self.page.locator("#result").wait_for(timeout=ANSWER_TIMEOUT_MS)
+
+    def wait_until(self, expression: str) -> None:
+        """Wait until an expression is true in the page.
+
+        Playwright's own wait_for_function evaluates a text again inside the page, which the page's CSP forbids: it
+        works only where the expression is true at once.
+        """
+        deadline_s = time.monotonic() + ANSWER_TIMEOUT_MS / 1000
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline_s, f"it never was: {expression}"
+            self.page.wait_for_timeout(50)
 
     def recognise(self, photograph: Path) -> None:
         with self.page.expect_response("**/predict", timeout=ANSWER_TIMEOUT_MS):

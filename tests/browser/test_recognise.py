@@ -62,7 +62,7 @@ def change_model(visited, **changes) -> None:
 
 def wait_for_bars(visited) -> None:
     visited.wait_for_answer()
-    visited.page.wait_for_function("document.querySelector('.bar-fill').style.getPropertyValue('--share') > 0")
+    visited.wait_until("document.querySelector('.bar-fill').style.getPropertyValue('--share') > 0")
 
 
 def test_a_chosen_file_is_recognised(visit: Callable, photographs: dict[str, Path]) -> None:
@@ -336,7 +336,7 @@ def test_the_examples_are_there_until_the_first_picture(visit: Callable, photogr
     here = visit().open()
     here.page.locator("#examples").wait_for()
     images = here.page.locator("#examples img")
-    here.page.wait_for_function("[...document.querySelectorAll('#examples img')].every(each => each.naturalWidth > 0)")
+    here.wait_until("[...document.querySelectorAll('#examples img')].every(each => each.naturalWidth > 0)")
     assert images.count() == len(EXAMPLES)
     assert all(image.get_attribute("alt") for image in images.all())
     assert here.text("#examples-credit") == (
