@@ -56,7 +56,8 @@ SUBNET = "2001:DB8::"
 
 def render(folder: Path, **variables: object) -> None:
     """Render all templates into a folder."""
-    extra = {"folder": str(folder), "user": "www-data", "variants": VARIANTS} | variables
+    file = folder / "texts.json"
+    extra = {"file": str(file), "user": "www-data", "variants": VARIANTS} | variables
     done = subprocess.run(
         [
             *("ansible-playbook", "-i", "localhost,", "tests/ansible/render.yml", "-e", json.dumps(extra)),
@@ -67,6 +68,8 @@ def render(folder: Path, **variables: object) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for name, text in json.loads(file.read_text()).items():
+        (folder / name).write_text(text)
 
 
 @pytest.fixture(scope="session")
