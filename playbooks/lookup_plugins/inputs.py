@@ -1,7 +1,7 @@
 """Ansible lookup: one digest of all that some roles make of a host.
 
-That is the files of the roles and of the filters, every variable that they name as it is for this host, and the facts
-that they use. Where the digest is the same, the roles would do the same. A variable named for another reason makes it
+That is the files of the roles and of what they call, every variable that they name as it is for this host, and the
+facts that they use. Where the digest is the same, the roles would do the same. A variable named for another reason makes it
 differ more often than need be, never less.
 """
 
@@ -27,8 +27,8 @@ options:
 author: imagerec
 """
 
-# What the roles' expressions call: the project's own filters.
-FILTERS = Path(__file__).parents[1] / "filter_plugins"
+# What the roles call: the project's own filters and modules.
+CALLED = [Path(__file__).parents[1] / folder for folder in ("filter_plugins", "library")]
 FACTS = (
     *(
         "architecture",
@@ -70,7 +70,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible has no types
         roles = [files_of(Path(term)) for term in terms]
         names = frozenset().union(*(words for _, words in roles))
         facts = given.get("ansible_facts", {})
-        parts: list[Any] = [*(digest for digest, _ in roles), files_of(FILTERS)[0]]
+        parts: list[Any] = [*(digest for digest, _ in roles), *(files_of(folder)[0] for folder in CALLED)]
         parts.append({name: self._plain(facts.get(name)) for name in FACTS})
         self._templar.available_variables = given
         parts.append(
