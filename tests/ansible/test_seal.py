@@ -14,12 +14,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import ansible.module_utils
 import pytest
 import yaml
 
 from tests.conftest import REPOSITORY
 
 MODULE = REPOSITORY / "roles/service/library/service_seal.py"
+ansible.module_utils.__path__.append(str(MODULE.parents[1] / "module_utils"))
 spec = importlib.util.spec_from_file_location("service_seal", MODULE)
 assert spec is not None
 assert spec.loader is not None
@@ -66,6 +68,7 @@ def seal(host: Path, server: HTTPServer) -> dict[str, Any]:
     content = {
         "inputs": "digest",
         "ready_url": f"http://127.0.0.1:{server.server_address[1]}/readyz",
+        "ready_socket": "",
         "supervisor": {},
         "at_s": time.time(),
         "covers": {path: service_seal.state_of(path) for path in covers},

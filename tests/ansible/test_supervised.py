@@ -197,5 +197,5 @@ def test_a_place_of_the_socket_that_somebody_else_has_taken_is_refused(program: 
         program.socket_folder.unlink()
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
-    assert f"{program.socket_folder} on localhost belongs to" in said, said
+    assert f"{program.socket_folder} belongs to another user or is no folder; remove it" in said, said
     assert "or is no folder; remove it, then run this again" in said, said

@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
 import os
-import socket
 import stat
 import time
+import urllib.parse
 import urllib.request
-import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.supervised import RUNNING, UnixConnection, about, connect
 
 DOCUMENTATION = """
 module: service_seal
@@ -41,6 +42,9 @@ options:
   ready_url:
     description: Answers 200 where the service is ready.
     type: str
+  ready_socket:
+    description: The Unix socket where it answers; empty where it listens on an address.
+    type: str
   supervisor:
     description: The socket of supervisord and the names of the programs, where supervisor keeps them.
     type: dict
@@ -61,7 +65,6 @@ why:
   type: str
 """
 A_DAY_S = 86400
-_RUNNING = 20
 
 
 def state_of(path: str) -> list[Any] | None:
@@ -77,37 +80,18 @@ def state_of(path: str) -> list[Any] | None:
     return [kind, stat.S_IMODE(about.st_mode), about.st_uid, content]
 
 
-class _Socket(http.client.HTTPConnection):
-    """A connection over a Unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=5)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
 def is_supervised(path: str, name: str) -> bool:
     """Ask supervisord over its socket whether it keeps a program that runs."""
-    connection = _Socket(path)
-    try:
-        connection.request(
-            "POST", "/RPC2", xmlrpc.client.dumps((name,), "supervisor.getProcessInfo"), {"Content-Type": "text/xml"}
-        )
-        ((info,), _) = xmlrpc.client.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, xmlrpc.client.Error, ValueError):
-        return False
-    finally:
-        connection.close()
-    return isinstance(info, dict) and info.get("state") == _RUNNING
+    return bool(about(connect(path, timeout_s=5), name).get("state") == RUNNING)
 
 
-def is_ready(url: str) -> bool:
-    """Ask the service itself, past any proxy."""
+def is_ready(url: str, path: str) -> bool:
+    """Ask the service itself, past any proxy, over a Unix socket where there is a path of one."""
     try:
+        if path:
+            with contextlib.closing(UnixConnection(path, timeout_s=3)) as connection:
+                connection.request("GET", urllib.parse.urlsplit(url).path)
+                return bool(connection.getresponse().status == http.client.OK)
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=3) as answer:
             return bool(answer.status == 200)
     except (OSError, http.client.HTTPException, ValueError):
@@ -125,7 +109,7 @@ def difference(seal: dict[str, Any], now_s: float) -> str:
     for program in supervisor["programs"] if supervisor else []:
         if not is_supervised(supervisor["socket"], program):
             return f"supervisor does not run {program}"
-    return "" if is_ready(seal["ready_url"]) else f"{seal['ready_url']} does not answer 200"
+    return "" if is_ready(seal["ready_url"], seal["ready_socket"]) else f"{seal['ready_url']} does not answer 200"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -150,6 +134,7 @@ def main() -> None:
             "covers": {"type": "list", "elements": "path", "default": []},
             "inputs": {"type": "str", "default": ""},
             "ready_url": {"type": "str", "default": ""},
+            "ready_socket": {"type": "str", "default": ""},
             "supervisor": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -161,7 +146,7 @@ def main() -> None:
     if not module.check_mode:
         path.unlink(missing_ok=True)
         if wanted["state"] == "present":
-            seal = {key: wanted[key] for key in ("inputs", "ready_url", "supervisor")}
+            seal = {key: wanted[key] for key in ("inputs", "ready_url", "ready_socket", "supervisor")}
             seal |= {"at_s": time.time(), "covers": {each: state_of(each) for each in wanted["covers"]}}
             beside = path.with_name(f"{path.name}.new")
             beside.write_text(json.dumps(seal, indent=1) + "\n", encoding="utf-8")

@@ -1,120 +1,252 @@
 #!/usr/bin/python
-"""Ansible module: the processes of a supervised program that no supervisord looks after."""
+"""Ansible module: programs that supervisor keeps alive, their supervisord, and what it has lost."""
 
 from __future__ import annotations
 
-import configparser
+import contextlib
+import fcntl
 import os
-import shlex
-import signal
+import socket
+import subprocess
 import time
+import xmlrpc.client
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.supervised import (
+    BACKOFF,
+    DONE_ALREADY,
+    RUNNING,
+    STARTING,
+    UNREACHABLE,
+    about,
+    connect,
+    end_orphans,
+    lives,
+    orphans,
+    read_program,
+)
 
 DOCUMENTATION = """
-module: service_orphans
-short_description: Ends the processes of a supervised program that no supervisord looks after
+module: service_supervisor
+short_description: Keeps programs alive by supervisor
 description:
-  - Finds them by the command of the program's configuration. They remain, and serve, where supervisord was killed.
-  - Sends them the program's stop signal, and kills what is left after its stop time. In check mode it only counts.
+  - Several hosts of one machine may share a supervisord. It starts with the first program and ends with the last.
+  - Where supervisord was killed, the processes of a program remain and serve. They are ended before anything else.
 options:
-  program:
-    description: The program's file in supervisor's folder conf.d.
+  folder:
+    description: Folder of supervisord.conf, supervisord.pid, and conf.d with a file for each program.
     type: path
     required: true
-  pidfile:
-    description: The file in which supervisord writes its process id.
+  socket:
+    description: Where supervisord listens. Its folder is made for this user alone where it is not the folder above.
     type: path
     required: true
+  supervisord:
+    description: The program supervisord; needed for present.
+    type: path
+  names:
+    description: The programs. What is returned is about the first.
+    type: list
+    required: true
+  state:
+    description:
+      - present starts what has no process or another configuration; absent stops the programs and removes their files.
+      - reloaded sends the first a signal; restarted starts it anew and waits for its port. read changes nothing.
+    choices: [present, absent, reloaded, restarted, read]
+    default: present
+  signal:
+    description: The signal of a reload, without SIG.
+    type: str
+    default: HUP
+  port:
+    description: address and port of the first program; nothing is waited for without.
+    type: dict
 author: imagerec
 """
 RETURN = """
-orphans:
-  description: The process ids that were found.
+started:
+  description: Whether present has given the first program new processes.
   returned: always
-  type: list
+  type: bool
+running:
+  description: Whether it has a process, or is about to, or one remains that no supervisord looks after.
+  returned: always
+  type: bool
 """
+WAIT_S = 30.0
 
 
-def read_program(path: Path) -> tuple[list[str], signal.Signals, float]:
-    """Return a program's command, its stop signal and the seconds that a stop may take; no command without the file."""
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
-    parser.read(path, encoding="utf-8")
-    if not parser.sections():
-        return [], signal.SIGTERM, 0
-    section = parser[parser.sections()[0]]
-    return (
-        shlex.split(section["command"].replace("%%", "%")),
-        signal.Signals[f"SIG{section.get('stopsignal', 'TERM')}"],
-        section.getfloat("stopwaitsecs", 10),
-    )
+class Supervisor:
+    """The supervisord of a folder, and this module's programs."""
 
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.folder = Path(params["folder"])
+        self.socket = Path(params["socket"])
+        self.pidfile = self.folder / "supervisord.pid"
+        self.supervisord = params["supervisord"]
+        self.names: list[str] = params["names"]
+        self.interface = connect(str(self.socket))
+        self.started = False
 
-def commands() -> dict[int, tuple[int, str]]:
-    """Return every process: its parent and its command line, the arguments joined by blanks."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
+    def file_of(self, name: str) -> Path:
+        """Return a program's file."""
+        return self.folder / "conf.d" / f"{name}.conf"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep this module's other runs on this machine away from the same supervisord."""
+        folder = os.open(self.folder, os.O_RDONLY)
         try:
-            line = (entry / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
-            parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-        except (OSError, IndexError, ValueError):  # it has ended meanwhile
-            continue
-        found[int(entry.name)] = parent, line
-    return found
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
+    def is_running(self) -> bool:
+        """Tell whether the first program has a process, also where supervisord is gone: the port is theirs."""
+        known = about(self.interface, self.names[0]).get("state") in {STARTING, RUNNING}
+        return known or bool(orphans(read_program(self.file_of(self.names[0]))[0], self.pidfile))
 
-def supervisor_pid(pidfile: Path, processes: dict[int, tuple[int, str]]) -> int | None:
-    """Return the process id of the supervisord that lives; None where it is gone."""
-    try:
-        pid = int(pidfile.read_text())
-    except (OSError, ValueError):
-        return None
-    return pid if "supervisord" in processes.get(pid, (0, ""))[1] else None
+    def make_socket_folder(self) -> None:
+        """Make the folder of the socket for this user alone: somebody else may have made it first."""
+        folder = self.socket.parent
+        if folder == self.folder:
+            return
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.geteuid():
+            raise PermissionError(f"{folder} belongs to another user or is no folder; remove it, then run this again")
 
+    def start(self) -> bool:
+        """Start supervisord unless it lives; it starts every program of its folder."""
+        if lives(self.interface):
+            return False
+        done = subprocess.run(  # noqa: S603 - the arguments come from the inventory
+            [self.supervisord, "-c", str(self.folder / "supervisord.conf")],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise OSError(f"supervisord does not start: {(done.stderr or done.stdout).strip()}")
+        return True
 
-def orphans(command: list[str], pidfile: Path) -> list[int]:
-    """Return the processes of a command, however they call themselves before it, without a supervisord above them."""
-    if not command:
-        return []
-    processes = commands()
-    supervisor = supervisor_pid(pidfile, processes)
+    def do(self, method: str, name: str) -> None:
+        """Do something to a program, unless that is done already."""
+        try:
+            getattr(self.interface, method)(name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in DONE_ALREADY:
+                raise
 
-    def is_looked_after(pid: int) -> bool:
-        while pid in processes and pid != supervisor:
-            pid = processes[pid][0]
-        return pid == supervisor
+    def forget(self, name: str) -> None:
+        """Stop a program and let supervisord forget it."""
+        self.do("stopProcess", name)
+        self.do("removeProcessGroup", name)
 
-    line = " ".join(command)
-    return sorted(pid for pid, (_, text) in processes.items() if text.endswith(line) and not is_looked_after(pid))
+    def present(self) -> bool:
+        """Bring the programs up as their files say; return whether anything was changed."""
+        ended = [pid for name in self.names for pid in end_orphans(self.file_of(name), self.pidfile)]
+        with self.alone():
+            self.make_socket_folder()
+            changed = self.started = self.start()
+            ((added, others, _),) = self.interface.reloadConfig()
+            for name in self.names:
+                if name in others:
+                    self.forget(name)
+                if name in others or name in added:
+                    self.do("addProcessGroup", name)
+                elif about(self.interface, name).get("state") not in {STARTING, RUNNING, BACKOFF}:
+                    self.do("startProcess", name)
+                else:
+                    continue
+                changed = True
+                self.started |= name == self.names[0]
+        return changed or bool(ended)
+
+    def absent(self, *, dry: bool) -> bool:
+        """Stop the programs, remove their files, and end supervisord after the last one."""
+        files = [self.file_of(name) for name in self.names]
+        changed = any(file.exists() for file in files)
+        if dry:
+            return changed
+        if lives(self.interface):
+            for name in self.names:
+                self.forget(name)
+        for file in files:
+            changed |= bool(end_orphans(file, self.pidfile))
+            file.unlink(missing_ok=True)
+            file.with_suffix(".logrotate").unlink(missing_ok=True)
+        if self.folder.is_dir():
+            with self.alone():
+                self.end()
+        return changed
+
+    def end(self) -> None:
+        """End supervisord where it has no program left, and remove what it leaves."""
+        if lives(self.interface):
+            if self.interface.getAllProcessInfo():
+                return
+            self.interface.shutdown()
+            deadline = time.monotonic() + WAIT_S
+            while self.socket.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self.socket.unlink(missing_ok=True)
+        if self.socket.parent != self.folder:
+            with contextlib.suppress(OSError):
+                self.socket.parent.rmdir()
+
+    def restart(self, port: dict[str, Any]) -> None:
+        """Start the first program anew: one at a time, so that another host's can be asked meanwhile."""
+        with self.alone():
+            self.do("stopProcess", self.names[0])
+            self.do("startProcess", self.names[0])
+            deadline = time.monotonic() + WAIT_S
+            while port and time.monotonic() < deadline:
+                try:
+                    socket.create_connection((port["address"], int(port["port"])), 1).close()
+                except OSError:
+                    time.sleep(0.1)
+                else:
+                    return
 
 
 def main() -> None:
-    """Find them, end them, say which."""
+    """Do what is asked for, and say how the first program is."""
     module = AnsibleModule(
-        argument_spec={"program": {"type": "path", "required": True}, "pidfile": {"type": "path", "required": True}},
+        argument_spec={
+            "folder": {"type": "path", "required": True},
+            "socket": {"type": "path", "required": True},
+            "supervisord": {"type": "path"},
+            "names": {"type": "list", "elements": "str", "required": True},
+            "state": {"choices": ["present", "absent", "reloaded", "restarted", "read"], "default": "present"},
+            "signal": {"type": "str", "default": "HUP"},
+            "port": {"type": "dict", "default": {}},
+        },
         supports_check_mode=True,
     )
-    pidfile = Path(module.params["pidfile"])
-    command, stop, seconds = read_program(Path(module.params["program"]))
-    found = orphans(command, pidfile)
-    left = found
-    if not module.check_mode:
-        deadline = time.monotonic() + seconds
-        for number in (stop, signal.SIGKILL):
-            for pid in left:
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    continue
-                except PermissionError:
-                    module.fail_json(
-                        msg=f"process {pid} ({' '.join(command)}) belongs to another user; end it, then run this again"
-                    )
-            while (left := orphans(command, pidfile)) and time.monotonic() < deadline:
-                time.sleep(0.1)
-            deadline = time.monotonic() + 5
-    module.exit_json(changed=bool(found), orphans=found)
+    state, dry = module.params["state"], module.check_mode
+    supervisor = Supervisor(module.params)
+    first = supervisor.names[0]
+    changed = state in {"reloaded", "restarted"}
+    try:
+        if state == "absent":
+            changed = supervisor.absent(dry=dry)
+        elif state == "present" and not dry:
+            changed = supervisor.present()
+        elif state == "reloaded" and not dry:
+            supervisor.interface.signalProcess(first, module.params["signal"])
+        elif state == "restarted" and not dry:
+            supervisor.restart(module.params["port"])
+    except xmlrpc.client.Fault as fault:
+        module.fail_json(msg=f"supervisor: {fault.faultString}")
+    except UNREACHABLE as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=changed, started=supervisor.started, running=supervisor.is_running())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+#!/usr/bin/python
+"""Ansible module: what a service's processes were made from, and whether it still is what they would be made from."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.supervised import about, connect
+
+DOCUMENTATION = """
+module: service_records
+short_description: Records what a service's processes were made from, and compares
+description:
+  - A record is one file, written whole or not at all. Read changes nothing.
+options:
+  folder:
+    description: Where the records are.
+    type: path
+    required: true
+  name:
+    description: Of the service.
+    type: str
+    required: true
+  records:
+    description: The text of each record by its name. One that is empty is compared with nothing.
+    type: dict
+    required: true
+  state:
+    description: What to do with them.
+    choices: [present, read]
+    default: read
+  socket:
+    description: Where the supervisord listens that keeps the service; without, systemd keeps it.
+    type: path
+author: imagerec
+"""
+RETURN = """
+differ:
+  description: The names of the records that are not as given.
+  returned: always
+  type: list
+outdated:
+  description: >-
+    The files that the service's process runs and that the disk no longer has: a package's update replaces files and
+    leaves the old ones to the processes that have them open.
+  returned: for read
+  type: list
+"""
+_DELETED = re.compile(r"^\S+ r-xp \S+ \S+ \S+ +(/(?!memfd|dev|SYSV|tmp).*) \(deleted\)$", re.MULTILINE)
+
+
+def process_of(name: str, socket: str | None) -> int:
+    """Return the service's first process; 0 where it has none."""
+    if socket:
+        return int(about(connect(socket), name).get("pid", 0))
+    asked = ["systemctl", "show", "--property=MainPID", "--value", f"{name}.service"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - fixed words
+    return int(said) if said.isdecimal() else 0
+
+
+def outdated_files(pid: int) -> list[str]:
+    """Return the files that a process runs and that the disk no longer has."""
+    try:
+        maps = Path("/proc", str(pid), "maps").read_text(errors="replace") if pid else ""
+    except OSError:  # it has ended meanwhile
+        return []
+    return sorted(set(_DELETED.findall(maps)))
+
+
+def main() -> None:
+    """Compare them or write them."""
+    module = AnsibleModule(
+        argument_spec={
+            "folder": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "records": {"type": "dict", "required": True},
+            "state": {"choices": ["present", "read"], "default": "read"},
+            "socket": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    folder = Path(wanted["folder"])
+    files = {key: folder / f"{wanted['name']}.{key}" for key in wanted["records"]}
+    differ = [
+        key
+        for key, text in wanted["records"].items()
+        if text.strip() and not (files[key].is_file() and files[key].read_text(encoding="utf-8") == text)
+    ]
+    if wanted["state"] == "read":
+        pid = process_of(wanted["name"], wanted["socket"])
+        module.exit_json(changed=False, differ=differ, outdated=outdated_files(pid))
+    if not module.check_mode:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for key in differ:
+            beside = files[key].with_suffix(f".{key}.new")
+            beside.write_text(wanted["records"][key], encoding="utf-8")
+            beside.chmod(0o644)
+            beside.replace(files[key])
+    module.exit_json(changed=bool(differ), differ=differ)
+
+
+if __name__ == "__main__":
+    main()
