@@ -1,8 +1,8 @@
 """Ansible lookup: one digest of all that some roles make of a host.
 
 That is the files of the roles and of what they call, every variable that they name as it is for this host, and the
-facts that they use. Where the digest is the same, the roles would do the same. A variable named for another reason makes it
-differ more often than need be, never less.
+facts that they use. Where the digest is the same, the roles would do the same. A variable named for another reason
+makes it differ more often than need be, never less.
 """
 
 from __future__ import annotations

@@ -124,13 +124,8 @@ class Supervisor:
         """Start supervisord unless it lives; it starts every program of its folder."""
         if lives(self.interface):
             return False
-        done = subprocess.run(  # noqa: S603 - the arguments come from the inventory
-            [self.supervisord, "-c", str(self.folder / "supervisord.conf")],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [self.supervisord, "-c", str(self.folder / "supervisord.conf")]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - of the inventory
         if done.returncode != 0:
             raise OSError(f"supervisord does not start: {(done.stderr or done.stdout).strip()}")
         return True
