@@ -29,16 +29,20 @@ def built() -> dict[str, Any]:
     return found
 
 
+def another(folder: Path, version: str) -> dict[str, Any]:
+    """Copy the bundle that was built last, as another version, to a folder that is not there yet."""
+    shutil.copytree(built()["path"], folder)
+    manifest = folder / "bundle.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": version}))
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    return built() | {"path": str(folder), "digest": digest, "version": version}
+
+
 @pytest.fixture(scope="module")
 def newer(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A copy of the deployed bundle, of another version."""
     del deployment  # has built it
-    folder = tmp_path_factory.mktemp("bundles") / "newer"
-    shutil.copytree(built()["path"], folder)
-    manifest = folder / "bundle.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": "2.0"}))
-    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
-    return built() | {"path": str(folder), "digest": digest, "version": "2.0"}
+    return another(tmp_path_factory.mktemp("bundles") / "newer", "2.0")
 
 
 def served(system: Deployment) -> set[str]:

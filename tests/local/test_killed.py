@@ -1,0 +1,115 @@
+"""Deployments, rollbacks and removals that are killed in the middle: the next run finishes their work."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import REPOSITORY, Deployment, local_deployment
+from tests.local.test_transactions import another, built, deploys, record, served
+
+SEED = 11
+PATIENCE_S = 900
+# Tasks of a deployment of another model that also changes the balancer, in their order.
+DEPLOYING = [
+    "Copy the bundle's files",
+    "Point current at the bundle",
+    "Bring the programs up as configured",
+    "Remember what runs now as good",
+    "Write the whole nginx.conf",
+]
+ROLLING_BACK = ["Point current at the earlier release", "Poll the ready address", "Remember what runs now as good"]
+REMOVING = ["Remove the agent's folders", "Remove the hosts' folders and supervisor's"]
+
+
+@pytest.fixture(scope="module")
+def newer(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A bundle that no host has yet."""
+    del deployment  # has built the one that it is made from
+    return another(tmp_path_factory.mktemp("bundles") / "newer", "2.1")
+
+
+def command(system: Deployment, plays: tuple[str, ...], *arguments: str) -> list[str]:
+    """Return the command that runs some playbooks, one after the other."""
+    return ["ansible-playbook", "-i", str(system.inventory), *(f"playbooks/{play}.yml" for play in plays), *arguments]
+
+
+def kill_at(task: str, whole: list[str]) -> None:
+    """Run a command of Ansible and kill it within half a second, by a seeded delay, after a task has begun."""
+    with subprocess.Popen(whole, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        limit = threading.Timer(PATIENCE_S, run.kill)
+        limit.start()
+        said = []
+        for line in run.stdout:
+            said.append(line)
+            if line.startswith("TASK [") and task in line:
+                time.sleep(random.Random(f"{SEED} {task}").uniform(0, 0.4))
+                run.kill()
+                break
+        run.stdout.read()
+        limit.cancel()
+    assert run.returncode == -signal.SIGKILL, "".join(said)[-4000:]
+
+
+def check(system: Deployment, bundle: dict[str, Any]) -> None:
+    """See that everything serves one deployment, and that every host has written that down."""
+    assert served(system) == {bundle["digest"]}
+    release = f"{bundle['name']}-{bundle['digest'][:16]}"
+    for worker in system.workers:
+        found = record(system, worker)
+        assert found["runs"]["model"] == found["good"][0]["model"] == release
+        assert found["staged"] == {}
+    assert requests.get(f"{system.url}/healthz", timeout=5).status_code == 200
+
+
+def other(system: Deployment, newer: dict[str, Any]) -> dict[str, Any]:
+    """The bundle that is not served."""
+    return newer if served(system) == {built()["digest"]} else built()
+
+
+@pytest.mark.parametrize("task", DEPLOYING)
+def test_a_deployment_that_is_killed_is_finished_by_the_next_run(
+    deployment: Deployment, newer: dict[str, Any], task: str
+) -> None:
+    wanted = other(deployment, newer)
+    # The balancer changes as well: it may wait so long for a worker.
+    changes = (*deploys(wanted), "-e", f"balancer_read_timeout_s={40 + DEPLOYING.index(task)}")
+    whole = command(deployment, ("workers", "balancers"), *changes)
+    kill_at(task, whole)
+    assert len(served(deployment)) in {1, 2}  # every worker answers meanwhile, whatever it serves
+    done = subprocess.run(whole, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    check(deployment, wanted)
+
+
+@pytest.mark.parametrize("task", ROLLING_BACK)
+def test_a_rollback_that_is_killed_is_finished_by_the_next_run(
+    deployment: Deployment, newer: dict[str, Any], task: str
+) -> None:
+    deployment.play("workers", *deploys(other(deployment, newer)))
+    target = other(deployment, newer)  # what was served just before
+    kill_at(task, command(deployment, ("rollback",)))
+    deployment.play("rollback")
+    check(deployment, target)
+
+
+@pytest.mark.parametrize("task", REMOVING)
+def test_a_removal_that_is_killed_is_finished_by_the_next_run(
+    tmp_path_factory: pytest.TempPathFactory, task: str
+) -> None:
+    system = local_deployment(tmp_path_factory.mktemp("removed"))
+    try:
+        system.make("up")
+        kill_at(task, command(system, ("down",)))
+    finally:
+        system.make("down")
+    assert system.processes() == []
+    assert [path.name for path in system.folder.iterdir()] == ["inventory"]
