@@ -81,8 +81,11 @@ class Classifier:
         return values
 
     def classify(self, pixels: Pixels, top: int) -> list[Prediction]:
+        """Return the ``top`` most probable classes of a picture; see :meth:`best`."""
+        return self.best(self.probabilities(pixels), top)
+
+    def best(self, probabilities: Probabilities, top: int) -> list[Prediction]:
         """Return the ``top`` most probable classes, best first; the earlier class wins a tie."""
-        probabilities = self.probabilities(pixels)
         best = np.argsort(-probabilities, kind="stable")[:top]
         classes = self.bundle.classes
         return [

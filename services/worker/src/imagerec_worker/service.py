@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from imagerec_worker.classifier import Classifier
+from imagerec_worker.errors import DrainingError
 from imagerec_worker.metrics import Metrics
 from imagerec_worker.settings import Settings
 
@@ -33,3 +34,14 @@ def current_service() -> Service:
     service = current_app.extensions[_EXTENSION]
     assert isinstance(service, Service)
     return service
+
+
+def check_ready() -> None:
+    """Return when new work is welcome here.
+
+    Raises:
+        DrainingError: It is not.
+    """
+    drain_file = current_service().settings.drain_file
+    if drain_file is not None and drain_file.exists():
+        raise DrainingError("this worker is being taken out of service; ask another one")

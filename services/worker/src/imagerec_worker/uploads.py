@@ -27,9 +27,9 @@ def read_image(request: Request, max_bytes: int) -> bytes:
         ClientDisconnected: The body ends too early (Werkzeug's error).
     """
     if request.mimetype == "multipart/form-data":
-        data = find_file(_read_body(request, max_bytes), request.headers.get("Content-Type", ""), FIELD)
+        data = find_file(_body(request, max_bytes), request.headers.get("Content-Type", ""), FIELD)
     elif request.mimetype.startswith("image/"):
-        data = _read_body(request, max_bytes)
+        data = _body(request, max_bytes)
     else:
         raise NoImageError(
             f"send the image as the file '{FIELD}' of a multipart/form-data form, or as the body with its "
@@ -38,28 +38,42 @@ def read_image(request: Request, max_bytes: int) -> bytes:
     if not data:
         raise NoImageError("the image is empty; choose a file with content")
     if len(data) > max_bytes:
-        raise _too_large(max_bytes)
+        raise TooLargeError(too_large(max_bytes))
     return data
 
 
-def _read_body(request: Request, max_bytes: int) -> bytes:
-    """Read the body in one piece, where Werkzeug's stream would read it in a hundred."""
-    limit = max_bytes + ENVELOPE_BYTES
+def read_body(request: Request, limit_bytes: int, refusal: str) -> bytes:
+    """Return the request's body, read in one piece, where Werkzeug's stream would read it in a hundred.
+
+    Args:
+        request: The request.
+        limit_bytes: Largest body.
+        refusal: What to say of a larger one.
+
+    Raises:
+        TooLargeError: The body is larger.
+        ClientDisconnected: The body ends too early (Werkzeug's error).
+    """
     stream = request.environ["wsgi.input"]
     length = request.content_length
     if length is None:
         # A chunked body ends where the server says; without that promise there is no body to read.
-        body: bytes = stream.read(limit + 1) if request.environ.get("wsgi.input_terminated") else b""
-        if len(body) > limit:
-            raise _too_large(max_bytes)
+        body: bytes = stream.read(limit_bytes + 1) if request.environ.get("wsgi.input_terminated") else b""
+        if len(body) > limit_bytes:
+            raise TooLargeError(refusal)
         return body
-    if length > limit:
-        raise _too_large(max_bytes)
+    if length > limit_bytes:
+        raise TooLargeError(refusal)
     body = stream.read(length)
     if len(body) < length:
         raise ClientDisconnected
     return body
 
 
-def _too_large(max_bytes: int) -> TooLargeError:
-    return TooLargeError(f"an image may have at most {max_bytes} bytes; send a smaller one")
+def too_large(max_bytes: int) -> str:
+    """Return what to say of an image of more than ``max_bytes`` bytes."""
+    return f"an image may have at most {max_bytes} bytes; send a smaller one"
+
+
+def _body(request: Request, max_bytes: int) -> bytes:
+    return read_body(request, max_bytes + ENVELOPE_BYTES, too_large(max_bytes))

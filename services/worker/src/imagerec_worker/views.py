@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -12,35 +11,17 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from imagerec_worker.classifier import Prediction
-from imagerec_worker.errors import BadParameterError, BusyError, DrainingError, ProblemError
+from imagerec_worker.errors import BadParameterError, ProblemError
 from imagerec_worker.metrics import CONTENT_TYPE
-from imagerec_worker.preprocess import FORMATS, ImageInfo, preprocess
-from imagerec_worker.request_log import remember_phases
-from imagerec_worker.service import current_service
+from imagerec_worker.preprocess import FORMATS, ImageInfo
+from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, TOP_WANTED, Recognition, Timing
+from imagerec_worker.service import check_ready, current_service
 from imagerec_worker.uploads import read_image
-from imagerec_worker.waiting import queue_s
 
-_TOP = "top"
-TOP_DEFAULT = 5
-TOP_MAX = 20
 # More labels than these are no answer to "what does it know"; `classes.json` of the bundle has them all.
 LABELS_MAX = 30
-RETRY_AFTER_S = 1
 
 blueprint = Blueprint("imagerec", __name__)
-
-
-class Timing(NamedTuple):
-    """Where the time of a classification went, in milliseconds.
-
-    ``queue`` comes before the worker; ``total`` is the worker's own: the sum of ``read``, ``decode`` and ``inference``.
-    """
-
-    queue: float
-    read: float
-    decode: float
-    inference: float
-    total: float
 
 
 class Classification(NamedTuple):
@@ -78,9 +59,7 @@ def healthz() -> ResponseReturnValue:
 @blueprint.get("/readyz")
 def readyz() -> ResponseReturnValue:
     """Say whether new work is welcome."""
-    drain_file = current_service().settings.drain_file
-    if drain_file is not None and drain_file.exists():
-        raise DrainingError("this worker is being taken out of service; ask another one")
+    check_ready()
     return {"status": "ready"}
 
 
@@ -137,49 +116,29 @@ def problem_response(error: ProblemError | HTTPException) -> Response:
 
 
 def _classify() -> Classification:
-    started_s = time.perf_counter()
     service = current_service()
-    counted_s, waited_s = queue_s(request.headers.get("X-Request-Start", ""))
-    if 0 < service.settings.queue_budget_s < counted_s:
-        raise BusyError(
-            f"the request has waited {counted_s:.1f} s already; try again in {RETRY_AFTER_S} s",
-            {"Retry-After": str(RETRY_AFTER_S)},
-        )
+    recognition = Recognition(service)
     top = _top()
     data = read_image(request, service.settings.max_bytes)
-    read_s = time.perf_counter()
-    bundle = service.classifier.bundle
-    pixels, info = preprocess(data, bundle.input_size, service.settings.max_pixels, bundle.crop)
-    decoded_s = time.perf_counter()
-    predictions = service.classifier.classify(pixels, top)
-    inferred_s = time.perf_counter()
-    marks_ms = [round((mark_s - started_s) * 1000, 3) for mark_s in (read_s, decoded_s, inferred_s)]
-    timing = Timing(
-        queue=round(waited_s * 1000, 3),
-        read=marks_ms[0],
-        decode=round(marks_ms[1] - marks_ms[0], 3),
-        inference=round(marks_ms[2] - marks_ms[1], 3),
-        total=marks_ms[2],
-    )
-    phases_ms = timing._asdict()
-    service.metrics.observe_phases(phases_ms)
-    remember_phases(request.environ, phases_ms)
-    return Classification(predictions, info, timing)
+    recognition.end_reading()
+    pixels, info = recognition.decode(data)
+    _, predictions = recognition.infer(pixels, top)
+    return Classification(predictions, info, recognition.finish())
 
 
 def _top() -> int:
     for name in request.args:
-        if name != _TOP:
-            likely = f"; did you mean {_TOP}?" if get_close_matches(name, [_TOP], 1, 0.5) else f"; there is only {_TOP}"
+        if name != TOP:
+            likely = f"; did you mean {TOP}?" if get_close_matches(name, [TOP], 1, 0.5) else f"; there is only {TOP}"
             raise BadParameterError(f"there is no parameter '{name[:32]}'{likely}")
-    values = request.args.getlist(_TOP)
+    values = request.args.getlist(TOP)
     if not values:
         return TOP_DEFAULT
     if len(values) > 1:
-        raise BadParameterError(f"{_TOP} is given {len(values)} times; give it once")
+        raise BadParameterError(f"{TOP} is given {len(values)} times; give it once")
     text = values[0]
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= TOP_MAX):
-        raise BadParameterError(f"top must be a whole number from 1 to {TOP_MAX}")
+        raise BadParameterError(TOP_WANTED)
     return int(text)
 
 
@@ -205,7 +164,5 @@ def _classification_response(result: Classification) -> Response:
 
 
 def _with_timing(response: Response, timing: Timing) -> Response:
-    response.headers["Server-Timing"] = ", ".join(
-        f"{phase};dur={duration_ms}" for phase, duration_ms in timing._asdict().items()
-    )
+    response.headers["Server-Timing"] = timing.header()
     return response

@@ -1,0 +1,97 @@
+"""From the bytes of a photograph to its classes, and where the time of the request went: the same for every protocol."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from flask import request
+
+from imagerec_worker.classifier import Prediction, Probabilities
+from imagerec_worker.errors import BusyError
+from imagerec_worker.geometry import Pixels
+from imagerec_worker.preprocess import ImageInfo, preprocess
+from imagerec_worker.request_log import remember_phases
+from imagerec_worker.service import Service
+from imagerec_worker.waiting import queue_s
+
+TOP = "top"
+TOP_DEFAULT = 5
+TOP_MAX = 20
+TOP_WANTED = f"{TOP} must be a whole number from 1 to {TOP_MAX}"
+RETRY_AFTER_S = 1
+
+
+class Timing(NamedTuple):
+    """Where the time of a classification went, in milliseconds.
+
+    ``queue`` comes before the worker; ``total`` is the worker's own: the sum of ``read``, ``decode`` and ``inference``.
+    Of several photographs in one request the times are added up.
+    """
+
+    queue: float
+    read: float
+    decode: float
+    inference: float
+    total: float
+
+    def header(self) -> str:
+        """Return the value of ``Server-Timing``."""
+        return ", ".join(f"{phase};dur={duration_ms}" for phase, duration_ms in self._asdict().items())
+
+
+class Recognition:
+    """The present request's way from bytes to classes; each step ends a phase of its :class:`Timing`.
+
+    Args:
+        service: What the views share.
+
+    Raises:
+        BusyError: The request has waited longer than the worker's budget.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._last_s = time.perf_counter()
+        self._read_s = self._decode_s = self._inference_s = 0.0
+        counted_s, self._queue_s = queue_s(request.headers.get("X-Request-Start", ""))
+        if 0 < service.settings.queue_budget_s < counted_s:
+            raise BusyError(
+                f"the request has waited {counted_s:.1f} s already; try again in {RETRY_AFTER_S} s",
+                {"Retry-After": str(RETRY_AFTER_S)},
+            )
+
+    def end_reading(self) -> None:
+        """Say that the request has been read."""
+        self._read_s += self._lap_s()
+
+    def decode(self, data: bytes) -> tuple[Pixels, ImageInfo]:
+        """Return the network's input and what the file was; errors are those of :func:`preprocess`."""
+        bundle = self._service.classifier.bundle
+        decoded = preprocess(data, bundle.input_size, self._service.settings.max_pixels, bundle.crop)
+        self._decode_s += self._lap_s()
+        return decoded
+
+    def infer(self, pixels: Pixels, top: int) -> tuple[Probabilities, list[Prediction]]:
+        """Return the probability of every class, and the ``top`` most probable ones."""
+        classifier = self._service.classifier
+        probabilities = classifier.probabilities(pixels)
+        best = classifier.best(probabilities, top)
+        self._inference_s += self._lap_s()
+        return probabilities, best
+
+    def finish(self) -> Timing:
+        """Return the times, after they were counted and kept for the request's line in the log."""
+        read, decode, inference = (
+            round(spent_s * 1000, 3) for spent_s in (self._read_s, self._decode_s, self._inference_s)
+        )
+        timing = Timing(round(self._queue_s * 1000, 3), read, decode, inference, round(read + decode + inference, 3))
+        phases_ms = timing._asdict()
+        self._service.metrics.observe_phases(phases_ms)
+        remember_phases(request.environ, phases_ms)
+        return timing
+
+    def _lap_s(self) -> float:
+        now_s = time.perf_counter()
+        spent_s, self._last_s = now_s - self._last_s, now_s
+        return spent_s
