@@ -8,7 +8,7 @@ import cv2
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from imagerec_worker import request_log
+from imagerec_worker import request_log, v2_views
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.errors import MethodNotAllowedError, NotFoundError, ProblemError
@@ -47,6 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         ),
     )
     app.register_blueprint(blueprint)
+    app.register_blueprint(v2_views.blueprint)
     app.register_error_handler(ProblemError, problem_response)
     app.register_error_handler(HTTPException, _http_exception_response)
     app.after_request(_finish)

@@ -14,6 +14,9 @@ from imagerec_worker.errors import TooLargeError, UnsupportedFormatError
 MAX_MEMORY_BYTES = 140_000_000
 MAX_WORK_NS = 1_000_000_000
 
+# A JSON text as long as this holds 16 pictures of 224 by 224 pixels, written as numbers.
+MAX_JSON_BYTES = 12 * 1024 * 1024
+
 # The body, the file cut out of its form, and the file without its metadata.
 _COPIES = 3
 
@@ -27,6 +30,11 @@ _JPEG_ARITHMETIC = frozenset({0xC9, 0xCA})
 _JPEG_PROGRESSIVE = frozenset({0xC2, 0xCA})
 _JPEG_DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _JPEG_SHRINKS = (8, 4, 2, 1)
+
+
+# What Python makes of JSON, in bytes: the text itself, and an object for whatever these characters announce.
+_JSON_COPIES = 2
+_JSON_PRICES = {b",": 45, b"[": 80, b"{": 80, b":": 140, b'"': 25}
 
 
 class Frame(NamedTuple):
@@ -156,6 +164,24 @@ def check(kind: str, held_bytes: int, decoded_bytes: int, work_ns: int = 0) -> N
     else:
         return
     raise TooLargeError(f"the {kind} image needs {need} spent on an image; make it smaller, or send an ordinary JPEG")
+
+
+def check_json(text: bytes) -> None:
+    """Refuse a JSON text that is too long, or that takes too much memory once it is read.
+
+    Raises:
+        TooLargeError: It costs too much; the message names the limit.
+    """
+    memory_bytes = _JSON_COPIES * len(text) + sum(text.count(sign) * price for sign, price in _JSON_PRICES.items())
+    if len(text) > MAX_JSON_BYTES:
+        need = f"has {len(text)} bytes, at most {MAX_JSON_BYTES} are read"
+    elif memory_bytes > MAX_MEMORY_BYTES:
+        need = (
+            f"needs {-(-memory_bytes // 1_000_000)} MB of memory, at most {MAX_MEMORY_BYTES // 1_000_000} MB are spent"
+        )
+    else:
+        return
+    raise TooLargeError(f"the JSON of the request {need}; send the tensor in binary, or fewer pictures at once")
 
 
 def _unsupported(what: str) -> UnsupportedFormatError:

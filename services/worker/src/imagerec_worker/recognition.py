@@ -1,4 +1,4 @@
-"""From the bytes of a photograph to its classes, and where the time of the request went: the same for every protocol."""
+"""From the bytes of a photograph to its classes, and where the time went: the same for every protocol."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
+from imagerec_worker import v2_views
 from imagerec_worker.classifier import Prediction
 from imagerec_worker.errors import BadParameterError, ProblemError
 from imagerec_worker.metrics import CONTENT_TYPE
@@ -96,7 +97,7 @@ def metrics() -> ResponseReturnValue:
 
 
 def problem_response(error: ProblemError | HTTPException) -> Response:
-    """Return the problem document (RFC 9457) of an error, or a page for a browser's form."""
+    """Return the problem document (RFC 9457) of an error, or what the protocol or a browser's form wants instead."""
     if isinstance(error, ProblemError):
         document, headers = error.document(), dict(error.headers)
     else:
@@ -107,6 +108,8 @@ def problem_response(error: ProblemError | HTTPException) -> Response:
             "detail": error.description,
         }
         headers = {}
+    if f"{request.path}/".startswith(f"{v2_views.PREFIX}/"):
+        return v2_views.error_response(document["status"], document["detail"], headers)
     document["instance"] = request.path
     document["worker"] = current_service().settings.worker_name
     if request.path == "/submit" and _wants_html():
