@@ -30,13 +30,16 @@ NAME = "images.example.org"
 
 
 class Worker(BaseHTTPRequestHandler):
-    """Answers every request with how it came; one with the query `hold` only when the test lets go."""
+    """Answers every request with how it came; one with `hold` only when the test lets go, one with `drop` never."""
 
     let_go = threading.Event()
     holds = threading.Semaphore(0)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if "drop" in self.path:
+            self.close_connection = True
+            return
         if "hold" in self.path:
             self.holds.release()
             self.let_go.wait(20)
@@ -318,13 +321,95 @@ def test_a_full_pool_is_told_apart_from_a_greedy_address(balancer: Balancer) -> 
     try:
         assert all(Worker.holds.acquire(timeout=10) for _ in held)
         refused = balancer.post()
+        in_v2 = requests.post(f"{balancer.secure}/v2/models/m/infer", verify=balancer.certificate, timeout=30)
     finally:
         Worker.let_go.set()
         for thread in held:
             thread.join()
         Worker.let_go.clear()
     assert (refused.status_code, refused.json()["type"]) == (429, "/problems/busy")
-    assert refused.headers["Retry-After"] == "3"
+    assert refused.headers["Retry-After"] == in_v2.headers["Retry-After"] == "3"
+    assert (in_v2.status_code, in_v2.json()) == (429, {"error": "Every worker is busy; try again in a moment."})
+
+
+# --- errors of nginx in the Open Inference Protocol V2
+
+
+def exchange(balancer: Balancer, request: str) -> tuple[int, str, bytes]:
+    """Send a request as it is written, over TLS; return status, type and body of the answer."""
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    with (
+        socket.create_connection(("127.0.0.1", balancer.https), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(request.encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer or not answer.endswith(b"}\n"):
+            part = connection.recv(65536)
+            assert part, answer
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    kind = re.search(rb"Content-Type: (\S+)", head)
+    assert kind is not None
+    return int(head.split()[1]), kind[1].decode(), body
+
+
+INFER = "POST /v2/models/m/infer?drop HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "detail"),
+    [
+        (INFER + "Content-Length: 99000000\r\n\r\n", 413, "at most 20971520 bytes"),
+        (INFER + "Content-Length: 0\r\n\r\n", 502, "The worker did not answer"),
+        ("TRACE /v2 HTTP/1.1\r\nHost: x\r\n\r\n", 405, "does not take this method"),
+        ("GET /v2/health/live HTTP/1.1\r\n\r\n", 400, "could not be read"),
+    ],
+    ids=["too large", "no answer", "another method", "no host"],
+)
+def test_an_error_of_nginx_has_the_protocol_s_shape(
+    balancer: Balancer, request_: str, status: int, detail: str
+) -> None:
+    """And the same request elsewhere gets a problem."""
+    found, kind, body = exchange(balancer, request_)
+    assert (found, kind, list(json.loads(body))) == (status, "application/json", ["error"])
+    assert detail in json.loads(body)["error"]
+    elsewhere, kind, body = exchange(balancer, request_.replace("/v2", "/predict?x=/v2", 1).replace("?drop", "&drop"))
+    assert (elsewhere, kind, json.loads(body)["status"]) == (status, "application/problem+json", status)
+
+
+def test_over_its_rate_the_protocol_s_shape_is_kept(balancer: Balancer) -> None:
+    """So many requests in one piece that the slowest machine passes them on faster than the rate."""
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    with (
+        socket.create_connection(("127.0.0.1", balancer.https), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 30 * RATE_HZ)
+        answers = b""
+        while not (refused := re.search(rb"HTTP/1.1 429 .*?\r\n\r\n(.*?\n)", answers, re.DOTALL)):
+            part = connection.recv(65536)
+            assert part, answers
+            answers += part
+    assert list(json.loads(refused[1])) == ["error"]
+    assert b"\r\nRetry-After: 3\r\n" in refused[0]
+
+
+def test_where_nobody_serves_the_protocol_s_shape_is_kept(balancer: Balancer, nginx: subprocess.Popen[bytes]) -> None:
+    serves = balancer.folder / "pool/serves.conf"
+    before = serves.read_text()
+    try:
+        serves.write_text("map $server_port $anybody_serves { default 0; }\n")
+        nginx.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        status, body = 0, b""
+        while status != 503 and time.monotonic() < deadline:
+            time.sleep(0.2)
+            status, _, body = exchange(balancer, INFER + "Content-Length: 0\r\n\r\n")
+    finally:
+        serves.write_text(before)
+        nginx.send_signal(signal.SIGHUP)
+    assert (status, json.loads(body)) == (503, {"error": "No worker serves; try again soon."})
 
 
 def test_a_renewed_certificate_is_served_after_a_reload_that_loses_nothing(

@@ -246,7 +246,22 @@ def test_another_way_of_authorising_is_no_key(balancer: InFront) -> None:
     assert "needs a key" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/status", "/version"])
+def test_without_a_key_the_protocol_v2_infers_nothing(balancer: InFront) -> None:
+    rest()
+    for path in ("/v2/models/m/infer", "/v2", "/v2/health/../models/m/infer"):
+        request = requests.Request("POST", balancer.secure + path, data=b"x").prepare()
+        request.url = balancer.secure + path  # as written
+        with requests.Session() as session:
+            answer = session.send(request, verify=str(balancer.certificate), timeout=20)
+        assert answer.status_code == 401
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.json() == {
+            "error": "This service needs a key; send it as X-API-Key, or as Authorization: Bearer."
+        }
+    assert balancer.ask("/v2/models/m/infer", X_API_Key=KEYS["alice"]).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/status", "/version", "/openapi.json", "/v2/health/ready"])
 def test_what_classifies_nothing_needs_no_key(balancer: InFront, path: str) -> None:
     assert balancer.ask(path, "GET").status_code == 200
 
