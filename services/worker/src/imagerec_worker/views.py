@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from imagerec_worker import v2_views
+from imagerec_worker import openapi, v2_views
 from imagerec_worker.classifier import Prediction
 from imagerec_worker.errors import BadParameterError, ProblemError
 from imagerec_worker.metrics import CONTENT_TYPE
@@ -94,6 +94,12 @@ def version() -> ResponseReturnValue:
 def metrics() -> ResponseReturnValue:
     """Give the metrics to Prometheus."""
     return Response(current_service().metrics.render(), content_type=CONTENT_TYPE)
+
+
+@blueprint.get("/openapi.json")
+def describe() -> ResponseReturnValue:
+    """Describe the API."""
+    return openapi.document(current_service())
 
 
 def problem_response(error: ProblemError | HTTPException) -> Response:

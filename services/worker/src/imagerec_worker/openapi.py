@@ -1,0 +1,157 @@
+"""The description of the API, OpenAPI 3.1: what ``GET /openapi.json`` answers.
+
+It is written here once, for the workers and for what the balancer answers itself; ``x-served-by`` of an operation says
+who does. What is a number or a list elsewhere in the code is taken from there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imagerec_worker import openapi_v2
+from imagerec_worker.errors import PROBLEMS
+from imagerec_worker.openapi_schemas import COUNT, FILE, TEXT, Json, answered, described, listed, refer
+from imagerec_worker.preprocess import FORMATS
+from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, Timing
+from imagerec_worker.service import Service
+
+BOTH, WORKER, BALANCER = ["worker", "balancer"], ["worker"], ["balancer"]
+# What the balancer says by itself of any request that it passes on.
+_PASSED_ON = (400, 401, 408, 414, 429, 431, 502, 503)
+
+_SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+def document(service: Service) -> Json:
+    """Return the description of the API of the application that answers."""
+    bundle = service.classifier.bundle
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Image recognition",
+            "version": service.version,
+            "summary": "Classifies photographs over HTTP.",
+            "description": f"The model is {bundle.title}. Where the operator has set keys, send one with each request.",
+        },
+        "servers": [{"url": "/"}],
+        "security": [{}, {"key": []}, {"bearer": []}],
+        "paths": {**_paths(service), **openapi_v2.paths(bundle)},
+        "components": {
+            "schemas": {**_schemas(), **openapi_v2.schemas(bundle)},
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+def _operation(served_by: list[str], what: str, good: Json, *bad: int, **more: Any) -> Json:
+    problems = {str(status): _problem(status) for status in sorted({*bad, *(_PASSED_ON if served_by == BOTH else ())})}
+    return {"summary": what, "x-served-by": served_by, **more, "responses": {"200": good, **problems}}
+
+
+def _problem(status: int) -> Json:
+    slugs = [problem.slug for problem in PROBLEMS if problem.status == status]
+    what = f"A problem: {', '.join(slugs)}." if slugs else "A problem."
+    return answered(what, refer("Problem"), "application/problem+json")
+
+
+def _paths(service: Service) -> Json:
+    images = {f"image/{kind.lower()}": {"schema": FILE} for kind in FORMATS}
+    form = described({"image": FILE}) | {"additionalProperties": True}
+    upload: Json = {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}, **images}},
+        "parameters": [
+            {
+                "name": TOP,
+                "in": "query",
+                "description": "How many of the most probable classes are wanted.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": TOP_DEFAULT},
+            }
+        ],
+    }
+    classified = answered("The classes, the most probable first.", refer("Classification"))
+    classified["headers"] = {"Server-Timing": {"description": "Where the time went.", "schema": TEXT}}
+    what = f"Classify one photograph of at most {service.settings.max_bytes} bytes"
+    predict = _operation(BOTH, f"{what}.", classified, *(413, 415, 422), **upload)
+    paged = {
+        status: answer | {"content": answer["content"] | {"text/html": {"schema": TEXT}}}
+        for status, answer in predict["responses"].items()
+    }
+    submit = predict | {"summary": f"{what}; a browser's form gets a page.", "responses": paged}
+    status = described({"status": TEXT})
+    return {
+        "/predict": {"post": predict},
+        "/submit": {"post": submit},
+        "/version": {
+            "get": _operation(BOTH, "Say what runs and what it accepts.", answered("What runs.", refer("Version")))
+        },
+        "/openapi.json": {"get": _operation(BOTH, "Describe the API.", answered("This.", {"type": "object"}))},
+        "/healthz": {
+            "get": _operation(
+                BOTH,
+                "Say whether the balancer can serve; on a worker, that the process lives.",
+                answered("It can.", {**status, "properties": {"status": TEXT, "workers": COUNT}}),
+            )
+        },
+        "/workers": {
+            "get": _operation(BALANCER, "Tell the state of each worker.", answered("All.", refer("Pool")), 429, 503)
+        },
+        "/status": {"get": _operation(BALANCER, "Tell how requests are spread.", answered("How.", refer("Balancing")))},
+        "/readyz": {"get": _operation(WORKER, "Say whether new work is welcome.", answered("It is.", status), 503)},
+        "/metrics": {"get": _operation(WORKER, "Give the metrics.", answered("Prometheus' text.", TEXT, "text/plain"))},
+    }
+
+
+def _schemas() -> Json:
+    prediction = {"label": TEXT, "wnid": TEXT, "probability": _SHARE}
+    model = {"name": TEXT, "version": TEXT}
+    versioned = {
+        **model,
+        **dict.fromkeys(("title", "quantisation", "notice"), TEXT),
+        "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "classes": COUNT,
+        "labels": listed(TEXT),
+        "input_size": COUNT,
+        "unsure_below": _SHARE,
+    }
+    worker = {
+        **dict.fromkeys(("name", "state", "since", "why"), TEXT),
+        "asked": {"type": "boolean"},
+        "under_way": {"type": ["integer", "null"]},
+    }
+    return {
+        "Problem": described(
+            {
+                **dict.fromkeys(("type", "title", "detail", "instance", "worker"), TEXT),
+                "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            },
+            *("instance", "worker"),
+        ),
+        "Classification": described(
+            {
+                "predictions": listed(described(prediction), 1, TOP_MAX),
+                "model": described(model),
+                "worker": TEXT,
+                "image": described(
+                    {
+                        "format": {"enum": list(FORMATS)},
+                        "width": {**COUNT, "minimum": 1},
+                        "height": {**COUNT, "minimum": 1},
+                    }
+                ),
+                "timing_ms": described({phase: {"type": "number", "minimum": 0} for phase in Timing._fields}),
+            }
+        ),
+        "Version": described(
+            {
+                **dict.fromkeys(("service", "version", "worker"), TEXT),
+                "model": described(versioned, "labels"),
+                "limits": described({"max_bytes": COUNT, "max_pixels": COUNT}),
+                "formats": listed(TEXT),
+            }
+        ),
+        "Pool": described({"serving": COUNT, "workers": listed(described(worker))}),
+        "Balancing": described({"policy": TEXT, "pool_size": COUNT, "workers": listed(TEXT), "configuration": TEXT}),
+    }

@@ -1,0 +1,117 @@
+"""The description of the API: valid, held against the routes, and true of generated requests.
+
+The few requests of every run are the same each time. ``EXAMPLES=5000`` sends so many others instead, with
+``API=http://127.0.0.1:8080`` to what is deployed there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from schemathesis.specs.openapi import checks
+
+from tests.conftest import REPOSITORY
+
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+]
+API = os.environ.get("API", "")
+EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
+
+
+@pytest.fixture(scope="module")
+def description(app: Flask) -> dict[str, Any]:
+    found: dict[str, Any] = app.test_client().get("/openapi.json").get_json()
+    return found
+
+
+def operations(description: dict[str, Any], served_by: str) -> set[tuple[str, str]]:
+    return {
+        (method.upper(), path)
+        for path, entry in description["paths"].items()
+        for method, operation in entry.items()
+        if method != "parameters" and served_by in operation["x-served-by"]
+    }
+
+
+def test_it_is_openapi(description: dict[str, Any]) -> None:
+    assert description["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(description).validate()
+
+
+def test_it_describes_every_route_of_the_worker_and_no_other(description: dict[str, Any], app: Flask) -> None:
+    routes = {
+        (method, re.sub(r"<(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert operations(description, "worker") == routes
+
+
+def test_it_describes_what_the_balancer_answers_and_passes_on(description: dict[str, Any]) -> None:
+    """But not its page, its problems and what only its own machine may ask."""
+    text = (REPOSITORY / "tests/ansible/golden/nginx-random.conf").read_text()
+    own = set(re.findall(r"location = (/\w+) \{", text)) - {"/nginx_status"}
+    (passed_on,) = re.findall(r"location ~ (\S+) \{", text)
+    paths = {path for _, path in operations(description, "balancer")}
+    assert own < paths
+    assert {path for path in paths if re.fullmatch(passed_on.strip("^$"), path)} == paths - own
+    on_a_worker_alone = {path for _, path in operations(description, "worker")} - paths
+    assert on_a_worker_alone == {"/readyz", "/metrics"}
+    assert not [path for path in on_a_worker_alone if re.match(passed_on, path)]
+
+
+def takes_input(operation: Any) -> bool:
+    """Whether a request may be right or wrong at all."""
+    return bool(operation.body or operation.query or operation.headers or operation.path_parameters)
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.filterwarnings("ignore")  # schemathesis warns of what it makes itself
+def test_generated_requests_get_what_is_described(app: Flask, mode: schemathesis.GenerationMode) -> None:
+    positive = mode == schemathesis.GenerationMode.POSITIVE
+    schema = (
+        schemathesis.openapi.from_url(f"{API}/openapi.json")
+        if API
+        else schemathesis.openapi.from_wsgi("/openapi.json", app)
+    )
+    found = [result.ok() for result in schema.get_all_operations()]
+    server = "balancer" if API else "worker"
+    asked = [one for one in found if server in one.definition.raw["x-served-by"] and (positive or takes_input(one))]
+    share = max(4, -(-EXAMPLES // (2 * sum(bool(one.body) for one in asked))))
+    sent: list[int] = []
+    for operation in asked:
+
+        @hypothesis.settings(
+            max_examples=share if operation.body else 4,
+            deadline=None,
+            derandomize=not EXAMPLES,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate],
+        )
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        def check(case: schemathesis.Case) -> None:
+            answer = case.call()
+            sent.append(answer.status_code)
+            case.validate_response(answer, checks=CHECKS)
+
+        check()
+    print(f"{len(sent)} requests, {mode.value}:", {status: sent.count(status) for status in sorted(set(sent))})
+    assert len(sent) >= max(len(asked), EXAMPLES // 2)
+
+
+def test_the_client_of_a_description_finds_it(client: FlaskClient) -> None:
+    answer = client.get("/openapi.json")
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
