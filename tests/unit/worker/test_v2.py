@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import tritonclient.http as triton
@@ -340,6 +342,36 @@ BINARY_MISTAKES: dict[str, tuple[tuple[bytes, dict[str, str]], str]] = {
 def test_a_mistake_in_the_binary_data_is_named(client: FlaskClient, name: str) -> None:
     (body, headers), said = BINARY_MISTAKES[name]
     refused(client.post(f"{MODEL}/infer", data=body, headers=headers), 400, said)
+
+
+GOOD = [
+    binary("image", elements(FILE, FILE), shape=[2]),
+    binary("pixels", tensor("red").tobytes()),
+    (json.dumps(images([FILE], id="1", outputs=[{"name": "label"}], parameters={"top": 2})).encode(), {}),
+]
+
+
+@hypothesis.settings(max_examples=60, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(
+    good=st.sampled_from(GOOD),
+    place=st.integers(0, 2000),
+    length=st.integers(0, 40),
+    junk=st.one_of(
+        st.binary(max_size=8), st.sampled_from([b"null", b"[", b"]", b"{}", b"-1", b"1e9", b"true", b'"', b"9"])
+    ),
+)
+def test_a_request_with_a_piece_replaced_is_answered_or_refused(
+    client: FlaskClient, good: tuple[bytes, dict[str, str]], place: int, length: int, junk: bytes
+) -> None:
+    body, headers = good
+    place %= len(body)
+    body = body[:place] + junk + body[place + length :]
+    if headers:
+        known = int(headers["Inference-Header-Content-Length"])
+        headers = {"Inference-Header-Content-Length": str(known + (len(junk) - length) * (place < known))}
+    answer = client.post(f"{MODEL}/infer", data=body, headers=headers)
+    assert answer.status_code in {200, 400, 413}
+    assert answer.status_code == 200 or list(answer.get_json()) == ["error"]
 
 
 def test_a_compressed_body_is_refused(client: FlaskClient) -> None:
