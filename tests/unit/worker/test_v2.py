@@ -128,6 +128,7 @@ def test_it_answers_what_predict_answers(client: FlaskClient, path: str) -> None
     file = picture("green", "JPEG")
     answer = client.post(path, json=images([file], id="42"))
     document = answer.get_json()
+    assert answer.data.endswith(b"}\n")
     assert (document["model_name"], document["model_version"], document["id"]) == ("colours", "1.0", "42")
     found = outputs(answer)
     expected = client.post("/predict", data=file, content_type="image/jpeg").get_json()["predictions"]

@@ -140,7 +140,7 @@ def _response(bundle: Bundle, asked: InferenceRequest, columns: dict[str, Any], 
     document = {"model_name": bundle.name, "model_version": bundle.version}
     if asked.id is not None:
         document["id"] = asked.id
-    text = json.dumps({**document, "outputs": outputs}).encode()
+    text = json.dumps({**document, "outputs": outputs}).encode() + b"\n"
     response = Response(b"".join([text, *sections]), content_type="application/json")
     if sections:
         response.content_type = "application/octet-stream"

@@ -1,0 +1,64 @@
+"""Clients that exist, on what `make up` has deployed: tritonclient, and whatever reads an OpenAPI description."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import requests
+import schemathesis
+import tritonclient.http as triton
+from PIL import Image
+from schemathesis.specs.openapi import checks
+from skimage import data
+
+from tests.conftest import Deployment
+
+CHECKS = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+@pytest.fixture(scope="module")
+def cats() -> list[bytes]:
+    """One photograph in several formats."""
+    files = []
+    for kind in FORMATS:
+        buffer = io.BytesIO()
+        Image.fromarray(data.chelsea()).save(buffer, kind)
+        files.append(buffer.getvalue())
+    return files
+
+
+def test_tritonclient_is_answered_as_predict_answers_by_every_worker(deployment: Deployment, cats: list[bytes]) -> None:
+    expected = requests.post(f"{deployment.url}/predict", files={"image": cats[0]}, timeout=20).json()
+    name = expected["model"]["name"]
+    wanted = triton.InferInput("image", [len(cats)], "BYTES")
+    wanted.set_data_from_numpy(np.array(cats, np.object_))
+    with triton.InferenceServerClient(deployment.url.removeprefix("http://")) as client:
+        assert client.is_server_ready()
+        assert client.is_model_ready(name)
+        size = client.get_model_metadata(name)["inputs"][1]["shape"][1]
+        answer = client.infer(name, [wanted], parameters={"top": 5})
+        labels = answer.as_numpy("label")
+        assert [label.decode() for label in labels[0]] == [one["label"] for one in expected["predictions"]]
+        assert len({label[0] for label in labels}) == 1
+        pixels = triton.InferInput("pixels", [1, size, size, 3], "UINT8")
+        pixels.set_data_from_numpy(np.asarray(Image.fromarray(data.chelsea()).resize((size, size)))[np.newaxis])
+        assert client.infer(name, [pixels]).as_numpy("probabilities").sum() == pytest.approx(1, abs=0.01)
+    workers = {requests.get(f"{deployment.url}/v2", timeout=5).headers["X-Worker"] for _ in range(30)}
+    assert workers == set(deployment.workers)
+
+
+def test_what_the_balancer_answers_is_as_described(deployment: Deployment) -> None:
+    schema = schemathesis.openapi.from_url(f"{deployment.url}/openapi.json")
+    model = requests.get(f"{deployment.url}/version", timeout=5).json()["model"]
+    seen = set()
+    for operation in (result.ok() for result in schema.get_all_operations()):
+        if operation.method.lower() == "get" and "balancer" in operation.definition.raw["x-served-by"]:
+            case = operation.Case(path_parameters={one.name: model[one.name] for one in operation.path_parameters})
+            answer = case.call()
+            case.validate_response(answer, checks=CHECKS)
+            assert answer.status_code == 200
+            seen.add(operation.path)
+    assert {"/healthz", "/workers", "/status", "/version", "/v2"} < seen
