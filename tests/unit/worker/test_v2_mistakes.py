@@ -1,0 +1,245 @@
+"""Mistakes in requests of the Open Inference Protocol V2: each is named, and none costs more than it may."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from imagerec_worker import create_app
+from imagerec_worker.bundle import Bundle
+from imagerec_worker.settings import Settings
+from tests.unit.worker.test_v2 import MODEL, asking, binary, elements, images, picture, tensor
+
+
+def refused(answer: TestResponse, status: int, *said: str) -> None:
+    """The protocol's error: one member, which names what is wrong."""
+    assert answer.status_code == status, answer.text
+    assert answer.mimetype == "application/json"
+    document = answer.get_json()
+    assert list(document) == ["error"]
+    for part in said:
+        assert part in document["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v2/models/cats", "there is no model 'cats'; this worker serves 'colours'"),
+        ("/v2/models/cats/ready", "no model 'cats'"),
+        (f"{MODEL}/versions/2", "there is no version '2' of 'colours'; this worker serves '1.0'"),
+        (f"{MODEL}/versions/2/ready", "no version '2'"),
+        ("/v2/models", "there is nothing at /v2/models"),
+        ("/v2/repository/index", "there is nothing at"),
+    ],
+)
+def test_what_is_not_there(client: FlaskClient, path: str, said: str) -> None:
+    refused(client.get(path), 404, said)
+
+
+@pytest.mark.parametrize("path", ["/v2/models/cats/infer", f"{MODEL}/versions/2/infer"])
+def test_another_model_infers_nothing(client: FlaskClient, path: str) -> None:
+    refused(client.post(path, json=asking()), 404, "this worker serves")
+
+
+def test_another_method(client: FlaskClient) -> None:
+    answer = client.get(f"{MODEL}/infer")
+    refused(answer, 405, "POST")
+    assert "POST" in answer.headers["Allow"]
+
+
+NUMBERS = tensor("red").ravel().tolist()
+MISTAKES: dict[str, tuple[dict[str, Any] | Any, str]] = {
+    "a list": ([1], "must be a JSON object"),
+    "no inputs": ({}, "inputs must be a list"),
+    "inputs of numbers": ({"inputs": [1]}, "inputs must be a list of JSON objects"),
+    "an empty list of inputs": ({"inputs": []}, "the request has 0 inputs"),
+    "two inputs": ({"inputs": asking()["inputs"] * 2}, "the request has 2 inputs"),
+    "an unknown input": (asking(name="picture"), "there is no input 'picture'; there are image, pixels"),
+    "an input without a name": (asking(name=None), "there is no input without a name"),
+    "another type": (asking(datatype="FP32"), "'pixels' has datatype \"FP32\"; it must be UINT8"),
+    "no type": (asking(datatype=None), "has datatype null"),
+    "no shape": (asking(shape=None), "no shape of whole numbers; it must be [n, 16, 16, 3]"),
+    "a shape of texts": (asking(shape=["1"]), "no shape of whole numbers"),
+    "another shape": (asking(shape=[1, 3, 16, 16]), "has shape [1, 3, 16, 16]; it must be [n, 16, 16, 3]"),
+    "none at all": (asking(shape=[0, 16, 16, 3], data=[]), "n from 1 to 16"),
+    "too many": (asking(shape=[17, 16, 16, 3]), "has shape [17, 16, 16, 3]; it must be [n, 16, 16, 3], n from 1 to 16"),
+    "too many files": (images([b"x"] * 17), "n from 1 to 16"),
+    "no data": (asking(data=None), "neither data nor the parameter binary_data_size"),
+    "too few numbers": (asking(data=NUMBERS[1:]), "which is 768 numbers; its data has 767"),
+    "nested otherwise": (asking(data=[NUMBERS]), "nested otherwise than its shape"),
+    "ragged": (asking(data=[[NUMBERS[:300], NUMBERS[300:]]]), "nested otherwise"),
+    "data that are no list": (asking(data="abc"), "its data has 0"),
+    "a number above 255": (asking(data=[256, *NUMBERS[1:]]), "whole numbers from 0 to 255"),
+    "a negative number": (asking(data=[-1, *NUMBERS[1:]]), "whole numbers from 0 to 255"),
+    "a fraction": (asking(data=[0.5, *NUMBERS[1:]]), "whole numbers from 0 to 255"),
+    "a truth": (asking(data=[True, *NUMBERS[1:]]), "whole numbers from 0 to 255"),
+    "another count of files": (
+        {"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": ["eA=="]}]},
+        "'image' has shape [2], its data has 1 elements",
+    ),
+    "files that are no texts": (
+        {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [1]}]},
+        "list of strings, each a file in base64",
+    ),
+    "no base64": (
+        {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["ß"]}]},
+        "element 1 of 'image': it is no base64",
+    ),
+    "an empty file": (images([picture("red"), b""]), "element 2 of 'image': it is empty"),
+    "no image": (images([b"text"]), "element 1 of 'image': the upload is not an image of an accepted format"),
+    "a broken image": (images([picture("red"), picture("red", "JPEG")[:-99]]), "element 2 of 'image': the JPEG image"),
+    "an unknown output": (asking(outputs=[{"name": "scores"}]), "there is no output 'scores'; there are label, wnid"),
+    "an output twice": (asking(outputs=[{"name": "label"}] * 2), "output 'label' is asked for twice"),
+    "outputs of texts": (asking(outputs=["label"]), "outputs must be a list of JSON objects"),
+    "classification": (asking(outputs=[{"name": "label", "parameters": {"classification": 3}}]), "parameter top"),
+    "binary by text": (asking(outputs=[{"name": "label", "parameters": {"binary_data": "yes"}}]), "true or false"),
+    "an unknown parameter": (asking(parameters={"tpo": 3}), "the request has no parameter 'tpo'; did you mean top?"),
+    "a sequence": (asking(parameters={"sequence_id": 1}), "no parameter 'sequence_id'"),
+    "parameters of a list": (asking(parameters=[]), "the parameters of the request must be a JSON object"),
+    "top of zero": (asking(parameters={"top": 0}), "top must be a whole number from 1 to 20"),
+    "top by truth": (asking(parameters={"top": True}), "top must be a whole number"),
+    "an id of a number": (asking(id=7), "id must be a string"),
+    "binary data that are not there": (
+        {"inputs": [asking(data=None)["inputs"][0] | {"parameters": {"binary_data_size": 768}}]},
+        "binary_data_size 768, but 0 bytes follow",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_the_document_is_named(client: FlaskClient, name: str) -> None:
+    document, said = MISTAKES[name]
+    refused(client.post(f"{MODEL}/infer", json=document), 400, said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "the body is not JSON (Expecting value)"),
+        (b"picture", "not JSON"),
+        (b'{"inputs": [', "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"id": ' + b"9" * 5000 + b"}", "not JSON"),
+        (picture("red"), "Inference-Header-Content-Length must say how long it is"),
+    ],
+    ids=["nothing", "text", "half", "no UTF-8", "deep", "a long number", "a photograph"],
+)
+def test_what_is_no_json(client: FlaskClient, text: bytes, said: str) -> None:
+    refused(client.post(f"{MODEL}/infer", data=text), 400, said)
+
+
+@pytest.mark.parametrize("length", ["0", "-1", "x", "1e3", "٣", "99999999999999999999", "5000", ""])
+def test_a_header_length_that_cannot_be(client: FlaskClient, length: str) -> None:
+    """Beyond the body among them."""
+    body, _ = binary("pixels", tensor("red").tobytes())
+    answer = client.post(
+        f"{MODEL}/infer", data=body, environ_overrides={"HTTP_INFERENCE_HEADER_CONTENT_LENGTH": length}
+    )
+    refused(answer, 400, "Inference-Header-Content-Length is", f"the body, which has {len(body)} bytes")
+
+
+FILE = picture("red")
+BINARY_MISTAKES: dict[str, tuple[tuple[bytes, dict[str, str]], str]] = {
+    "too few pixels": (binary("pixels", bytes(767)), "which is 768 bytes; its binary data has 767"),
+    "too many pixels": (binary("pixels", bytes(769)), "its binary data has 769"),
+    "another size": (
+        binary("pixels", bytes(768), parameters={"binary_data_size": 700}),
+        "binary_data_size 700, but 768 bytes follow the JSON",
+    ),
+    "a size by text": (binary("pixels", bytes(768), parameters={"binary_data_size": "768"}), "but 768 bytes follow"),
+    "unclaimed": (binary("pixels", bytes(768), parameters={}), "768 bytes follow the JSON; the parameter"),
+    "both ways": (binary("pixels", bytes(768), data=[]), "has data and binary_data_size"),
+    "half a length": (binary("image", elements(FILE)[:3]), "ends inside element 1"),
+    "half a file": (binary("image", elements(FILE)[:-1]), "ends inside element 1"),
+    "a length beyond": (binary("image", b"\xff\xff\xff\xffx"), "ends inside element 1"),
+    "one file of two": (binary("image", elements(FILE), shape=[2]), "shape [2], its binary data holds 1 elements"),
+    "two files of one": (binary("image", elements(FILE, FILE)), "holds more elements"),
+    "a million files": (binary("image", bytes(4_000_000)), "holds more elements"),
+    "an empty file": (binary("image", elements(b"")), "element 1 of 'image': it is empty"),
+}
+
+
+@pytest.mark.parametrize("name", BINARY_MISTAKES)
+def test_a_mistake_in_the_binary_data_is_named(client: FlaskClient, name: str) -> None:
+    (body, headers), said = BINARY_MISTAKES[name]
+    refused(client.post(f"{MODEL}/infer", data=body, headers=headers), 400, said)
+
+
+GOOD = [
+    binary("image", elements(FILE, FILE), shape=[2]),
+    binary("pixels", tensor("red").tobytes()),
+    (json.dumps(images([FILE], id="1", outputs=[{"name": "label"}], parameters={"top": 2})).encode(), {}),
+]
+
+
+@hypothesis.settings(max_examples=60, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(
+    good=st.sampled_from(GOOD),
+    place=st.integers(0, 2000),
+    length=st.integers(0, 40),
+    junk=st.one_of(
+        st.binary(max_size=8), st.sampled_from([b"null", b"[", b"]", b"{}", b"-1", b"1e9", b"true", b'"', b"9"])
+    ),
+)
+def test_a_request_with_a_piece_replaced_is_answered_or_refused(
+    client: FlaskClient, good: tuple[bytes, dict[str, str]], place: int, length: int, junk: bytes
+) -> None:
+    body, headers = good
+    place %= len(body)
+    body = body[:place] + junk + body[place + length :]
+    if headers:
+        known = int(headers["Inference-Header-Content-Length"])
+        headers = {"Inference-Header-Content-Length": str(known + (len(junk) - length) * (place < known))}
+    answer = client.post(f"{MODEL}/infer", data=body, headers=headers)
+    assert answer.status_code in {200, 400, 413}
+    assert answer.status_code == 200 or list(answer.get_json()) == ["error"]
+
+
+def test_a_compressed_body_is_refused(client: FlaskClient) -> None:
+    answer = client.post(f"{MODEL}/infer", data=b"x", headers={"Content-Encoding": "gzip"})
+    refused(answer, 400, "encoded as 'gzip'; send it as it is")
+
+
+def test_the_sizes_of_a_request_and_of_an_image_are_bounded(colours: Bundle) -> None:
+    client = create_app(Settings(bundle=colours.path, max_bytes=len(FILE), max_pixels=2400)).test_client()
+    assert client.post(f"{MODEL}/infer", json=images([FILE])).status_code == 200
+    refused(client.post(f"{MODEL}/infer", json=images([FILE + b"x"])), 413, "element 1 of 'image': an image may have")
+    answer = client.post(f"{MODEL}/infer", data=bytes(len(FILE) + 1024 * 1024 + 1))
+    refused(answer, 413, "a request may have at most")
+    small = create_app(Settings(bundle=colours.path, max_pixels=2399)).test_client()
+    refused(small.post(f"{MODEL}/infer", json=images([FILE])), 413, "element 1 of 'image': the image has 60 by 40")
+
+
+@pytest.mark.parametrize(
+    ("unit", "megabytes"),
+    [(b"[],", 8), (b'{"":1},', 5), (b'"ab",', 8), (b"1.5,", 12)],
+    ids=["lists", "objects", "texts", "numbers"],
+)
+def test_json_that_would_fill_the_memory_is_not_read(client: FlaskClient, unit: bytes, megabytes: int) -> None:
+    text = b"[" + unit * (megabytes * 1_000_000 // len(unit)) + b"1]"
+    refused(client.post(f"{MODEL}/infer", data=text), 413, "MB of memory, at most 140 MB", "in binary")
+
+
+def test_json_that_is_too_long_is_not_read(client: FlaskClient) -> None:
+    refused(client.post(f"{MODEL}/infer", data=b" " * 13_000_000), 413, "at most 12582912 are read")
+
+
+def test_a_worker_that_is_busy_or_drained_says_so(colours: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "drain").touch()
+    client = create_app(Settings(bundle=colours.path, queue_budget_s=0.5, drain_file=tmp_path / "drain")).test_client()
+    stale = {"X-Request-Start": f"t={time.time() - 1:.3f}"}
+    answer = client.post(f"{MODEL}/infer", data=b"not looked at", headers=stale)
+    refused(answer, 429, "has waited 1.")
+    assert answer.headers["Retry-After"] == "1"
+    for path in ("/v2/health/ready", f"{MODEL}/ready"):
+        refused(client.get(path), 503, "taken out of service")
+    assert client.get("/v2/health/live").status_code == 200
