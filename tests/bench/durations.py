@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,8 +16,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deployed.checkout import REPOSITORY, SHARED, environment
+from deployed.local import local_deployment
 from tests.bench.machine import commit_here, machine_here
-from tests.conftest import REPOSITORY, SHARED, local_deployment
 
 SLICE = "durations"
 MIRROR = [f"MODEL_MIRROR={SHARED / 'models'}"] if (SHARED / "models").exists() else []
@@ -128,7 +128,7 @@ def _make(clone: Path, words: tuple[str, ...]) -> subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "default"},  # it counts what was changed
+        env=environment() | {"ANSIBLE_STDOUT_CALLBACK": "default"},  # it counts what was changed
         timeout=1800,
     )
 

@@ -7,7 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+from deployed.checkout import REPOSITORY
 
 
 def machine_here() -> str:

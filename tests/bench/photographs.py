@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from tests.conftest import SHARED
+from deployed.checkout import SHARED
 
 LABELLED = SHARED / "images/imagenet-sample"
 _LEAST_BYTES, _MOST_BYTES = 90_000, 160_000

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import yaml
 
+from deployed.checkout import REPOSITORY
+from deployed.local import Deployment, free_ports, local_deployment
 from tests.bench.load import Load, form_request, run_load
-from tests.conftest import REPOSITORY, Deployment, free_ports, local_deployment
 
 KERAS_PYTHON = REPOSITORY / ".venv-keras/bin/python"
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.slice.conftest import URL, Slice, load
+from deployed.slice import URL, Slice
+from tests.slice.conftest import load
 
 # Takes ten seconds to send a photograph; prints the status.
 SLOW = """
@@ -29,8 +29,7 @@ print(connection.getresponse().status)
 def slow_client(system: Slice) -> Iterator[None]:
     """Have one slow client served meanwhile; its photograph must be recognised."""
     system.on("client", "cat > /tmp/slow.py", SLOW)
-    words = ["ssh", "-F", str(system.names.ssh_config), "client", f"python3 /tmp/slow.py {URL}"]
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as asking:
+    with system.start("client", f"python3 /tmp/slow.py {URL}") as asking:
         yield
         printed, _ = asking.communicate(timeout=120)
     assert printed.split() == ["200"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deployed.slice import Slice
 from rspec.local_slice import preflight, steps
 from rspec.local_slice.host import SliceError, mount_points_below
 from rspec.local_slice.limits import Limiter
@@ -19,7 +20,6 @@ from rspec.local_slice.network import namespaces
 from rspec.local_slice.plan import need_plan
 from rspec.request import write_request
 from tests.conftest import REPOSITORY
-from tests.slice.conftest import Slice
 from tests.slice.leftovers import leftovers
 
 STAR = "ARGS=-e '{slice_parameters: {topology: star}}'"

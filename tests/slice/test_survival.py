@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from deployed.slice import Slice
 from tests.slice.chaos.__main__ import main
-from tests.slice.conftest import Slice
 
 FAULTS = ("kill-worker", "power-off", "overload-3x", "hostile-smuggling")
 REQUESTS = 300

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from deployed.slice import URL, Slice
 from tests.conftest import REPOSITORY
-from tests.slice.conftest import URL, Slice, eventually, load
+from tests.slice.conftest import eventually, load
 from tests.slice.probes import COUNT
 
 WORKERS = ["worker1", "worker2", "worker3", "worker4"]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.slice.conftest import URL, Slice, eventually, load
+from deployed.slice import URL, Slice
+from tests.slice.conftest import eventually, load
 
 SECURE = URL.replace("http:", "https:")
 NAME = "imagerec.test"

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from deployed.slice import Slice
 from tests.conftest import REPOSITORY
-from tests.slice.conftest import Slice
 
 BALANCERS = "playbooks/balancers.yml"
 UPGRADE = "playbooks/workers.yml"

@@ -19,14 +19,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+from deployed.checkout import REPOSITORY, CommandError
+from deployed.slice import Slice
 from tests.slice.chaos import figure
 from tests.slice.chaos.changes import CHANGES
 from tests.slice.chaos.faults import FAULTS, Fault
 from tests.slice.chaos.hostile import HOSTILE
 from tests.slice.chaos.scene import SETTINGS, Scene
 from tests.slice.chaos.verdict import Marks, Row, Sample, judge, read_log, read_row, table_of
-from tests.slice.conftest import Slice
 
 ALL = (*FAULTS, *CHANGES, *HOSTILE)
 _LONGEST_S = 1800.0
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         scene.balance()
         facts = scene.prepare()
-    except (AssertionError, OSError, ValueError) as error:
+    except (CommandError, OSError, ValueError) as error:
         sys.stderr.write(
             f"error: the slice {options.slice} is not up and deployed ({error}); run make slice-up, then "
             f"make deploy INVENTORY=inventory/slice, both with SLICE={options.slice}\n"

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import REPOSITORY
+from deployed.checkout import REPOSITORY
 from tests.slice.chaos.faults import VICTIM, Fault, Row, Sample, Scene, barely_felt, nothing_lost, soon
 from tests.slice.chaos.verdict import Marks
 

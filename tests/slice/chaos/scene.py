@@ -16,10 +16,11 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
+from deployed.checkout import CommandError
+from deployed.slice import URL, Slice
 from rspec.local_slice.limits import Limiter
 from rspec.local_slice.plan import Plan, need_plan
 from tests.slice.chaos.verdict import SETTLE_S, Sample, read_samples
-from tests.slice.conftest import URL, Slice
 from tests.slice.probes import jpeg
 
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
@@ -175,7 +176,7 @@ class Scene:
             try:
                 if probe():
                     return
-            except (AssertionError, subprocess.TimeoutExpired):
+            except (CommandError, subprocess.TimeoutExpired):
                 pass
             time.sleep(0.2)
         raise RuntimeError(f"not within {patience_s:.0f} s: {what}")
