@@ -216,7 +216,7 @@ figures: setup-test ## rebuild every summary, figure and report, and the README'
 	$(LOADTEST) summarize $$runs
 	$(LOADTEST) plot $$runs
 	$(LOADTEST) table results/reference/models --into README.md
-	$(BIN)/python -m tests.slice.chaos --redraw
+	$(BIN)/python -m chaos --redraw
 
 plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
@@ -229,7 +229,7 @@ durations: setup-test ## how long up, slice-up and deploy take in a clean clone,
 	@$(BIN)/python -m tests.bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
 chaos: setup-test setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
-	@$(BIN)/python -m tests.slice.chaos --slice $(or $(SLICE),local) $(ARGS)
+	@$(BIN)/python -m chaos --slice $(or $(SLICE),local) $(ARGS)
 
 FUZZ_MINUTES ?= 10
 .PHONY: fuzz

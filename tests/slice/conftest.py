@@ -12,14 +12,16 @@ from contextlib import contextmanager
 
 import pytest
 import requests
+from PIL import Image
 from skimage import data
 
 from deployed.checkout import CommandError
 from deployed.slice import URL, Slice
+from loadtest.generate.images import jpeg
 from rspec.local_slice import preflight
 from rspec.local_slice.host import succeeds
 from tests.slice.leftovers import leftovers
-from tests.slice.probes import LOAD, jpeg
+from tests.slice.probes import LOAD
 
 NAME = "test"
 
@@ -90,5 +92,5 @@ def deployed(slice_here: Slice) -> Slice:
     """The slice with the whole system on it, and a photograph on its client."""
     slice_here.deploy()
     photograph = data.chelsea()  # type: ignore[no-untyped-call]
-    slice_here.on("client", "cat > /tmp/cat.jpg", jpeg(photograph))
+    slice_here.on("client", "cat > /tmp/cat.jpg", jpeg(Image.fromarray(photograph)))
     return slice_here

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
-from PIL import Image
-
 # Asks one after another; prints how many answers each worker gave.
 COUNT = """
 import collections, json, sys, urllib.request
@@ -50,10 +46,3 @@ for thread in threads:
     thread.join()
 print(json.dumps(found))
 """
-
-
-def jpeg(pixels: object, quality: int = 90) -> bytes:
-    """Encode an array of pixels as a JPEG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)  # type: ignore[arg-type]
-    return buffer.getvalue()

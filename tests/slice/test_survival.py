@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from chaos.__main__ import main
 from deployed.slice import Slice
-from tests.slice.chaos.__main__ import main
 
 FAULTS = ("kill-worker", "power-off", "overload-3x", "hostile-smuggling")
 REQUESTS = 300

@@ -25,12 +25,13 @@ def environment() -> dict[str, str]:
 
 
 def run(
-    *words: str | Path, check: bool = True, timeout_s: float = 900, **variables: str
+    *words: str | Path, folder: Path = REPOSITORY, check: bool = True, timeout_s: float = 900, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in the checkout.
+    """Run a command in the checkout, or in a copy of it.
 
     Args:
         words: The command; no shell is involved.
+        folder: The checkout.
         check: Whether it has to succeed.
         timeout_s: Seconds after which it is ended.
         variables: Its further environment; Ansible counts what was changed unless they say otherwise.
@@ -40,7 +41,7 @@ def run(
     """
     done = subprocess.run(  # noqa: S603  every word is ours; none is a shell's
         words,
-        cwd=REPOSITORY,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,

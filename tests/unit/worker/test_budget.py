@@ -17,9 +17,9 @@ import pytest
 from flask import Flask
 from PIL import Image
 
+from chaos import hostile_images
 from imagerec_worker import budget
 from imagerec_worker.errors import TooLargeError
-from tests.slice.chaos import hostile_images
 
 MEMORY_BYTES = 150_000_000
 # A second of the machine on which the prices were measured: it needs 0.1 s for the yardstick.

@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from chaos import corpus, hostile_images
 from imagerec_worker.errors import PROBLEMS
-from tests.slice.chaos import corpus, hostile_images
 
 # 408, 421 and the like come from servers; 503 is for draining alone.
 DOCUMENTED = {200} | {problem.status for problem in PROBLEMS} - {503}

@@ -27,14 +27,18 @@ def client_facts() -> dict[str, Any]:
     }
 
 
-def source_state() -> dict[str, Any]:
-    """The commit of the checkout this code runs from, and whether files differ from it; None where there is none."""
+def source_state(*parts: str) -> dict[str, Any]:
+    """The commit of the checkout this code runs from, and whether files differ from it; None where there is none.
+
+    Args:
+        parts: The files and folders of the checkout that count; all where none is named.
+    """
     git = shutil.which("git")
     folder = Path(__file__).parent
     if git is None:
         return {"commit": None, "dirty": None}
     commit = _git(git, folder, "rev-parse", "HEAD")
-    changes = _git(git, folder, "status", "--porcelain")
+    changes = _git(git, folder, "status", "--porcelain", "--", *(f":/{part}" for part in parts))
     if commit is None or changes is None:
         return {"commit": None, "dirty": None}
     return {"commit": commit, "dirty": bool(changes)}

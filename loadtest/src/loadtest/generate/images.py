@@ -72,7 +72,7 @@ def photograph(side_px: int, *, quality: int, source: Path = PHOTO) -> Picture:
     if enlarged:
         grain = np.random.default_rng(side_px).normal(0.0, _GRAIN, (side_px, side_px, 1))
         scaled = Image.fromarray(np.clip(np.asarray(scaled) + grain, 0, 255).astype(np.uint8))
-    return Picture(f"{side_px}px", _jpeg(scaled, quality), enlarged)
+    return Picture(f"{side_px}px", jpeg(scaled, quality), enlarged)
 
 
 def labelled(image: LabelledImage, side_px: int, *, quality: int) -> Picture:
@@ -84,7 +84,7 @@ def labelled(image: LabelledImage, side_px: int, *, quality: int) -> Picture:
     square = _square(image.path)
     scaled = square.resize((side_px, side_px), Image.Resampling.LANCZOS)
     key = f"{image.wnid}/{image.path.stem}@{side_px}"
-    return Picture(key, _jpeg(scaled, quality), side_px > square.width)
+    return Picture(key, jpeg(scaled, quality), side_px > square.width)
 
 
 def find_labelled(folder: Path) -> list[LabelledImage]:
@@ -127,7 +127,8 @@ def _square(path: Path) -> Image.Image:
     return ImageOps.fit(upright, (side, side), Image.Resampling.LANCZOS)
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
+def jpeg(image: Image.Image, quality: int = 90) -> bytes:
+    """Encode an image as a JPEG file, with colours at half its resolution as cameras do."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return buffer.getvalue()

@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -28,24 +29,25 @@ def main() -> None:
 class Sender:
     """One run of one task."""
 
-    def __init__(self, task: dict) -> None:
+    def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
         self._pictures = {name: base64.b64decode(text) for name, text in task["pictures"].items()}
         self._names = sorted(self._pictures)
         self._draw = np.random.default_rng(task["seed"])
-        self._samples: list[tuple] = []
+        self._samples: list[tuple[Any, ...]] = []
         self._started = 0
 
     async def run(self) -> None:
+        """Send, then print every sample."""
         timeout = aiohttp.ClientTimeout(total=self._task.get("timeout_s", 90))
         # A connection for each request: one that the balancer closed meanwhile must not look like a lost request.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._session:
-            print(json.dumps({"origin": time.time()}), flush=True)
+            print(json.dumps({"origin": time.time()}), flush=True)  # noqa: T201
             self._origin = time.monotonic()
             await (self._closed() if "users" in self._task else self._open())
         for sample in self._samples:
-            print(json.dumps(sample, separators=(",", ":")))
+            print(json.dumps(sample, separators=(",", ":")))  # noqa: T201
 
     async def _open(self) -> None:
         stop = Path(self._task["stop"])

@@ -13,20 +13,21 @@ import csv
 import dataclasses
 import gzip
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from chaos import figure
+from chaos.changes import CHANGES
+from chaos.faults import FAULTS, Fault
+from chaos.hostile import HOSTILE
+from chaos.scene import SETTINGS, Scene
+from chaos.verdict import Marks, Row, Sample, judge, read_log, read_row, table_of
 from deployed.checkout import REPOSITORY, CommandError
 from deployed.slice import Slice
-from tests.slice.chaos import figure
-from tests.slice.chaos.changes import CHANGES
-from tests.slice.chaos.faults import FAULTS, Fault
-from tests.slice.chaos.hostile import HOSTILE
-from tests.slice.chaos.scene import SETTINGS, Scene
-from tests.slice.chaos.verdict import Marks, Row, Sample, judge, read_log, read_row, table_of
+from loadtest.experiments.provenance import source_state
 
 ALL = (*FAULTS, *CHANGES, *HOSTILE)
 _LONGEST_S = 1800.0
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict) -> dict[str, bool]:
+def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, Any]) -> dict[str, bool]:
     """Let one fault happen; write what came of it and return its bar."""
     scene.calibrate()
     offset = scene.log_size()
@@ -98,8 +99,7 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict) -> di
         "seed": scene.seed,
         "settings": SETTINGS,
         "cores": {machine.name: machine.cores for machine in scene.plan.machines},
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--", "roles", "services", "playbooks", "tests/slice/chaos")),
+        **source_state("roles", "services", "playbooks", "loadtest"),
         "deployed": facts,
     }
     (out / f"{fault.name}.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -156,16 +156,11 @@ def redraw(out: Path) -> None:
         figure.draw(out, samples, marks, row, what=record["what"], origin=record["origin"])
 
 
-def _records(out: Path) -> Iterator[dict]:
+def _records(out: Path) -> Iterator[dict[str, Any]]:
     for fault in ALL:
         path = out / f"{fault.name}.json"
         if path.exists():
             yield json.loads(path.read_text())
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

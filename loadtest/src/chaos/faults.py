@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from chaos.scene import PYTHON, Scene
+from chaos.verdict import SETTLE_S, Marks, Row, Sample, percentile
+from rspec.local_slice.host import run
 from rspec.local_slice.network import shape_commands
-from tests.slice.chaos.scene import PYTHON, Scene
-from tests.slice.chaos.verdict import SETTLE_S, Marks, Row, Sample, percentile
 
 VICTIM = "worker2"
 _CONNECT_TIMEOUT_MS = 1000
@@ -198,7 +198,7 @@ def _balancer_back(scene: Scene, _marks: Marks) -> None:
 # --- the network ---------------------------------------------------------------------------------------------------
 def _link(scene: Scene, state: str) -> None:
     words = ["ip", "-n", scene.namespace(VICTIM), "link", "set", "dev", scene.device(VICTIM), state]
-    subprocess.run(words, check=True)
+    run(words)
 
 
 def _link_down(scene: Scene, _marks: Marks) -> None:
@@ -213,7 +213,7 @@ def _link_up(scene: Scene, _marks: Marks) -> None:
 def _firewall(scene: Scene, action: str) -> None:
     rule = ["INPUT", "--in-interface", scene.device(VICTIM), "--jump", "DROP"]
     words = ["ip", "netns", "exec", scene.namespace(VICTIM), "iptables", "--wait", action, *rule]
-    subprocess.run(words, check=True)
+    run(words)
 
 
 def _drop_packets(scene: Scene, _marks: Marks) -> None:
@@ -239,19 +239,19 @@ def _ends(scene: Scene) -> list[tuple[str, str, str]]:
 def _slow_link(scene: Scene, _marks: Marks) -> None:
     for namespace, device, _ in _ends(scene):
         words = ["tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf"]
-        subprocess.run([*words, "rate", "1mbit", "burst", "15140", "latency", "400ms"], check=True)
+        run([*words, "rate", "1mbit", "burst", "15140", "latency", "400ms"])
 
 
 def _full_link(scene: Scene, _marks: Marks) -> None:
     (port,) = scene.plan.ports(VICTIM)
     for namespace, device, whose in _ends(scene):
-        subprocess.run(["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"], check=True)
+        run(["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"])
         for command in shape_commands(namespace, device, getattr(port, whose), netem=False):
-            subprocess.run(command, check=True)
+            run(command)
 
 
 # --- resources -----------------------------------------------------------------------------------------------------
-_MEMORY_FILES = ("/dev/shm", "/run", "/tmp")
+_MEMORY_FILES = ("/dev/shm", "/run", "/tmp")  # noqa: S108  what a worker writes to
 
 
 def _fill_disks(scene: Scene, _marks: Marks) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.slice.chaos.attacks import is_failure
-from tests.slice.chaos.faults import Bar, Fault, nothing_lost
-from tests.slice.chaos.scene import PYTHON, Scene
-from tests.slice.chaos.verdict import Marks, Row, Sample
+from chaos.attacks import is_failure
+from chaos.faults import Bar, Fault, nothing_lost
+from chaos.scene import PYTHON, Scene
+from chaos.verdict import Marks, Row, Sample
 
 _HERE = Path(__file__).parent
 _PROGRAM = ("attacks.py", "corpus.py", "hostile_images.py")
@@ -55,8 +55,7 @@ class _Attack:
         self._lives = _lives(scene)
         command = f"cd /tmp/attacks; ulimit -n 65536; {PYTHON} attacks.py {self._name} balancer 80 {self._arguments}"
         # As root, who may raise the number of open files.
-        words = ["ssh", "-F", str(scene.system.names.ssh_config), "client", f"sudo sh -c '{command}'"]
-        self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self._process = scene.system.start("client", f"sudo sh -c '{command}'")
 
     def end(self, scene: Scene, _marks: Marks) -> None:
         """Wait for it, and see whether every process still lives."""

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from skimage import data
 
+from chaos.verdict import SETTLE_S, Sample, read_samples
 from deployed.checkout import CommandError
 from deployed.slice import URL, Slice
+from loadtest.generate.images import jpeg
 from rspec.local_slice.limits import Limiter
 from rspec.local_slice.plan import Plan, need_plan
-from tests.slice.chaos.verdict import SETTLE_S, Sample, read_samples
-from tests.slice.probes import jpeg
 
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
 SIDE_PX = 128
@@ -33,7 +32,7 @@ PLACES = 3
 SETTINGS = {"balancer_max_conns": str(PLACES), "balancer_address_rate_hz": "0", "balancer_address_connections": "0"}
 PYTHON = "/opt/imagerec-loadtest/current/venv/bin/python"
 _LOG = "/var/log/imagerec-balancer/access.log"
-_STOP = "/tmp/stop-chaos"
+_STOP = "/tmp/stop-chaos"  # noqa: S108  on the client, whose only user is ours
 
 
 class Load:
@@ -44,8 +43,7 @@ class Load:
         program = Path(__file__).with_name("sender.py").read_text()
         scene.system.on("client", f"rm -f {_STOP}; cat > /tmp/sender.py", program)
         command = f"ulimit -n $(ulimit -Hn); {PYTHON} /tmp/sender.py"
-        words = ["ssh", "-F", str(scene.system.names.ssh_config), "client", command]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = scene.system.start("client", command, stdin=subprocess.PIPE)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(task) + "\n")
@@ -88,7 +86,7 @@ class Scene:
     capacity_hz: float = 0.0
     service_s: float = 0.0
     workers: list[str] = field(default_factory=list)
-    load: Any = None
+    load: Load = field(init=False)
     _pictures: dict[str, bytes] = field(default_factory=dict)
     _labels: dict[str, str] = field(default_factory=dict)
 
@@ -110,7 +108,7 @@ class Scene:
             pixels = getattr(data, name)()
             side = min(pixels.shape[:2])
             square = Image.fromarray(pixels[:side, :side]).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
-            self._pictures[name] = jpeg(np.asarray(square))
+            self._pictures[name] = jpeg(square)
             # One worker by itself, at rest, says what is right: all serve the same model.
             url = f"http://{self.workers[0]}:5000/predict?top=1"
             command = f"curl -sf -H 'Content-Type: image/jpeg' --data-binary @- {url}"
@@ -142,8 +140,7 @@ class Scene:
             f"curl -s -o /dev/null -w '%{{http_code}}' -m 80 --limit-rate {max(1, int(len(body) / seconds))} "
             f"-H 'Content-Type: image/jpeg' --data-binary @/tmp/slow.jpg {URL}/predict"
         )
-        words = ["ssh", "-F", str(self.system.names.ssh_config), "client", command]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        return self.system.start("client", command)
 
     def balance(self, **settings: str) -> None:
         """Deploy the balancer with SETTINGS and these, and the inventory's for all others."""

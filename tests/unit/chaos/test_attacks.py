@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slice.chaos import attacks, corpus, hostile_images
-from tests.slice.chaos.attacks import Case, answers, exchange, violations
+from chaos import attacks, corpus, hostile_images
+from chaos.attacks import Case, answers, exchange, violations
 
 CHAOS = Path(attacks.__file__).parent
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.slice.chaos import __main__ as chaos
-from tests.slice.chaos import verdict
-from tests.slice.chaos.verdict import Marks, Sample, read_row, table_of
+from chaos import __main__ as chaos
+from chaos import verdict
+from chaos.verdict import Marks, Sample, read_row, table_of
 
 
 def sample(number: int, due_s: float, took_s: float = 0.1, **changes: object) -> Sample:

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 
 if __package__:
-    from tests.slice.chaos import hostile_images
-    from tests.slice.chaos.attacks import Case
+    from chaos import hostile_images
+    from chaos.attacks import Case
 else:  # on a client machine the three files lie side by side
     import hostile_images  # type: ignore[import-not-found, no-redef]
     from attacks import Case  # type: ignore[import-not-found, no-redef]

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from chaos.verdict import Marks, Row, Sample, percentile
 from loadtest.draw.style import BLUE, GREY, ORANGE, RED, figure, plain_ticks, save
-from tests.slice.chaos.verdict import Marks, Row, Sample, percentile
 
 
 def draw(folder: Path, samples: Sequence[Sample], marks: Marks, row: Row, *, what: str, origin: str) -> None:

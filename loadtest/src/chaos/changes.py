@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deployed.checkout import REPOSITORY
-from tests.slice.chaos.faults import VICTIM, Fault, Row, Sample, Scene, barely_felt, nothing_lost, soon
-from tests.slice.chaos.verdict import Marks
+from chaos.faults import VICTIM, Fault, barely_felt, nothing_lost, soon
+from chaos.scene import Scene
+from chaos.verdict import Marks, Row, Sample
+from deployed.checkout import REPOSITORY, run
 
 _ROLL = ("playbooks/build.yml", "playbooks/workers.yml")
 _CLOCK_AHEAD_S = 3600
@@ -28,8 +29,7 @@ def copy_bundle(folder: Path, version: str, model: bytes | None = None) -> Path:
     description: dict[str, Any] = json.loads((target / "bundle.json").read_text()) | {"version": version}
     if model is not None:
         (target / "model.tflite").write_bytes(model)
-        said = subprocess.run(["sha256sum", target / "model.tflite"], capture_output=True, text=True, check=True)
-        description["files"]["model.tflite"] = said.stdout.split()[0]
+        description["files"]["model.tflite"] = hashlib.sha256(model).hexdigest()
     (target / "bundle.json").write_text(json.dumps(description))
     return target
 
@@ -37,8 +37,7 @@ def copy_bundle(folder: Path, version: str, model: bytes | None = None) -> Path:
 def copy_checkout(folder: Path) -> Path:
     """Copy the checkout, with the worker's distribution under another version."""
     target = folder / "checkout"
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    for name in files.split("\0"):
+    for name in run("git", "ls-files", "-z").stdout.split("\0"):
         if name and (REPOSITORY / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, target / name)
@@ -51,12 +50,9 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def _roll(scene: Scene, *variables: str, checkout: Path = REPOSITORY, check: bool = True) -> None:
-    command = [str(REPOSITORY / ".venv/bin/ansible-playbook"), "-i", str(checkout / "inventory/slice"), *_ROLL]
-    command += [part for each in variables for part in ("-e", each)]
-    environment = os.environ | {"GENI_MANIFEST": str(scene.system.names.manifest)}
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    if check and done.returncode != 0:
-        raise RuntimeError(f"the playbooks failed: {done.stdout[-3000:]}")
+    extra = [part for each in variables for part in ("-e", each)]
+    words = ["ansible-playbook", "-i", str(checkout / "inventory/slice"), *_ROLL, *extra]
+    done = run(*words, folder=checkout, check=check, GENI_MANIFEST=str(scene.system.names.manifest))
     if not check and done.returncode == 0:
         raise RuntimeError("an upgrade to a broken bundle went through")
 
@@ -128,7 +124,7 @@ def _reload(scene: Scene, _marks: Marks) -> None:
         raise RuntimeError(f"the slow client was answered by {status!r}")
 
 
-def _stopped_at_the_first(row: Row, samples: list[Sample], scene: Scene) -> dict[str, bool]:
+def _stopped_at_the_first(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
     away = {each.worker for each in samples if each.answered and each.worker}
     return nothing_lost(row, samples, scene) | {
         "the other workers served on": away >= set(scene.workers[1:]),
@@ -164,7 +160,7 @@ def _set_clock(scene: Scene, _marks: Marks) -> None:
     scene.until_ready(VICTIM)
 
 
-def _not_shed(row: Row, samples: list[Sample], scene: Scene) -> dict[str, bool]:
+def _not_shed(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
     return nothing_lost(row, samples, scene) | {"none refused": row.refused == 0}
 
 

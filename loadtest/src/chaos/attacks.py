@@ -42,6 +42,7 @@ Address = tuple[str, int]
 
 
 def is_failure(status: str) -> bool:
+    """Whether a status is one that no server should give, whatever it is sent."""
     return status.startswith("5") and status not in {"501", "505"}
 
 
@@ -198,10 +199,12 @@ def _after_content(head: bytes, content: bytes) -> bytes:
 
 
 class Outcome(NamedTuple):
+    """What a connection saw; held_s: seconds until the first answer or the end."""
+
     case: str
     statuses: list[str]
     closed: bool
-    held_s: float  # seconds until the first answer or the end
+    held_s: float
     smuggled: bool
 
 
@@ -267,7 +270,7 @@ def _cases(name: str, corpus: str | None, count: int | None, seed: int) -> list[
     else:
         items = map(json.loads, Path(corpus).read_text().splitlines())
         cases = [Case(item["case"], item["requests"], base64.b64decode(item["raw"])) for item in items]
-    random.Random(seed).shuffle(cases)
+    random.Random(seed).shuffle(cases)  # noqa: S311  an order, no secret
     return cases[:count]
 
 
@@ -292,7 +295,7 @@ def main() -> None:
         cases = _cases(chosen.name, chosen.corpus, chosen.count, chosen.seed)
         report = replay(address, cases, chosen.rate, chosen.seconds or 600.0)
     report["attack"] = chosen.name
-    print(json.dumps(report | {"unexpected": violations(report)}))
+    sys.stdout.write(json.dumps(report | {"unexpected": violations(report)}) + "\n")
 
 
 if __name__ == "__main__":

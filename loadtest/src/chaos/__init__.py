@@ -1,0 +1,1 @@
+"""`make chaos`: break a deployed slice in every way there is, under load, and say what its clients felt."""
