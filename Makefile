@@ -223,10 +223,10 @@ plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50
 
 .PHONY: bench durations chaos
 bench: setup-test setup-keras ## images/s against the machine's limit and a baseline, 10 minutes; RECORD=results keeps it
-	@$(BIN)/python -m tests.bench $(if $(RECORD),--record $(RECORD)) $(ARGS)
+	@$(BIN)/python -m bench $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
 durations: setup-test ## how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
-	@$(BIN)/python -m tests.bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
+	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
 chaos: setup-test setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
 	@$(BIN)/python -m chaos --slice $(or $(SLICE),local) $(ARGS)

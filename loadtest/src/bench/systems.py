@@ -8,15 +8,15 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import requests
 import yaml
 
-from deployed.checkout import REPOSITORY
+from bench.load import Load, form_request, run_load
+from deployed.checkout import REPOSITORY, run
 from deployed.local import Deployment, free_ports, local_deployment
-from tests.bench.load import Load, form_request, run_load
 
 KERAS_PYTHON = REPOSITORY / ".venv-keras/bin/python"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -36,8 +36,8 @@ class Limit:
     def __init__(self, bundle: Path, images: Path) -> None:
         cores = sorted(os.sched_getaffinity(0))[:2]
         self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.limit", str(bundle), str(images), str(core)],
+            subprocess.Popen(  # noqa: S603  our own program
+                [sys.executable, "-m", "bench.limit", str(bundle), str(images), str(core)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -135,19 +135,7 @@ def served_by(system: Deployment) -> tuple[Served, Served]:
 
 
 def _supervised(folder: Path, name: str) -> int:
-    control = subprocess.run(
-        [
-            Path(sys.executable).parent / "supervisorctl",
-            "-c",
-            folder / ".run/supervisor/supervisord.conf",
-            "pid",
-            name,
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return int(control.stdout)
+    return int(run("supervisorctl", "-c", folder / ".run/supervisor/supervisord.conf", "pid", name).stdout)
 
 
 def _port(url: str) -> int:
@@ -163,9 +151,8 @@ def baseline() -> Iterator[Served]:
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     commands = [["server", str(first)], ["server", str(second)], ["balancer", str(front), str(first), str(second)]]
     processes = [
-        subprocess.Popen(
-            [KERAS_PYTHON, "-m", "tests.bench.baseline", *command],
-            cwd=REPOSITORY,
+        subprocess.Popen(  # noqa: S603  our own program
+            [KERAS_PYTHON, Path(__file__).with_name("baseline.py"), *command],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -184,7 +171,8 @@ def baseline() -> Iterator[Served]:
 
 def _wait(url: str) -> None:
     for _ in range(600):
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=60):
+        with contextlib.suppress(requests.RequestException):
+            requests.get(url, timeout=60).raise_for_status()
             return
         time.sleep(0.2)
     raise RuntimeError(f"{url} did not answer within two minutes")

@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deployed.checkout import REPOSITORY, SHARED, environment
+from bench.machine import commit_here, machine_here
+from deployed.checkout import REPOSITORY, SHARED, run
 from deployed.local import local_deployment
-from tests.bench.machine import commit_here, machine_here
 
 SLICE = "durations"
 MIRROR = [f"MODEL_MIRROR={SHARED / 'models'}"] if (SHARED / "models").exists() else []
@@ -49,7 +49,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="durations-") as name:
         clone = Path(name) / "clone"
-        subprocess.run(["git", "clone", "-q", REPOSITORY, clone], check=True)
+        run("git", "clone", "-q", REPOSITORY, clone)
         inventory = str(local_deployment(Path(name)).inventory)
         try:
             timed = [_time(clone, step) for step in _steps(inventory, options.release)]
@@ -122,15 +122,7 @@ def _time(clone: Path, step: Step) -> Timed:
 
 
 def _make(clone: Path, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["make", *words],
-        cwd=clone,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment() | {"ANSIBLE_STDOUT_CALLBACK": "default"},  # it counts what was changed
-        timeout=1800,
-    )
+    return run("make", *words, folder=clone, check=False, timeout_s=1800)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Two Flask development servers that run Keras' ``predict`` on pictures squashed t
 development server before them that picks one at random and forwards the form. It needs TensorFlow (`make setup-keras`);
 the weights are random, since the arithmetic is the same.
 
-``python -m tests.bench.baseline server PORT`` or ``... balancer PORT SERVER_PORT...``
+It runs as a file, in an environment that holds nothing of ours: ``baseline.py server PORT`` or ``baseline.py balancer
+PORT SERVER_PORT...``
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def balancer(ports: list[int]) -> Flask:
 
     @app.post("/submit")
     def submit() -> Any:
-        port = random.choice(ports)
+        port = random.choice(ports)  # noqa: S311  spreads load
         files = {"image": request.files["image"].read()}
         return requests.post(f"http://127.0.0.1:{port}/predict", files=files, timeout=120).json()
 

@@ -16,13 +16,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench import limit, systems
+from bench.machine import commit_here, machine_here
+from bench.photographs import LABELLED, typical
+from bench.report import write
 from deployed.local import Deployment, local_deployment
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
-from tests.bench import limit, systems
-from tests.bench.machine import commit_here, machine_here
-from tests.bench.photographs import LABELLED, typical
-from tests.bench.report import write
 
 Rounds = dict[str, list[systems.Measured]]
 CONNECTIONS = (1, 4, 16)
@@ -48,7 +48,7 @@ def main() -> int:
     return 0
 
 
-def _deploy(stack: ExitStack, system: Deployment) -> systems.Served:
+def _deploy(stack: ExitStack, system: Deployment) -> tuple[systems.Served, systems.Served]:
     stack.callback(system.make, "down")
     system.make("up", f"ARGS={UNLIMITED}")
     return systems.served_by(system)

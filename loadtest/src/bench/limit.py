@@ -1,6 +1,6 @@
 """The in-process limit: one pinned process that decodes, infers and ranks, with no HTTP at all.
 
-``python -m tests.bench.limit BUNDLE FOLDER CORE`` reads lines ``DECODER SECONDS`` from standard input and answers each
+``python -m bench.limit BUNDLE FOLDER CORE`` reads lines ``DECODER SECONDS`` from standard input and answers each
 with ``IMAGES CPU_SECONDS``.
 """
 

@@ -20,7 +20,7 @@ NAMES = {
 
 def ratio(result: dict[str, Any], one: str, other: str) -> float:
     """Median over the rounds of one rate over another of the same round."""
-    rates = result["rate_hz"]
+    rates: dict[str, list[float]] = result["rate_hz"]
     return statistics.median(a / b for a, b in zip(rates[one], rates[other], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""What ids, traces and log lines cost a worker, in place: ``python -m tests.bench.following BUNDLE``.
+"""What ids, traces and log lines cost a worker, in place: ``python -m bench.following BUNDLE``.
 
 Whole requests are classified in one process, by the network of the bundle, so that each line is written with the caches
 as an inference leaves them. Every second request is answered with ids and lines switched off. Two figures come of it:
@@ -59,14 +59,14 @@ class Meter:
 
 def main() -> int:
     """Measure and print one JSON object, in milliseconds."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.following", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.following", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--requests", type=int, default=600, help="of each kind (default 600)")
     options = parser.parse_args()
     meter = Meter()
     for name in FUNCTIONS:
         setattr(request_log, name, meter.wrap(name))
-    views.remember_phases = request_log.remember_phases
+    setattr(views, FUNCTIONS[-1], meter.wrap(FUNCTIONS[-1]))
     client = application.create_app(Settings(bundle=options.bundle, worker_name="worker1")).test_client()
     buffer = io.BytesIO()
     Image.effect_noise((640, 480), 60).convert("RGB").save(buffer, "JPEG")
