@@ -9,7 +9,8 @@ import pytest
 from aiohttp import BodyPartReader, web
 
 from loadtest.errors import LoadtestError
-from loadtest.generate.client import Client, Reply, encode, parse_server_timing
+from loadtest.generate.answers import Reply, parse_server_timing
+from loadtest.generate.client import Client, encode
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -1,7 +1,7 @@
 """The three loops against services of known service time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 
@@ -12,22 +12,19 @@ from loadtest.analyse.theory.formulas import mg1_wait
 from loadtest.analyse.theory.simulation import lindley
 from loadtest.generate import arrivals
 from loadtest.generate.client import Client, encode
-from loadtest.generate.effort import Effort
-from loadtest.generate.recorder import Recorder
-from loadtest.generate.runner import NOT_SENT, Runner
+from loadtest.generate.recording import Load, record_load
+from loadtest.generate.runner import NOT_SENT
 from loadtest.generate.samples import Trial, read_trial
 
 PAYLOAD = encode("128px", bytes(7000), "image/jpeg", multipart=True)
 
 
-def trial(target: str, path: Path, load: Callable[[Runner], Awaitable[Effort]], **options: object) -> Trial:
+def trial(target: str, path: Path, load: Load, **options: object) -> Trial:
     """Run one load and read what was recorded."""
 
     async def run() -> None:
-        recorder = Recorder(path, {})
         async with Client(target, timeout_s=20) as client:
-            effort = await load(Runner(client, recorder, repeat(PAYLOAD), **options))  # type: ignore[arg-type]
-        recorder.close(effort.facts())
+            await record_load(client, path, {}, repeat(PAYLOAD), load, **options)
 
     asyncio.run(run())
     result = read_trial(path)

@@ -11,15 +11,14 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, estimate, from_facts
 from loadtest.experiments.cells import Cell, Level, trial_seed
 from loadtest.experiments.folder import RunFolder, write_json
-from loadtest.experiments.loads import Load, legacy_seed, load_of
+from loadtest.experiments.loads import legacy_seed, load_of
 from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.progress import Reporter
 from loadtest.experiments.record import begin_record, now_utc, unlike
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate.client import Client
-from loadtest.generate.effort import Effort, raise_file_limit
-from loadtest.generate.recorder import Recorder
-from loadtest.generate.runner import Runner
+from loadtest.generate.effort import raise_file_limit
+from loadtest.generate.recording import Load, record_load
 from loadtest.generate.samples import read_trial
 
 _SETTLE_S = 15.0
@@ -232,18 +231,13 @@ class _Session:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LoadtestError(f"cannot write {path.parent}: {error.strerror}") from error
-        recorder = Recorder(path, header)
-        effort: Effort | None = None
-        try:
-            async with self._client(answers=cell.every_image) as client:
-                effort = await load(
-                    Runner(
-                        client,
-                        recorder,
-                        self.bodies.stream(cell, rng),
-                        max_in_flight=self.folder.design.client["max_in_flight"],
-                        progress=self.reporter.requests,
-                    )
-                )
-        finally:
-            recorder.close(None if effort is None else effort.facts())
+        async with self._client(answers=cell.every_image) as client:
+            await record_load(
+                client,
+                path,
+                header,
+                self.bodies.stream(cell, rng),
+                load,
+                max_in_flight=self.folder.design.client["max_in_flight"],
+                progress=self.reporter.requests,
+            )

@@ -1,19 +1,14 @@
 """The load of a cell: which loop of the generator sends it, and when."""
 
 import hashlib
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell
 from loadtest.generate import arrivals
-from loadtest.generate.effort import Effort
-from loadtest.generate.runner import Runner
-
-Load = Callable[[Runner], Coroutine[Any, Any, Effort]]
+from loadtest.generate.recording import Load
 
 
 def load_of(

@@ -17,8 +17,7 @@ from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals
 from loadtest.generate.client import Client, encode
 from loadtest.generate.effort import Effort, core_count
-from loadtest.generate.recorder import Recorder
-from loadtest.generate.runner import Runner
+from loadtest.generate.recording import record_load
 from loadtest.generate.samples import read_trial
 
 
@@ -92,15 +91,10 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int, seed: int = 1) -> 
 
 async def _drive(target: str, path: Path, rate_hz: float, duration_s: float, body_bytes: int, *, seed: int) -> Effort:
     payload = encode("bench", bytes(body_bytes), "image/jpeg", multipart=True)
-    recorder = Recorder(path, {"cell": "bench"})
-    warm_up = Recorder(path.with_suffix(".warm"), {})
-    effort: Effort | None = None
-    try:
-        async with Client(target) as client:
-            await Runner(client, warm_up, repeat(payload)).closed_loop(8, requests=100)
-            offsets = list(arrivals.poisson(rate_hz, duration_s, np.random.default_rng(seed)))
-            effort = await Runner(client, recorder, repeat(payload)).open_loop(offsets)
-    finally:
-        warm_up.close(None)
-        recorder.close(None if effort is None else effort.facts())
-    return effort
+    offsets = list(arrivals.poisson(rate_hz, duration_s, np.random.default_rng(seed)))
+    async with Client(target) as client:
+        warm_up = path.with_suffix(".warm")
+        await record_load(client, warm_up, {}, repeat(payload), lambda runner: runner.closed_loop(8, requests=100))
+        return await record_load(
+            client, path, {"cell": "bench"}, repeat(payload), lambda runner: runner.open_loop(offsets)
+        )

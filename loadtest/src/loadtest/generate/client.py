@@ -1,9 +1,8 @@
-"""One HTTP request and what its answer says about itself."""
+"""One HTTP request at a time: the body that is sent, and the connection that it goes over."""
 
 import asyncio
 import io
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from loadtest.errors import LoadtestError
+from loadtest.generate.answers import Reply, reply_of
 
 _BOUNDARY = "imagerec-loadtest-7d1f6c0e5b"
 _ASYNC_BODY_BYTES = 1 << 20
@@ -30,33 +30,6 @@ class Payload:
     key: str
     body: bytes
     content_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back; times in seconds, None where the service does not state them.
-
-    Attributes:
-        status: HTTP status, None when no HTTP answer came.
-        error: Short reason of a failure: the problem's slug, or of the connection; None for a status below 400.
-        worker: Who answered.
-        queue_s: Wait before the worker took the request, by its own account.
-        decode_s: Decoding and resizing.
-        inference_s: The model.
-        total_s: All of the worker's handling, the wait apart.
-        upstream_s: How long the balancer waited for the worker.
-        answer: Class ids of the predictions, best first, separated by spaces, where they were asked for.
-    """
-
-    status: int | None
-    error: str | None
-    worker: str | None = None
-    queue_s: float | None = None
-    decode_s: float | None = None
-    inference_s: float | None = None
-    total_s: float | None = None
-    upstream_s: float | None = None
-    answer: str | None = None
 
 
 def encode(key: str, image: bytes, media_type: str, *, multipart: bool) -> Payload:
@@ -89,21 +62,30 @@ class Client:
         timeout_s: A request without its last byte after so long has failed.
         keep_alive: Keep connections; otherwise each request opens its own, as the original's did.
         want_answer: Read the predictions, not only the time they took.
+        path: Where images are sent to.
+        verify: Whether the certificate of an `https` target must be one that this machine trusts.
     """
 
     def __init__(
-        self, target: str, *, timeout_s: float = 60.0, keep_alive: bool = True, want_answer: bool = False
+        self,
+        target: str,
+        *,
+        timeout_s: float = 60.0,
+        keep_alive: bool = True,
+        want_answer: bool = False,
+        path: str = "/predict",
+        verify: bool = True,
     ) -> None:
         if not _is_address(target):
             raise LoadtestError(
                 f"the target {target!r} is no address; give one such as http://127.0.0.1:8080 or http://[::1]:8080"
             )
         self._target = target.rstrip("/")
-        self._url = f"{self._target}/predict"
+        self._url = f"{self._target}{path}"
         self._want_answer = want_answer
         self._timeout_s = timeout_s
         # limit=0: a limit here would queue requests out of the recorder's sight
-        connector = aiohttp.TCPConnector(limit=0, force_close=not keep_alive, ttl_dns_cache=None)
+        connector = aiohttp.TCPConnector(limit=0, force_close=not keep_alive, ttl_dns_cache=None, ssl=verify)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
@@ -131,7 +113,7 @@ class Client:
                 self._url, data=data, headers={"Content-Type": payload.content_type}
             ) as response:
                 content = await response.read()
-                return self._reply(response, content)
+                return reply_of(response, content, want_answer=self._want_answer)
         except TimeoutError:
             return Reply(None, "timeout")
         except (aiohttp.ClientError, OSError) as error:
@@ -174,66 +156,6 @@ class Client:
                 "Start it (`make up` for this machine), or correct --target"
             ) from error
         return value if isinstance(value, dict) else None
-
-    def _reply(self, response: aiohttp.ClientResponse, content: bytes) -> Reply:
-        headers = response.headers
-        times = parse_server_timing(headers.getall("Server-Timing", ()))
-        worker = headers.get("X-Worker")
-        error = answer = None
-        if response.status >= 400 or worker is None or self._want_answer:
-            document = _json_object(content)
-            worker = worker or _text(document.get("worker"))
-            if response.status >= 400:
-                error = _text(document.get("type")) or f"HTTP {response.status}"
-                error = error.rpartition("/")[2][:80]
-            elif self._want_answer:
-                answer = _class_ids(document)
-        return Reply(
-            status=response.status,
-            error=error,
-            worker=worker,
-            queue_s=times.get("queue"),
-            decode_s=times.get("decode"),
-            inference_s=times.get("inference"),
-            total_s=times.get("total"),
-            upstream_s=times.get("upstream"),
-            answer=answer,
-        )
-
-
-def parse_server_timing(values: Iterable[str]) -> dict[str, float]:
-    """Read durations from Server-Timing headers (W3C Server Timing), in seconds by metric name."""
-    times: dict[str, float] = {}
-    for value in values:
-        for metric in value.split(","):
-            name, *parameters = metric.split(";")
-            for parameter in parameters:
-                key, _, number = parameter.partition("=")
-                if key.strip().lower() == "dur":
-                    try:
-                        times[name.strip()] = float(number.strip().strip('"')) / 1000
-                    except ValueError:
-                        continue
-    return times
-
-
-def _json_object(content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _class_ids(document: dict[str, Any]) -> str:
-    predictions = document.get("predictions")
-    if not isinstance(predictions, list):
-        return ""
-    return " ".join(str(entry.get("wnid")) for entry in predictions if isinstance(entry, dict))
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _reason(error: BaseException) -> str:

@@ -10,10 +10,11 @@ import argparse
 import asyncio
 import itertools
 import random
-import sys
 import time
 
 from aiohttp import web
+
+from loadtest.generate.parent import end_of_input
 
 POLICIES = ("random", "round_robin", "least_conn", "random_two")
 
@@ -108,9 +109,7 @@ async def serve(pool: Pool, model: str) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
     await site.start()
     print(runner.addresses[0][1], flush=True)  # noqa: T201 — the port is this program's output
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()  # the parent's end of the pipe closes when it ends, however it ends
+    await end_of_input()
     await runner.cleanup()
 
 

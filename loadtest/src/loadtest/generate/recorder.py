@@ -30,13 +30,15 @@ class Recorder:
     Args:
         path: The file to create.
         header: What was asked of the trial, as JSON values.
+        columns: COLUMNS or IDENTIFIED.
 
     Raises:
         LoadtestError: The file exists or cannot be created.
     """
 
-    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+    def __init__(self, path: Path, header: dict[str, Any], columns: tuple[str, ...] = COLUMNS) -> None:
         self._path = path
+        self._columns = columns
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
@@ -44,7 +46,7 @@ class Recorder:
         except OSError as error:
             raise LoadtestError(f"cannot create {path}: {error.strerror}") from error
         self._deflate = zlib.compressobj(9, zlib.DEFLATED, GZIP)
-        self._pending: list[str] = [_line({"trial": header, "columns": COLUMNS})]
+        self._pending: list[str] = [_line({"trial": header, "columns": columns})]
         self._samples = 0
         self._failure: str | None = None
         self._closing = threading.Event()
@@ -60,7 +62,7 @@ class Recorder:
         if self._failure:
             raise RecorderError(self._failure)
         self._samples += 1
-        self._pending.append(_line(row_of(sample)))
+        self._pending.append(_line(row_of(sample, self._columns)))
 
     def close(self, footer: dict[str, Any] | None) -> None:
         """Write what is left and the end mark; without a footer the trial stays marked as incomplete.

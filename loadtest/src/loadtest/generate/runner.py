@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
-from loadtest.generate.client import Client, Payload, Reply
+from loadtest.generate.answers import Reply
+from loadtest.generate.client import Client, Payload
 from loadtest.generate.effort import Effort, busy_share, cpu_s, machine_times
 from loadtest.generate.recorder import Recorder, RecorderError
 from loadtest.generate.samples import Sample
@@ -29,6 +30,7 @@ class Runner:
         payloads: What to send, one for each request; an iterator that ends ends the trial.
         max_in_flight: Open loop: a request due while so many are under way is not sent, and recorded as failed.
         progress: Called with the number of finished requests, now and then.
+        started: Called when the clock of the samples begins.
     """
 
     def __init__(
@@ -39,17 +41,29 @@ class Runner:
         *,
         max_in_flight: int = 2000,
         progress: Callable[[int], None] | None = None,
+        started: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
         self._recorder = recorder
         self._payloads = payloads
         self._max_in_flight = max_in_flight
         self._progress = progress
+        self._started = started
+        self._stopped = False
         self._origin = 0.0
         self._in_flight = self._peak = self._finished = self._not_sent = self._seq = 0
         self._area = self._changed = 0.0
         self._failure: RecorderError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def sent(self) -> int:
+        """Requests so far."""
+        return self._seq
+
+    def stop(self) -> None:
+        """Send no further request; the loop that is under way returns when the last has its answer."""
+        self._stopped = True
 
     async def open_loop(self, offsets: Iterable[float]) -> Effort:
         """Send at the given offsets in seconds and wait for the last answer.
@@ -83,7 +97,7 @@ class Runner:
         for offset in offsets:
             delay = offset - self._now()
             await asyncio.sleep(max(delay, 0.0))
-            if self._failure:
+            if self._over:
                 return
             payload = next(self._payloads, None)
             if payload is None:
@@ -98,7 +112,7 @@ class Runner:
 
         async def user() -> None:
             nonlocal left
-            while self._failure is None and (duration_s is None or self._now() < duration_s):
+            while not self._over and (duration_s is None or self._now() < duration_s):
                 if left is not None:
                     if left == 0:
                         return
@@ -115,7 +129,7 @@ class Runner:
     async def _original(self, pauses: Iterable[int], requests: int, measured_every: int) -> None:
         for number, pause in zip(range(requests), pauses, strict=False):
             payload = next(self._payloads, None)
-            if payload is None or self._failure:
+            if payload is None or self._over:
                 return
             if number % measured_every == measured_every - 1:
                 await self._request(self._take_seq(), None, payload)
@@ -147,6 +161,8 @@ class Runner:
                 total_s=reply.total_s,
                 upstream_s=reply.upstream_s,
                 answer=reply.answer,
+                request_id=reply.request_id,
+                retry_after=reply.retry_after,
             )
         )
         return reply
@@ -165,6 +181,10 @@ class Runner:
         if self._progress and self._finished % 20 == 0:
             self._progress(self._finished)
 
+    @property
+    def _over(self) -> bool:
+        return self._stopped or self._failure is not None
+
     def _start(self, request: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(request)
         self._tasks.add(task)
@@ -176,6 +196,8 @@ class Runner:
         busy_before, cpu_before = machine_times(), cpu_s()
         self._origin = time.perf_counter()
         self._changed = 0.0
+        if self._started:
+            self._started()
         try:
             await load
             while self._tasks and self._failure is None:

@@ -29,6 +29,8 @@ COLUMNS = (
     "error",
     "answer",
 )
+# Where each request must be found again in a balancer's log, and a refusal must say when to come back.
+IDENTIFIED = (*COLUMNS, "request_id", "retry_after")
 GZIP = 31
 
 
@@ -51,6 +53,8 @@ class Sample:
         total_s: All of the worker's handling, the wait apart.
         upstream_s: How long the balancer waited for the worker.
         answer: Class ids of the best predictions, best first, separated by spaces, where they were asked for.
+        request_id: The id that the answer carries; this and the next only in files with the columns IDENTIFIED.
+        retry_after: When a refusal says to come back.
     """
 
     seq: int
@@ -67,6 +71,8 @@ class Sample:
     total_s: float | None = None
     upstream_s: float | None = None
     answer: str | None = None
+    request_id: str | None = None
+    retry_after: str | None = None
 
     @property
     def response_s(self) -> float:
@@ -115,9 +121,17 @@ def read_trial(path: Path) -> Trial:
         LoadtestError: It is not a samples file at all, or cannot be read.
     """
     try:
-        data = path.read_bytes()
+        return trial_of(path.read_bytes(), path)
     except OSError as error:
         raise LoadtestError(f"cannot read {path}: {error.strerror}") from error
+
+
+def trial_of(data: bytes, path: Path) -> Trial:
+    """Read what a samples file holds; `path` is where it came from.
+
+    Raises:
+        LoadtestError: It is not a samples file at all.
+    """
     text, damage = _inflate(data)
     lines = text.split("\n")
     if lines.pop() and damage is None:
@@ -127,7 +141,7 @@ def read_trial(path: Path) -> Trial:
         header, columns = head["trial"], tuple(head["columns"])
     except (IndexError, ValueError, TypeError, KeyError):
         raise LoadtestError(f"{path} is not a samples file, or holds nothing but a cut header; remove it") from None
-    if columns != COLUMNS:
+    if columns not in (COLUMNS, IDENTIFIED):
         raise LoadtestError(f"{path} was written with other columns; read it with the version that wrote it")
     samples: list[Sample] = []
     footer: dict[str, Any] | None = None
@@ -166,8 +180,8 @@ def _us(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1e6)
 
 
-def row_of(sample: Sample) -> list[object]:
-    """The sample as the JSON array of its line, in the order of COLUMNS."""
+def row_of(sample: Sample, columns: tuple[str, ...] = COLUMNS) -> list[object]:
+    """The sample as the JSON array of its line, in the order of COLUMNS or of IDENTIFIED."""
     scheduled, sent, done = _us(sample.scheduled_s), _us(sample.sent_s), _us(sample.done_s)
     assert scheduled is not None
     assert sent is not None
@@ -187,6 +201,7 @@ def row_of(sample: Sample) -> list[object]:
         _us(sample.upstream_s),
         sample.error,
         sample.answer,
+        *((sample.request_id, sample.retry_after) if columns is IDENTIFIED else ()),
     ]
 
 
@@ -195,7 +210,24 @@ def _seconds(us: int | None) -> float | None:
 
 
 def _sample(row: list[Any]) -> Sample:
-    seq, scheduled, lag, service, status, worker, image, queue, decode, inference, total, upstream, error, answer = row
+    (
+        seq,
+        scheduled,
+        lag,
+        service,
+        status,
+        worker,
+        image,
+        queue,
+        decode,
+        inference,
+        total,
+        upstream,
+        error,
+        answer,
+        *more,
+    ) = row
+    request_id, retry_after = more or (None, None)
     return Sample(
         seq=seq,
         scheduled_s=scheduled / 1e6,
@@ -211,4 +243,6 @@ def _sample(row: list[Any]) -> Sample:
         total_s=_seconds(total),
         upstream_s=_seconds(upstream),
         answer=answer,
+        request_id=request_id,
+        retry_after=retry_after,
     )
