@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import collections
 import os
 import shutil
 import subprocess
@@ -16,14 +16,16 @@ from PIL import Image
 from skimage import data
 
 from deployed.checkout import CommandError
+from deployed.load import Load
 from deployed.slice import URL, Slice
 from loadtest.generate.images import jpeg
 from rspec.local_slice import preflight
 from rspec.local_slice.host import succeeds
 from tests.slice.leftovers import leftovers
-from tests.slice.probes import LOAD
 
 NAME = "test"
+PHOTOGRAPH = "/tmp/cat.jpg"  # on the client
+PLAIN = ("--path", "/predict?top=1", "--new-connections")
 
 
 def missing() -> list[str]:
@@ -56,19 +58,22 @@ def load(system: Slice, rate_hz: int, url: str = URL, *, at_least: int = 50) -> 
     """Ask at a fixed rate from the client meanwhile, and at least so often; the outcomes are there after the block.
 
     How many requests a block sees depends on how quick the host is, so a test states the least it needs instead of
-    comparing what came.
+    comparing what came. An outcome is a status, or the reason why there was none. Whoever signed the certificate.
     """
-    stop = "/tmp/stop-load"
-    system.on("client", f"rm -f {stop}; cat > /tmp/load.py", LOAD)
-    command = f"python3 /tmp/load.py {url} {rate_hz} {stop} {at_least}"
-    outcomes: dict[str, int] = {}
-    with system.start("client", command) as asking:
-        try:
-            yield outcomes
-        finally:
-            system.on("client", f"touch {stop}")
-            printed, _ = asking.communicate(timeout=120)
-        outcomes.update(json.loads(printed))
+    rate = ("--phase", "600", str(rate_hz), "--constant", "--at-least", str(at_least), "--insecure")
+    outcomes: dict[str, int] = collections.Counter()
+    asking = Load(system, [PHOTOGRAPH], "--target", url, *PLAIN, *rate)
+    try:
+        yield outcomes
+    finally:
+        outcomes.update(collections.Counter(str(each.status or each.error) for each in asking.stop()))
+
+
+def count(system: Slice, number: int) -> dict[str, int]:
+    """How many of so many answers each worker gave, asked one after another from the client through the balancer."""
+    samples = Load(system, [PHOTOGRAPH], "--target", URL, *PLAIN, "--users", "1", "--requests", str(number)).wait()
+    assert {each.status for each in samples} == {200}
+    return dict(collections.Counter(each.worker or "" for each in samples))
 
 
 @pytest.fixture(scope="session")
@@ -92,5 +97,5 @@ def deployed(slice_here: Slice) -> Slice:
     """The slice with the whole system on it, and a photograph on its client."""
     slice_here.deploy()
     photograph = data.chelsea()  # type: ignore[no-untyped-call]
-    slice_here.on("client", "cat > /tmp/cat.jpg", jpeg(Image.fromarray(photograph)))
+    slice_here.on("client", f"cat > {PHOTOGRAPH}", jpeg(Image.fromarray(photograph)))
     return slice_here

@@ -32,7 +32,7 @@ def slow_client(system: Slice) -> Iterator[None]:
     with system.start("client", f"python3 /tmp/slow.py {URL}") as asking:
         yield
         printed, _ = asking.communicate(timeout=120)
-    assert printed.split() == ["200"]
+    assert printed.split() == [b"200"]
 
 
 def main_pid(system: Slice) -> str:

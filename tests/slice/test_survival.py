@@ -43,4 +43,4 @@ def test_the_run_is_written_down(ran: Path) -> None:
     assert (ran / "summary.csv").read_text().count("\n") == 1 + len(FAULTS)
     for fault in FAULTS:
         assert (ran / f"{fault}.png").stat().st_size > 10_000
-        assert (ran / f"{fault}.csv.gz").stat().st_size > 1000
+        assert (ran / f"{fault}.jsonl.gz").stat().st_size > 1000

@@ -15,8 +15,7 @@ from scipy import stats
 
 from deployed.slice import URL, Slice
 from tests.conftest import REPOSITORY
-from tests.slice.conftest import eventually, load
-from tests.slice.probes import COUNT
+from tests.slice.conftest import count, eventually, load
 
 WORKERS = ["worker1", "worker2", "worker3", "worker4"]
 HOSTS = {"balancer", "client", *WORKERS}
@@ -30,12 +29,6 @@ def recap(output: str) -> dict[str, dict[str, int]]:
         match["host"]: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", match["counts"])}
         for match in re.finditer(r"^(?P<host>\S+)\s+: (?P<counts>ok=.*)$", output, re.MULTILINE)
     }
-
-
-def count(system: Slice, number: int) -> dict[str, int]:
-    """How many of so many answers each worker gave, asked from the client through the balancer."""
-    found: dict[str, int] = json.loads(system.on("client", f"python3 - {URL} {number}", COUNT))
-    return found
 
 
 def version(system: Slice, worker: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-import gzip
 import json
 import sys
 import time
@@ -19,15 +18,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chaos import figure
+from chaos import figure, recorded
 from chaos.changes import CHANGES
 from chaos.faults import FAULTS, Fault
 from chaos.hostile import HOSTILE
 from chaos.scene import SETTINGS, Scene
-from chaos.verdict import Marks, Row, Sample, judge, read_log, read_row, table_of
+from chaos.verdict import Marks, Row, judge, read_log
 from deployed.checkout import REPOSITORY, CommandError
 from deployed.slice import Slice
 from loadtest.experiments.provenance import source_state
+from loadtest.generate.samples import Sample
 
 ALL = (*FAULTS, *CHANGES, *HOSTILE)
 _LONGEST_S = 1800.0
@@ -81,13 +81,12 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, A
     marks = Marks(back=fault.victim)
     samples = _under_load(scene, fault, requests, marks)
     log = read_log(scene.log_since(offset))
-    row = judge(fault.name, samples, [] if fault.name == "reboot-balancer" else log, marks)
+    row = judge(fault.name, samples, [] if fault.name == "reboot-balancer" else log, marks, scene.golden)
     bar = fault.bar(row, samples, scene)
     rate = "" if fault.phases else f" at {_rate_hz(scene, fault):.0f} a second, {fault.utilisation:g} of the capacity"
     model = facts["version"]["model"]
     origin = f"Poisson arrivals{rate}; seed {scene.seed}; model {model['name']} {model['version']}."
-    with gzip.GzipFile(out / f"{fault.name}.csv.gz", "wb", mtime=0) as packed:
-        packed.write(table_of(samples).encode())
+    recorded.keep(out, fault.name, samples, scene.golden)
     figure.draw(out, samples, marks, row, what=fault.what, origin=origin)
     record = {
         "what": fault.what,
@@ -114,11 +113,11 @@ def _rate_hz(scene: Scene, fault: Fault) -> float:
 
 def _under_load(scene: Scene, fault: Fault, requests: int, marks: Marks) -> list[Sample]:
     if fault.phases:
-        scene.load = scene.send(phases=fault.phases(scene))
+        scene.load = scene.send_phases(fault.phases(scene))
         return scene.load.wait()
     rate_hz = _rate_hz(scene, fault)
     needed_s = requests / rate_hz
-    scene.load = scene.send(phases=[(_LONGEST_S, rate_hz)])
+    scene.load = scene.send_phases([(_LONGEST_S, rate_hz)])
     try:
         time.sleep(max(10.0, 0.3 * needed_s))
         marks.injected_s = scene.load.now()
@@ -151,9 +150,7 @@ def redraw(out: Path) -> None:
     for record in _records(out):
         row = Row(**record["row"])
         marks = Marks(record["marks"]["injected_s"], record["marks"]["recovered_s"])
-        with gzip.open(out / f"{row.fault}.csv.gz", "rt") as table:
-            samples = [read_row(line) for line in csv.DictReader(table)]
-        figure.draw(out, samples, marks, row, what=record["what"], origin=record["origin"])
+        figure.draw(out, recorded.read(out, row.fault), marks, row, what=record["what"], origin=record["origin"])
 
 
 def _records(out: Path) -> Iterator[dict[str, Any]]:

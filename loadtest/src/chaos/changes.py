@@ -14,8 +14,9 @@ from typing import Any
 
 from chaos.faults import VICTIM, Fault, barely_felt, nothing_lost, soon
 from chaos.scene import Scene
-from chaos.verdict import Marks, Row, Sample
+from chaos.verdict import Marks, Row, answered
 from deployed.checkout import REPOSITORY, run
+from loadtest.generate.samples import Sample
 
 _ROLL = ("playbooks/build.yml", "playbooks/workers.yml")
 _CLOCK_AHEAD_S = 3600
@@ -120,12 +121,12 @@ def _reload(scene: Scene, _marks: Marks) -> None:
             status, _ = slow.communicate(timeout=90)
         finally:
             slow.kill()  # its command on the client ends by itself, within 80 s
-    if status.strip() != "200":
+    if status.strip() != b"200":
         raise RuntimeError(f"the slow client was answered by {status!r}")
 
 
 def _stopped_at_the_first(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
-    away = {each.worker for each in samples if each.answered and each.worker}
+    away = {each.worker for each in samples if answered(each) and each.worker}
     return nothing_lost(row, samples, scene) | {
         "the other workers served on": away >= set(scene.workers[1:]),
         "one command rolled back": row.back_after_s is not None,

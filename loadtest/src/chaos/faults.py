@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chaos.scene import PYTHON, Scene
-from chaos.verdict import SETTLE_S, Marks, Row, Sample, percentile
+from chaos.scene import Scene
+from chaos.verdict import SETTLE_S, Marks, Row, answered, percentile
+from deployed.load import CLIENT_PYTHON
+from loadtest.generate.samples import Sample
 from rspec.local_slice.host import run
 from rspec.local_slice.network import shape_commands
 
@@ -63,10 +65,10 @@ def stated(row: Row, _samples: Sequence[Sample], _scene: Scene) -> dict[str, boo
 
 def held(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
     """Overload: capacity is delivered, what is accepted is quick, the rest is told to come back."""
-    end = max(each.due_s for each in samples)
-    answered = sum(each.answered and SETTLE_S <= each.done_s <= end for each in samples)
-    goodput = answered / (end - SETTLE_S) / scene.capacity_hz
-    accepted = percentile([each.response_s for each in samples if each.answered], 0.99)
+    end = max(each.scheduled_s for each in samples)
+    delivered = sum(answered(each) and SETTLE_S <= each.done_s <= end for each in samples)
+    goodput = delivered / (end - SETTLE_S) / scene.capacity_hz
+    accepted = percentile([each.response_s for each in samples if answered(each)], 0.99)
     return {
         f"goodput {goodput:.0%} of capacity, ≥ 95 %": goodput >= 0.95,
         f"p99 of accepted {accepted / scene.service_s:.1f} × service time, ≤ 5": accepted <= 5 * scene.service_s,
@@ -279,7 +281,7 @@ def _limit_memory(scene: Scene, _marks: Marks) -> None:
     picture = f"import sys;from PIL import Image;{draw}"
     send = f"curl -s -o /dev/null -m 30 -H 'Content-Type: image/png' --data-binary @- http://{VICTIM}:5000/predict"
     for _ in range(3):
-        scene.on("client", f'{PYTHON} -c "{picture}" | {send}', check=False)
+        scene.on("client", f'{CLIENT_PYTHON} -c "{picture}" | {send}', check=False)
 
 
 def _free_memory(scene: Scene, _marks: Marks) -> None:
@@ -326,7 +328,7 @@ def _steps(scene: Scene) -> list[tuple[float, float]]:
 
 
 def _recovered(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
-    late = [each.response_s for each in samples if each.answered and each.due_s >= 2 * _step_s(scene) + 2]
+    late = [each.response_s for each in samples if answered(each) and each.scheduled_s >= 2 * _step_s(scene) + 2]
     p99 = percentile(late, 0.99)
     return {
         f"p99 of accepted from 2 s after the step down {p99 / scene.service_s:.1f} × service time, ≤ 4": p99

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from chaos.verdict import Marks, Row, Sample, percentile
+from chaos.verdict import Marks, Row, answered, lost, percentile, refused
 from loadtest.draw.style import BLUE, GREY, ORANGE, RED, figure, plain_ticks, save
+from loadtest.generate.samples import Sample
 
 
 def draw(folder: Path, samples: Sequence[Sample], marks: Marks, row: Row, *, what: str, origin: str) -> None:
@@ -21,26 +22,26 @@ def draw(folder: Path, samples: Sequence[Sample], marks: Marks, row: Row, *, wha
         what: the fault in words, the title.
         origin: seed, model and load, for the caption.
     """
-    last = int(max(each.due_s for each in samples)) + 1
+    last = int(max(each.scheduled_s for each in samples)) + 1
     seconds = list(range(last))
     by_second: list[list[Sample]] = [[] for _ in seconds]
     for sample in samples:
-        by_second[int(sample.due_s)].append(sample)
+        by_second[int(sample.scheduled_s)].append(sample)
     drawn, (rates, times) = figure(2, 1, (8.5, 5.4), sharex=True)
 
-    kinds = (("answered", BLUE), ("refused", ORANGE), ("lost", RED))
+    kinds = ((answered, BLUE), (refused, ORANGE), (lost, RED))
     floor = [0] * last
     for kind, colour in kinds:
-        counts = [sum(getattr(each, kind) for each in group) for group in by_second]
+        counts = [sum(kind(each) for each in group) for group in by_second]
         if any(counts):
-            rates.bar(seconds, counts, 1.0, bottom=floor, align="edge", color=colour, label=kind)
+            rates.bar(seconds, counts, 1.0, bottom=floor, align="edge", color=colour, label=kind.__name__)
         floor = [below + count for below, count in zip(floor, counts, strict=True)]
     rates.set_ylabel("requests due in the second")
     rates.set_title(what)
 
     for share, colour, style in ((0.5, GREY, "-"), (0.99, RED, "-")):
         values = [
-            percentile([each.response_s * 1e3 for each in group if each.answered], share) if group else math.nan
+            percentile([each.response_s * 1e3 for each in group if answered(each)], share) if group else math.nan
             for group in by_second
         ]
         times.plot([second + 0.5 for second in seconds], values, style, color=colour, label=f"p{share * 100:g}")

@@ -10,8 +10,10 @@ from typing import Any
 
 from chaos.attacks import is_failure
 from chaos.faults import Bar, Fault, nothing_lost
-from chaos.scene import PYTHON, Scene
-from chaos.verdict import Marks, Row, Sample
+from chaos.scene import Scene
+from chaos.verdict import Marks, Row
+from deployed.load import CLIENT_PYTHON
+from loadtest.generate.samples import Sample
 
 _HERE = Path(__file__).parent
 _PROGRAM = ("attacks.py", "corpus.py", "hostile_images.py")
@@ -43,7 +45,7 @@ class _Attack:
 
     def __init__(self, name: str, arguments: str) -> None:
         self._name, self._arguments = name, arguments
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._lives: dict[str, str] = {}
         self.said: dict[str, Any] = {}
 
@@ -53,7 +55,9 @@ class _Attack:
         for name in _PROGRAM:
             scene.system.on("client", f"cat > /tmp/attacks/{name}", (_HERE / name).read_text())
         self._lives = _lives(scene)
-        command = f"cd /tmp/attacks; ulimit -n 65536; {PYTHON} attacks.py {self._name} balancer 80 {self._arguments}"
+        command = (
+            f"cd /tmp/attacks; ulimit -n 65536; {CLIENT_PYTHON} attacks.py {self._name} balancer 80 {self._arguments}"
+        )
         # As root, who may raise the number of open files.
         self._process = scene.system.start("client", f"sudo sh -c '{command}'")
 

@@ -2,71 +2,38 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from skimage import data
 
-from chaos.verdict import SETTLE_S, Sample, read_samples
+from chaos.verdict import SETTLE_S
 from deployed.checkout import CommandError
+from deployed.load import Load
 from deployed.slice import URL, Slice
+from loadtest.experiments.calibration import estimate
 from loadtest.generate.images import jpeg
+from loadtest.generate.samples import Sample
 from rspec.local_slice.limits import Limiter
 from rspec.local_slice.plan import Plan, need_plan
 
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
 SIDE_PX = 128
+ALONE = 20  # requests of one user
 CALIBRATION_S = 12.0
 # Requests at a worker, waiting ones included: what is accepted waits for two others at most,
 # and a worker that answers has the next at hand.
 PLACES = 3
 # The whole load comes from one address, so what one address may do is not limited.
 SETTINGS = {"balancer_max_conns": str(PLACES), "balancer_address_rate_hz": "0", "balancer_address_connections": "0"}
-PYTHON = "/opt/imagerec-loadtest/current/venv/bin/python"
 _LOG = "/var/log/imagerec-balancer/access.log"
-_STOP = "/tmp/stop-chaos"  # noqa: S108  on the client, whose only user is ours
-
-
-class Load:
-    """A sender that runs on the client."""
-
-    def __init__(self, scene: Scene, task: dict[str, Any]) -> None:
-        self._scene = scene
-        program = Path(__file__).with_name("sender.py").read_text()
-        scene.system.on("client", f"rm -f {_STOP}; cat > /tmp/sender.py", program)
-        command = f"ulimit -n $(ulimit -Hn); {PYTHON} /tmp/sender.py"
-        self._process = scene.system.start("client", command, stdin=subprocess.PIPE)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(task) + "\n")
-        self._process.stdin.close()
-        self._process.stdin = None
-        # The machines share this host's clock.
-        self.origin = float(json.loads(self._process.stdout.readline())["origin"])
-
-    def now(self) -> float:
-        """Seconds on the sender's clock."""
-        return time.time() - self.origin
-
-    def stop(self) -> list[Sample]:
-        """End it, and return every request it sent, once the last has its answer."""
-        self._scene.system.on("client", f"touch {_STOP}")
-        return self.wait()
-
-    def wait(self) -> list[Sample]:
-        """Return every request that it sent, once it has ended by itself."""
-        printed, _ = self._process.communicate(timeout=300)
-        if self._process.returncode != 0:
-            raise RuntimeError("the sender on the client failed; its words stand above")
-        return read_samples(printed.splitlines())
+_FOLDER = "/tmp"  # noqa: S108  on the client, whose only user is ours
 
 
 @dataclass(slots=True)
@@ -78,6 +45,7 @@ class Scene:
         seed: of the arrivals and of the order of the pictures.
         capacity_hz: answers a second at saturation; measured by `calibrate`.
         service_s: a worker's own time for a request, workers / capacity.
+        golden: class id of the right answer to each picture.
         load: the Load under way.
     """
 
@@ -86,9 +54,9 @@ class Scene:
     capacity_hz: float = 0.0
     service_s: float = 0.0
     workers: list[str] = field(default_factory=list)
+    golden: dict[str, str] = field(default_factory=dict)
     load: Load = field(init=False)
-    _pictures: dict[str, bytes] = field(default_factory=dict)
-    _labels: dict[str, str] = field(default_factory=dict)
+    _alone: list[Sample] = field(default_factory=list)
 
     @property
     def plan(self) -> Plan:
@@ -101,44 +69,48 @@ class Scene:
         return Limiter(self.system.name)
 
     def prepare(self) -> dict[str, Any]:
-        """Learn the pool and the right labels; return what is deployed (the answers of /version and /status)."""
+        """Learn the pool and the right answers; return what is deployed (the answers of /version and /status)."""
+        labels = {}
         status = json.loads(self.system.on("client", f"curl -sf {URL}/status"))
         self.workers = list(status["workers"])
         for name in PHOTOGRAPHS:
             pixels = getattr(data, name)()
             side = min(pixels.shape[:2])
             square = Image.fromarray(pixels[:side, :side]).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
-            self._pictures[name] = jpeg(square)
+            self.system.on("client", f"cat > {_FOLDER}/{name}.jpg", jpeg(square))
             # One worker by itself, at rest, says what is right: all serve the same model.
             url = f"http://{self.workers[0]}:5000/predict?top=1"
-            command = f"curl -sf -H 'Content-Type: image/jpeg' --data-binary @- {url}"
-            answer = json.loads(self.system.on("client", command, self._pictures[name]))
-            self._labels[name] = answer["predictions"][0]["label"]
+            command = f"curl -sf -H 'Content-Type: image/jpeg' --data-binary @{_FOLDER}/{name}.jpg {url}"
+            best = json.loads(self.system.on("client", command))["predictions"][0]
+            self.golden[name], labels[name] = str(best["wnid"]), best["label"]
+        self._alone = self.send("--users", "1", "--requests", str(ALONE)).wait()
         version = json.loads(self.system.on("client", f"curl -sf {URL}/version"))
-        return {"status": status, "version": version, "labels": self._labels}
+        return {"status": status, "version": version, "labels": labels, "golden": self.golden}
 
-    def send(self, **task: Any) -> Load:
-        """Start sending: `phases` or `users` and `seconds`, see sender.py."""
-        pictures = {name: base64.b64encode(body).decode() for name, body in self._pictures.items()}
-        return Load(
-            self,
-            {"url": URL, "seed": self.seed, "pictures": pictures, "labels": self._labels, "stop": _STOP} | task,
-        )
+    def send(self, *options: str) -> Load:
+        """Start sending the pictures; the options say when, see `python -m loadtest.generate.send`."""
+        # A connection for each request: one that the balancer closed meanwhile must not look like a lost request.
+        plain = ["--target", URL, "--path", "/predict?top=1", "--seed", str(self.seed), "--timeout", "90"]
+        images = [f"{_FOLDER}/{name}.jpg" for name in PHOTOGRAPHS]
+        return Load(self.system, images, *plain, "--new-connections", *options)
+
+    def send_phases(self, phases: Sequence[tuple[float, float]]) -> Load:
+        """Start sending a Poisson process of phases [seconds, requests a second]."""
+        return self.send(*(word for phase in phases for word in ("--phase", *map(str, phase))))
 
     def calibrate(self) -> None:
         """Measure the pool's capacity by a closed loop that fills every worker's places."""
-        samples = self.send(users=PLACES * len(self.workers), seconds=CALIBRATION_S).wait()
-        answered = [each for each in samples if each.answered and SETTLE_S <= each.done_s < CALIBRATION_S]
-        self.capacity_hz = len(answered) / (CALIBRATION_S - SETTLE_S)
+        users = str(PLACES * len(self.workers))
+        saturated = self.send("--users", users, "--seconds", str(CALIBRATION_S)).wait()
+        self.capacity_hz = estimate(self._alone, [each for each in saturated if each.done_s >= SETTLE_S]).capacity_hz
         self.service_s = len(self.workers) / self.capacity_hz
 
-    def slow_client(self, seconds: float) -> subprocess.Popen[str]:
+    def slow_client(self, seconds: float) -> subprocess.Popen[bytes]:
         """Let one client send a photograph at its leisure; it prints the status of the answer."""
-        body = self._pictures[PHOTOGRAPHS[0]]
-        self.system.on("client", "cat > /tmp/slow.jpg", body)
+        picture = f"{_FOLDER}/{PHOTOGRAPHS[0]}.jpg"
         command = (
-            f"curl -s -o /dev/null -w '%{{http_code}}' -m 80 --limit-rate {max(1, int(len(body) / seconds))} "
-            f"-H 'Content-Type: image/jpeg' --data-binary @/tmp/slow.jpg {URL}/predict"
+            f"curl -s -o /dev/null -w '%{{http_code}}' -m 80 --limit-rate $(($(stat -c %s {picture}) / {seconds:.0f})) "
+            f"-H 'Content-Type: image/jpeg' --data-binary @{picture} {URL}/predict"
         )
         return self.system.start("client", command)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-from typing import Any
 
 from deployed.checkout import REPOSITORY, SHARED, CommandError, run
 from rspec.local_slice.naming import Names
@@ -75,11 +74,10 @@ class Slice:
             raise CommandError(f"{machine}: {command} failed: {done.stderr.decode()[-3000:]}")
         return done.stdout.decode()
 
-    def start(self, machine: str, command: str, **pipes: Any) -> subprocess.Popen[str]:
-        """Start a command on a machine; what it prints comes through the process's standard output."""
-        pipes = {"stdin": subprocess.DEVNULL, "text": True} | pipes
+    def start(self, machine: str, command: str) -> subprocess.Popen[bytes]:
+        """Start a command on a machine; its standard input and what it prints are pipes."""
         words = self._words(machine, command)
-        return subprocess.Popen(words, stdout=subprocess.PIPE, **pipes)  # noqa: S603  the words are ours
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  the words are ours
 
     def _words(self, machine: str, command: str) -> list[str]:
         return ["ssh", "-F", str(self.names.ssh_config), "-o", "BatchMode=yes", machine, command]

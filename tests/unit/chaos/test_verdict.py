@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import gzip
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chaos import __main__ as chaos
-from chaos import verdict
-from chaos.verdict import Marks, Sample, read_row, table_of
+from chaos import recorded, verdict
+from chaos.verdict import Marks
+from loadtest.generate.samples import Sample
+
+GOLDEN = {"cat": "n02123045"}
 
 
-def sample(number: int, due_s: float, took_s: float = 0.1, **changes: object) -> Sample:
-    plain = Sample(number, "cat", due_s, due_s, due_s + took_s, 200, None, "worker1", True, f"id{number}", None)
-    return plain._replace(**changes)
+def sample(number: int, due_s: float, took_s: float = 0.1, **changes: Any) -> Sample:
+    plain = Sample(number, due_s, due_s, due_s + took_s, 200, "worker1", None, "cat", answer=GOLDEN["cat"])
+    return dataclasses.replace(plain, **({"request_id": f"id{number}"} | changes))
 
 
 def logged(number: int, upstream_addr: str = "10.10.1.11:5000") -> dict[str, str]:
@@ -31,19 +36,19 @@ def logged(number: int, upstream_addr: str = "10.10.1.11:5000") -> dict[str, str
         ({"status": 429, "retry_after": "1"}, "refused"),
         ({"status": 429}, "lost"),
         ({"status": 502}, "lost"),
-        ({"status": None, "error": "ServerDisconnectedError"}, "lost"),
+        ({"status": None, "error": "disconnected"}, "lost"),
     ],
 )
 def test_a_request_is_exactly_one_of_three(changes: dict[str, object], kind: str) -> None:
     found = sample(0, 0, **changes)
-    assert [name for name in ("answered", "refused", "lost") if getattr(found, name)] == [kind]
+    assert [name for name in ("answered", "refused", "lost") if getattr(verdict, name)(found)] == [kind]
 
 
 def test_the_row_separates_before_from_after() -> None:
     quiet = [sample(number, 2 + number / 100, 0.1) for number in range(100)]
     hit = [sample(100 + number, 10 + number / 100, 0.5) for number in range(100)]
     warming = [sample(900, 0.5, 9.0)]
-    row = verdict.judge("x", warming + quiet + hit, [], Marks(injected_s=10))
+    row = verdict.judge("x", warming + quiet + hit, [], Marks(injected_s=10), GOLDEN)
     assert (row.requests, row.answered, row.refused, row.lost, row.wrong) == (201, 201, 0, 0, 0)
     assert (row.quiet_p99_ms, row.p50_ms, row.p99_ms, row.worst_ms) == (100, 500, 500, 500)
     assert row.back_after_s is None
@@ -51,8 +56,8 @@ def test_the_row_separates_before_from_after() -> None:
 
 
 def test_a_wrong_label_an_answer_twice_and_a_line_that_lacks_are_wrong() -> None:
-    samples = [sample(0, 3, right=False), sample(1, 3), sample(2, 3, identity="id1"), sample(3, 3)]
-    found = verdict.wrong_answers(samples, [logged(0), logged(1)], Marks())
+    samples = [sample(0, 3, answer="n01440764"), sample(1, 3), sample(2, 3, request_id="id1"), sample(3, 3)]
+    found = verdict.wrong_answers(samples, [logged(0), logged(1)], Marks(), GOLDEN)
     assert len(found) == 3
     assert "another label" in found[0]
     assert "came before" in found[1]
@@ -62,7 +67,7 @@ def test_a_wrong_label_an_answer_twice_and_a_line_that_lacks_are_wrong() -> None
 def test_a_drained_worker_may_answer_before_and_after_only() -> None:
     marks = Marks(drained={"worker1": (5.0, 8.0)})
     samples = [sample(0, 4.9), sample(1, 5.0), sample(2, 7.9), sample(3, 8.0), sample(4, 6.0, worker="worker2")]
-    assert [text.split(":")[0] for text in verdict.wrong_answers(samples, [], marks)] == ["1", "2"]
+    assert [text.split(":")[0] for text in verdict.wrong_answers(samples, [], marks, GOLDEN)] == ["1", "2"]
 
 
 def test_the_return_is_timed_to_the_first_answer_that_ends_after_the_cause() -> None:
@@ -99,25 +104,42 @@ def test_percentiles() -> None:
     assert math.isnan(verdict.percentile([], 0.5))
 
 
-def test_the_table_that_is_kept_says_all_but_the_ids() -> None:
+def test_the_samples_that_are_kept_say_all_but_the_ids(tmp_path: Path) -> None:
     samples = [
         sample(0, 0.25),
-        sample(1, 0.5, status=429, retry_after="1", worker=None, right=None),
-        sample(2, 0.75, status=None, error="TimeoutError", worker=None, right=None),
-        sample(3, 1.0, right=False),
+        sample(1, 0.5, status=429, retry_after="1", worker=None, answer=None),
+        sample(2, 0.75, status=None, error="timeout", worker=None, answer=None),
+        sample(3, 1.0, answer="n01440764"),
     ]
-    read = [read_row(row) for row in csv.DictReader(table_of(samples).splitlines())]
-    assert read == [each._replace(identity=None) for each in samples]
+    (tmp_path / "drop.jsonl.gz").write_bytes(b"of a run that was interrupted")
+    recorded.keep(tmp_path, "drop", samples, GOLDEN)
+    assert list(recorded.read(tmp_path, "drop")) == [dataclasses.replace(each, request_id=None) for each in samples]
+
+
+def test_a_table_of_an_older_run_is_read(tmp_path: Path) -> None:
+    """Chaos had a format of its own; results/chaos/reference is in it."""
+    with gzip.open(tmp_path / "drop.csv.gz", "wt") as table:
+        table.write(
+            "number,picture,due_s,sent_s,done_s,status,error,worker,right,retry_after\n"
+            "0,cat,0.25,0.26,0.35,200,,worker1,True,\n"
+            "1,cat,0.5,0.5,0.6,429,busy,,,1\n"
+            "2,cat,0.75,0.75,9.75,,TimeoutError,,,\n"
+        )
+    assert list(recorded.read(tmp_path, "drop")) == [
+        Sample(0, 0.25, 0.26, 0.35, 200, "worker1", None, "cat"),
+        Sample(1, 0.5, 0.5, 0.6, 429, None, "busy", "cat", retry_after="1"),
+        Sample(2, 0.75, 0.75, 9.75, None, None, "TimeoutError", "cat"),
+    ]
 
 
 def test_the_longest_wait_is_that_of_one_that_was_answered_after_the_fault_began() -> None:
     samples = [sample(0, 3, 9.0), sample(1, 10, 1.5), sample(2, 11, 7.0, status=502), sample(3, 12, 0.1)]
-    assert verdict.judge("x", samples, [], Marks(injected_s=5)).worst_ms == 1500
+    assert verdict.judge("x", samples, [], Marks(injected_s=5), GOLDEN).worst_ms == 1500
 
 
 def test_a_record_without_the_longest_wait_is_read(tmp_path: Path) -> None:
     """Runs were recorded before it was noted; their summary is made again."""
-    row = dataclasses.asdict(verdict.judge("freeze", [sample(0, 3)], [], Marks(injected_s=2)))
+    row = dataclasses.asdict(verdict.judge("freeze", [sample(0, 3)], [], Marks(injected_s=2), GOLDEN))
     old = {name: value for name, value in row.items() if name != "worst_ms"}
     for name, kept in (("freeze", old), ("grey", row | {"fault": "grey"})):
         (tmp_path / f"{name}.json").write_text(json.dumps({"row": kept, "bar": {"0 lost": True}}))

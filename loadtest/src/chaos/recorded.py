@@ -1,0 +1,49 @@
+"""The raw samples of a fault, on disk."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.samples import IDENTIFIED, Sample, read_trial
+
+
+def keep(folder: Path, fault: str, samples: Sequence[Sample], golden: Mapping[str, str]) -> None:
+    """Write FAULT.jsonl.gz, without the ids: they have been compared with the balancer's log, which is not kept."""
+    path = folder / f"{fault}.jsonl.gz"
+    path.unlink(missing_ok=True)  # of a run that was interrupted: without its FAULT.json it does not count
+    recorder = Recorder(path, {"fault": fault, "golden": dict(golden)}, IDENTIFIED)
+    for sample in samples:
+        recorder.add(dataclasses.replace(sample, request_id=None))
+    recorder.close({})
+
+
+def read(folder: Path, fault: str) -> Sequence[Sample]:
+    """Read a fault's samples.
+
+    Raises:
+        LoadtestError: They cannot be read.
+    """
+    path = folder / f"{fault}.jsonl.gz"
+    return read_trial(path).samples if path.exists() else list(_table(folder / f"{fault}.csv.gz"))
+
+
+def _table(path: Path) -> Iterator[Sample]:
+    """Read what chaos wrote before it used the generator's samples; what was answered is not in it."""
+    with gzip.open(path, "rt") as table:
+        for row in csv.DictReader(table):
+            yield Sample(
+                seq=int(row["number"]),
+                scheduled_s=float(row["due_s"]),
+                sent_s=float(row["sent_s"]),
+                done_s=float(row["done_s"]),
+                status=int(row["status"]) if row["status"] else None,
+                worker=row["worker"] or None,
+                error=row["error"] or None,
+                image=row["picture"],
+                retry_after=row["retry_after"] or None,
+            )

@@ -1,0 +1,64 @@
+"""Load on a slice, sent from its client by the generator that is deployed there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployed.checkout import CommandError
+from deployed.slice import Slice
+from loadtest.generate.samples import Sample, trial_of
+
+CLIENT_PYTHON = "/opt/imagerec-loadtest/current/venv/bin/python"
+
+
+class Load:
+    """A load that is being sent; see `python -m loadtest.generate.send --help`.
+
+    Args:
+        system: The slice.
+        images: Files on the client.
+        options: Of the program.
+
+    Raises:
+        CommandError: It does not start.
+    """
+
+    def __init__(self, system: Slice, images: Sequence[str], *options: str) -> None:
+        command = f"{CLIENT_PYTHON} -m loadtest.generate.send {shlex.join([*images, *options])}"
+        self._process = system.start("client", command)
+        assert self._process.stdout is not None
+        first = self._process.stdout.readline()
+        if not first:
+            raise CommandError("the load generator on the client does not start; its reason stands above")
+        # The machines share this host's clock.
+        self.origin = float(json.loads(first)["origin"])
+
+    def now(self) -> float:
+        """Seconds on the clock of the samples."""
+        return time.time() - self.origin
+
+    def stop(self) -> list[Sample]:
+        """End it, and return every request that was sent, in the order of sending, once the last has its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.stdin = None
+        return self.wait()
+
+    def wait(self) -> list[Sample]:
+        """Return every request that was sent, in the order of sending, once the load has ended by itself.
+
+        Raises:
+            CommandError: The generator failed.
+        """
+        assert self._process.stdout is not None
+        recorded = self._process.stdout.read()
+        if self._process.wait(timeout=300) != 0:
+            raise CommandError("the load generator on the client failed; its reason stands above")
+        trial = trial_of(recorded, Path("the client's samples"))
+        if trial.damage:
+            raise CommandError(f"the client's samples are not whole: {trial.damage}")
+        return sorted(trial.samples, key=lambda sample: sample.seq)
