@@ -1,22 +1,24 @@
-"""Hostile clients beside good ones: the attacks of attacks.py, and what the good traffic felt."""
+"""Hostile clients beside good ones: the attacks of chaos.attacks, and what the good traffic felt."""
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.attacks import is_failure
+from chaos import attacks
+from chaos.attacks.expected import is_failure
 from chaos.faults import Bar, Fault, nothing_lost
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row
 from deployed.load import CLIENT_PYTHON
 from loadtest.generate.samples import Sample
 
-_HERE = Path(__file__).parent
-_PROGRAM = ("attacks.py", "corpus.py", "hostile_images.py")
+_ARCHIVE = "/tmp/attacks.zip"  # noqa: S108  on the client, whose only user is ours
 # Attack → its arguments. All come from the address of the good traffic, whose limits they share.
 ATTACKS = {
     "idle": "",
@@ -29,6 +31,16 @@ ATTACKS = {
     "mutated": "",  # 2,000 images
     "polyglots": "",
 }
+
+
+def program() -> bytes:
+    """The package chaos.attacks as an archive that Python imports: all that a client needs for an attack."""
+    packed = io.BytesIO()
+    root = Path(attacks.__file__).parents[2]
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in (root / "chaos/__init__.py", *sorted((root / "chaos/attacks").glob("*.py"))):
+            archive.write(path, path.relative_to(root))
+    return packed.getvalue()
 
 
 def _lives(scene: Scene) -> dict[str, str]:
@@ -51,13 +63,10 @@ class _Attack:
 
     def begin(self, scene: Scene, _marks: Marks) -> None:
         """Send the program to the client and start it."""
-        scene.system.on("client", "mkdir -p /tmp/attacks")
-        for name in _PROGRAM:
-            scene.system.on("client", f"cat > /tmp/attacks/{name}", (_HERE / name).read_text())
+        scene.system.on("client", f"cat > {_ARCHIVE}", program())
         self._lives = _lives(scene)
-        command = (
-            f"cd /tmp/attacks; ulimit -n 65536; {CLIENT_PYTHON} attacks.py {self._name} balancer 80 {self._arguments}"
-        )
+        attack = f"{CLIENT_PYTHON} -m chaos.attacks {self._name} balancer 80 {self._arguments}"
+        command = f"ulimit -n 65536; PYTHONPATH={_ARCHIVE} {attack}"
         # As root, who may raise the number of open files.
         self._process = scene.system.start("client", f"sudo sh -c '{command}'")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from chaos import attacks, corpus, hostile_images
-from chaos.attacks import Case, answers, exchange, violations
+from chaos import hostile
+from chaos.attacks import corpus, images, mutations, swarm
+from chaos.attacks.__main__ import _cases
+from chaos.attacks.bombs import POLYGLOTS
+from chaos.attacks.exchange import Case, answers, exchange
+from chaos.attacks.expected import violations
 
-CHAOS = Path(attacks.__file__).parent
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REFUSED = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbad\r\n0\r\n\r\n"
 
@@ -52,7 +56,7 @@ def test_a_corpus_is_made_twice_the_same(name: str) -> None:
 
 def test_every_kind_of_attack_is_in_its_corpus() -> None:
     names = {name: " ".join(case.name for case in corpus.make(name)) for name in ("smuggling", "multipart", "bombs")}
-    names["polyglots"] = " ".join(hostile_images.POLYGLOTS)
+    names["polyglots"] = " ".join(POLYGLOTS)
     wanted = {
         "smuggling": "cl-te te-cl cl-same-twice cl-then-0 chunk-size-negative chunk-size-extension te-folded "
         "te-blank-before-colon te-xchunked nul-in-header line-feeds-alone http-0.9 no-host absolute-address "
@@ -74,19 +78,19 @@ def test_smuggled_requests_say_whose_they_are() -> None:
 
 
 def test_mutations_come_from_the_seed_and_differ_from_their_originals() -> None:
-    first = list(hostile_images.mutated(2000, seed=1))
-    assert first == list(hostile_images.mutated(2000, seed=1))
+    first = list(mutations.mutated(2000, seed=1))
+    assert first == list(mutations.mutated(2000, seed=1))
     assert len({name for name, *_ in first}) == 2000
     assert all(original != damaged for _, _, original, damaged in first)
-    assert {kind for _, kind, *_ in first} == set(hostile_images.FORMATS)
-    assert [damaged for *_, damaged in first] != [damaged for *_, damaged in hostile_images.mutated(2000, seed=2)]
+    assert {kind for _, kind, *_ in first} == set(images.FORMATS)
+    assert [damaged for *_, damaged in first] != [damaged for *_, damaged in mutations.mutated(2000, seed=2)]
     assert max(len(damaged) for *_, damaged in first) < 200_000
 
 
 def test_a_corpus_survives_its_file(tmp_path: Path) -> None:
     made = corpus.make("mutated", 20, 3)
     (tmp_path / "corpus").write_text(corpus.write_cases(made))
-    assert sorted(attacks._cases("mutated", str(tmp_path / "corpus"), None, 0)) == sorted(made)
+    assert sorted(_cases("mutated", str(tmp_path / "corpus"), None, 0)) == sorted(made)
 
 
 @contextlib.contextmanager
@@ -141,14 +145,14 @@ def test_a_case_that_nobody_answers_is_given_up() -> None:
 
 def test_a_swarm_sees_how_long_its_connections_live() -> None:
     with serving(lambda _: time.sleep(0.5)) as address:
-        report = attacks.Swarm(address, attacks.HABITS["idle"], 5).run(1.5)
+        report = swarm.Swarm(address, swarm.HABITS["idle"], 5).run(1.5)
     assert report["open_at_once"] == 5
     assert report["closed"] >= 5
     assert 0.4 < report["held_s"] < 1.4
 
 
 def test_a_swarm_that_is_answered_counts_answers_and_drips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attacks, "DRIP_S", 0.1)
+    monkeypatch.setattr(swarm, "DRIP_S", 0.1)
     seen: list[bytes] = []
 
     def patient(connection: socket.socket) -> None:
@@ -159,7 +163,7 @@ def test_a_swarm_that_is_answered_counts_answers_and_drips(monkeypatch: pytest.M
         connection.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
 
     with serving(patient) as address:
-        report = attacks.Swarm(address, attacks.HABITS["slow_headers"], 5).run(1.0)
+        report = swarm.Swarm(address, swarm.HABITS["slow_headers"], 5).run(1.0)
     assert report["answers"]["408"] >= 5
     assert seen[0].startswith(b"GET / HTTP/1.1\r\nHost: balancer\r\nX-1: a\r\nX-2: a\r\n")
 
@@ -175,7 +179,7 @@ def test_a_slow_reader_leaves_the_server_with_its_answers() -> None:
             blocked.append(True)
 
     with serving(answer) as address:
-        attacks.Swarm(address, attacks.HABITS["slow_reader"], 2).run(1.0)
+        swarm.Swarm(address, swarm.HABITS["slow_reader"], 2).run(1.0)
     assert blocked
 
 
@@ -187,17 +191,19 @@ def test_what_was_not_expected_is_named() -> None:
     assert violations(report | {"attack": "slow_body", "answers": {}, "smuggled": []}) == []
 
 
-@pytest.mark.parametrize("piped", [False, True], ids=["beside its corpus", "piped, with a file"])
-def test_the_program_needs_nothing_of_ours(tmp_path: Path, piped: bool) -> None:
+@pytest.mark.parametrize("alone", [False, True], ids=["with Pillow and numpy", "with a file"])
+def test_the_program_needs_nothing_of_ours(tmp_path: Path, alone: bool) -> None:
     (tmp_path / "file").write_text(corpus.write_cases(corpus.make("polyglots", 3)))
+    (tmp_path / "attacks.zip").write_bytes(hostile.program())
     with serving(lambda connection: connection.sendall(OK)) as (host, port):
         done = subprocess.run(
+            # -S: the standard library alone
             [
-                *(sys.executable, "-" if piped else str(CHAOS / "attacks.py"), "polyglots", host, str(port)),
-                *("--count", "3", *(["--corpus", "file"] if piped else [])),
+                *(sys.executable, *(["-S"] if alone else []), "-m", "chaos.attacks", "polyglots", host, str(port)),
+                *("--count", "3", *(["--corpus", "file"] if alone else [])),
             ],
             cwd=tmp_path,
-            input=(CHAOS / "attacks.py").read_text(),
+            env=os.environ | {"PYTHONPATH": "attacks.zip"},
             capture_output=True,
             text=True,
             check=False,

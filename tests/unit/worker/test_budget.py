@@ -17,7 +17,7 @@ import pytest
 from flask import Flask
 from PIL import Image
 
-from chaos import hostile_images
+from chaos.attacks.images import MEBIBYTE
 from imagerec_worker import budget
 from imagerec_worker.errors import TooLargeError
 
@@ -188,7 +188,7 @@ def peak_bytes() -> int:
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_costs_little_or_is_refused_by_its_header(app: Flask, name: str) -> None:
     data = BOMBS[name]()
-    assert len(data) <= 20 * hostile_images.MEBIBYTE
+    assert len(data) <= 20 * MEBIBYTE
     for attempt in range(TRIES):  # neighbours on the machine make processor time longer, never shorter
         limit_s = CPU_YARDSTICKS * yardstick_s()
         cost = cost_of(app, data)

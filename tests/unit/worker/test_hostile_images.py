@@ -11,12 +11,12 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from chaos import corpus, hostile_images
+from chaos.attacks import bombs, forms, images, mutations
 from imagerec_worker.errors import PROBLEMS
 
 # 408, 421 and the like come from servers; 503 is for draining alone.
 DOCUMENTED = {200} | {problem.status for problem in PROBLEMS} - {503}
-FORMS = {name: (kind, body) for name, kind, body in corpus.forms()}
+FORMS = {name: (kind, body) for name, kind, body in forms.forms()}
 
 
 def send(client: FlaskClient, kind: str, body: bytes, **fields: str) -> int:
@@ -40,31 +40,29 @@ def peak_bytes() -> int:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_mutated_images(client: FlaskClient) -> None:
-    statuses = [
-        send(client, hostile_images.TYPES[kind], data) for _, kind, _, data in hostile_images.mutated(300, seed=6)
-    ]
+    statuses = [send(client, images.TYPES[kind], data) for _, kind, _, data in mutations.mutated(300, seed=6)]
     assert {200, 415, 422} <= set(statuses)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("name", hostile_images.BOMBS)
+@pytest.mark.parametrize("name", bombs.BOMBS)
 def test_bomb(client: FlaskClient, name: str) -> None:
-    kind, make = hostile_images.BOMBS[name]
+    kind, make = bombs.BOMBS[name]
     body = make()
-    hostile_images.sound("PNG")
+    images.sound("PNG")
     before = peak_bytes()
-    send(client, hostile_images.TYPES[kind], body)
-    assert peak_bytes() - before < 200 * hostile_images.MEBIBYTE
+    send(client, images.TYPES[kind], body)
+    assert peak_bytes() - before < 200 * images.MEBIBYTE
 
 
 def test_gzipped_body_is_not_inflated(client: FlaskClient) -> None:
-    body = hostile_images.gzip_bomb()
+    body = images.gzip_bomb()
     assert send(client, "image/jpeg", body, **{"Content-Encoding": "gzip"}) == 415
 
 
-@pytest.mark.parametrize("name", hostile_images.POLYGLOTS)
+@pytest.mark.parametrize("name", bombs.POLYGLOTS)
 def test_polyglot(client: FlaskClient, name: str) -> None:
-    kind, make = hostile_images.POLYGLOTS[name]
+    kind, make = bombs.POLYGLOTS[name]
     accepted = name in {"jpeg-and-zip", "png-and-html", "jpeg-with-php"}
     assert send(client, kind, make()) == (200 if accepted else 413 if name == "gif-and-script" else 415)
 

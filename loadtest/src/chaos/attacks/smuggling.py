@@ -1,44 +1,17 @@
-"""What the attacks by corpus send: `python corpus.py NAME > FILE` writes one JSON object a line for attacks.py.
+"""Requests whose end two servers could see in two places, and requests that are none.
 
-Each case is one connection's worth of bytes and the number of requests that they are at most. A smuggling case hides
-a request for /smuggled-… where no correct server finds one.
+A case hides a request for /smuggled-… where no correct server finds one.
 """
 
 from __future__ import annotations
 
-import argparse
-import base64
-import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
-if __package__:
-    from chaos import hostile_images
-    from chaos.attacks import Case
-else:  # on a client machine the three files lie side by side
-    import hostile_images  # type: ignore[import-not-found, no-redef]
-    from attacks import Case  # type: ignore[import-not-found, no-redef]
+from chaos.attacks.exchange import Case
 
-MUTATED = 2000
 _HOST = b"Host: balancer\r\n"
 _TYPE = b"Content-Type: image/jpeg\r\n"
 _POST = b"POST /predict HTTP/1.1\r\n" + _HOST + _TYPE
-
-Upload = tuple[str, str, bytes]  # name, content type, body
-
-
-def write_cases(cases: Iterable[Case]) -> str:
-    """Write one JSON object a line."""
-    return "".join(
-        json.dumps({"case": case.name, "requests": case.requests, "raw": base64.b64encode(case.raw).decode()}) + "\n"
-        for case in cases
-    )
-
-
-def _upload(name: str, content_type: str, body: bytes, fields: bytes = b"") -> Case:
-    head = f"POST /predict HTTP/1.1\r\nHost: balancer\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-    kind = f"Content-Type: {content_type}\r\n".encode("latin-1")
-    return Case(name, 1, head.encode() + kind + fields + b"\r\n" + body)
 
 
 def _hidden(name: str) -> bytes:
@@ -179,119 +152,3 @@ def smuggling() -> Iterator[Case]:
     yield Case("pipelining-of-50", 50, (b"GET /healthz HTTP/1.1\r\n" + _HOST + b"\r\n") * 50)
     post = _POST + b"Content-Length: 4\r\n\r\nnone"
     yield Case("pipelining-of-50-bodies", 50, post * 50)
-
-
-def _part(head: bytes = b'form-data; name="image"; filename="x.png"', content: bytes = b"", more: bytes = b"") -> bytes:
-    content = content or hostile_images.sound("PNG")
-    return b"--limit\r\nContent-Disposition: " + head + b"\r\n" + more + b"\r\n" + content + b"\r\n"
-
-
-def _text(name: bytes = b"field", content: bytes = b"x") -> bytes:
-    return _part(b'form-data; name="' + name + b'"', content)
-
-
-def _file(name: bytes) -> bytes:
-    return _part(b'form-data; name="image"; filename="' + name + b'"')
-
-
-def forms() -> list[Upload]:
-    """Forms that are too much, cut short, or not quite forms."""
-    end = b"--limit--\r\n"
-    named = "multipart/form-data; boundary="
-    bodies: dict[str, bytes] = {
-        "1001-parts": _text() * 1000 + _part() + end,
-        "10000-parts": _text() * 10_000 + _part() + end,
-        "nested": _part(b'form-data; name="image"', _part() + end, b"Content-Type: multipart/mixed; boundary=limit\r\n")
-        + end,
-        "no-last-boundary": _part(),
-        "cut-in-a-header": _part() + b"--limit\r\nContent-Dispo",
-        "field-name-of-100-kilobytes": _text(b"n" * 100_000) + _part() + end,
-        "field-of-600-kilobytes": _text(content=b"x" * 600_000) + _part() + end,
-        "file-name-of-100-kilobytes": _file(b"n" * 100_000) + end,
-        "file-name-climbs": _file(b"../../../etc/passwd") + end,
-        "file-name-climbs-in-another-system": _file(b"..\\..\\windows\\win.ini") + end,
-        "file-name-with-nul": _file(b"x.png\0.exe") + end,
-        "file-name-with-line-break": _file(b"x\r\nSet-Cookie: a=b") + end,
-        "file-name-in-an-unknown-coding": _part(b"form-data; name=\"image\"; filename*=utf-99''%ff%00") + end,
-        "name-with-nul": _text(b"image\0") + end,
-        "no-name": _part(b"form-data") + end,
-        "20-images": _part() * 20 + end,
-        "part-of-1000-headers": _part(more=b"X-A: a\r\n" * 1000) + end,
-        "part-header-without-end": b"--limit\r\nContent-Disposition: " + b"a" * 1_000_000,
-        "base64-announced": _part(more=b"Content-Transfer-Encoding: base64\r\n") + end,
-        "carriage-returns": _part(content=b"\r" * 3_000_000) + end,
-        "line-breaks": _text(content=b"\r\n" * 200_000) + _part() + end,
-        "nearly-boundaries": _part(content=b"\r\n--limi" * 200_000) + end,
-        "boundary-never-comes": b"x" * 1_000_000,
-        "empty": b"",
-        "only-the-end": end,
-    }
-    found = [(name, f"{named}limit", body) for name, body in bodies.items()]
-    long = "b" * 10_000
-    types = {
-        "no-boundary": "multipart/form-data",
-        "empty-boundary": named,
-        "boundary-with-nul": f"{named}li\0mit",
-        "boundary-not-ascii": f"{named}lïmit",
-        "boundary-twice": f"{named}limit; boundary=other",
-        "boundary-is-a-pattern": f'{named}"(a+)+$"',
-        "boundary-not-closed": f'{named}"limit',
-        "type-in-an-unknown-coding": "multipart/form-data; charset=utf-99; boundary=limit",
-        "type-of-2000-parameters": "multipart/form-data; " + "a=b; " * 1200 + "boundary=limit",
-        "form-of-another-kind": "application/x-www-form-urlencoded",
-        "no-type-at-all": "",
-    }
-    found += [(name, kind, _part() + end) for name, kind in types.items()]
-    body = (_part() + end).replace(b"limit", long.encode())
-    return [
-        *found,
-        ("boundary-of-10-kilobytes", named + long, body),
-        ("many-pairs", types["form-of-another-kind"], b"a=b&" * 200_000),
-    ]
-
-
-def bombs() -> list[Upload]:
-    """Small files that claim, or become, large ones."""
-    made = [(name, hostile_images.TYPES[kind], make_bomb()) for name, (kind, make_bomb) in hostile_images.BOMBS.items()]
-    return [*made, ("body-gzipped", "image/jpeg", hostile_images.gzip_bomb())]
-
-
-def polyglots() -> list[Upload]:
-    """Files of two formats at once, and of formats that a careless library would run."""
-    return [(name, kind, make_file()) for name, (kind, make_file) in hostile_images.POLYGLOTS.items()]
-
-
-def mutated(count: int, seed: int) -> list[Upload]:
-    """Sound images with seeded damage."""
-    return [(name, hostile_images.TYPES[kind], data) for name, kind, _, data in hostile_images.mutated(count, seed)]
-
-
-def _gzipped(upload: Upload) -> bytes:
-    return b"Content-Encoding: gzip\r\n" if upload[0] == "body-gzipped" else b""
-
-
-def make(name: str, count: int | None = None, seed: int = 6) -> list[Case]:
-    """Make the cases of an attack: all, or ``count``; ``seed`` decides the mutations."""
-    if name == "smuggling":
-        return list(smuggling())[:count]
-    uploads: dict[str, Callable[[], list[Upload]]] = {
-        "multipart": forms,
-        "bombs": bombs,
-        "polyglots": polyglots,
-        "mutated": lambda: mutated(MUTATED if count is None else count, seed),
-    }
-    return [_upload(*upload, _gzipped(upload)) for upload in uploads[name]()[:count]]
-
-
-def main() -> None:
-    """Write the cases of one attack."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=("smuggling", "multipart", "bombs", "mutated", "polyglots"))
-    parser.add_argument("--count", type=int)
-    parser.add_argument("--seed", type=int, default=6)
-    chosen = parser.parse_args()
-    sys.stdout.write(write_cases(make(chosen.name, chosen.count, chosen.seed)))
-
-
-if __name__ == "__main__":
-    main()
