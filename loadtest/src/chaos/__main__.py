@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from chaos import figure, recorded
-from chaos.changes import CHANGES
-from chaos.faults import FAULTS, Fault
-from chaos.hostile import HOSTILE
+from chaos.fault import Fault
+from chaos.faults import ALL
 from chaos.scene import SETTINGS, Scene
 from chaos.verdict import Marks, Row, judge, read_log
 from deployed.checkout import REPOSITORY, CommandError
@@ -29,7 +28,6 @@ from deployed.slice import Slice
 from loadtest.experiments.provenance import source_state
 from loadtest.generate.samples import Sample
 
-ALL = (*FAULTS, *CHANGES, *HOSTILE)
 _LONGEST_S = 1800.0
 _COLUMNS = [field.name for field in dataclasses.fields(Row)] + ["met", "bar"]
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from chaos import hostile
 from chaos.attacks import corpus, images, mutations, swarm
 from chaos.attacks.__main__ import _cases
 from chaos.attacks.bombs import POLYGLOTS
 from chaos.attacks.exchange import Case, answers, exchange
 from chaos.attacks.expected import violations
+from chaos.faults import hostile
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 REFUSED = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbad\r\n0\r\n\r\n"

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.faults import VICTIM, Fault, barely_felt, nothing_lost, soon
+from chaos.bars import barely_felt, nothing_lost, soon
+from chaos.fault import VICTIM, Fault
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row, answered
 from deployed.checkout import REPOSITORY, run
@@ -165,7 +166,7 @@ def _not_shed(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bo
     return nothing_lost(row, samples, scene) | {"none refused": row.refused == 0}
 
 
-CHANGES = (
+FAULTS = (
     Fault("upgrade-bundle", "rolling upgrade to another bundle and back", _upgrade_bundle, bar=barely_felt, hold_s=0),
     Fault("upgrade-wheel", "rolling upgrade to another wheel and back", _upgrade_wheel, bar=barely_felt, hold_s=0),
     Fault(

@@ -12,7 +12,8 @@ from typing import Any
 
 from chaos import attacks
 from chaos.attacks.expected import is_failure
-from chaos.faults import Bar, Fault, nothing_lost
+from chaos.bars import Bar, nothing_lost
+from chaos.fault import Fault
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row
 from deployed.load import CLIENT_PYTHON
@@ -101,4 +102,4 @@ def _fault(name: str, arguments: str) -> Fault:
     return Fault(f"hostile-{name.replace('_', '-')}", words, attack.begin, attack.end, bar, hold_s=0, tail_s=5)
 
 
-HOSTILE = tuple(_fault(name, arguments) for name, arguments in ATTACKS.items())
+FAULTS = tuple(_fault(name, arguments) for name, arguments in ATTACKS.items())

@@ -1,0 +1,51 @@
+"""What a fault is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chaos.bars import Bar, detected, nothing_lost
+from chaos.scene import Scene
+from chaos.verdict import Marks
+
+VICTIM = "worker2"
+Act = Callable[[Scene, Marks], None]
+Phases = Callable[[Scene], list[tuple[float, float]]]
+
+
+def nothing(_scene: Scene, _marks: Marks) -> None:
+    """Leave everything as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        what: said on the figure.
+        inject: brings it about; may take its time, as an upgrade does.
+        recover: takes the cause away, and returns when the machine itself is back.
+        bar: what must hold.
+        hold_s: seconds from inject's end to recover.
+        tail_s: seconds of load after recover.
+        victim: the worker whose return is timed.
+        phases: [seconds, requests a second]; a share of the capacity for as long as needed where not given.
+        utilisation: that share.
+    """
+
+    name: str
+    what: str
+    inject: Act
+    recover: Act = nothing
+    bar: Bar = nothing_lost
+    hold_s: float = 10.0
+    tail_s: float = 15.0
+    victim: str | None = None
+    phases: Phases | None = None
+    utilisation: float = 0.5
+
+
+def loss(name: str, what: str, inject: Act, recover: Act) -> Fault:
+    """A worker that is gone, whose return is timed."""
+    return Fault(name, what, inject, recover, detected, hold_s=20, tail_s=25, victim=VICTIM)
