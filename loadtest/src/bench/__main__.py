@@ -76,11 +76,11 @@ def _measure(folder: Path, stack: ExitStack, rounds: int, seconds: float) -> dic
             for decoder in ("served", "served_pillow", "plain_pillow")
         }
         for connections in CONNECTIONS:
-            this[f"gunicorn {connections}"], _ = direct.run(images, connections, seconds)
-            this[f"nginx {connections}"], load = through.run(images, connections, seconds)
-            this[f"two workers {connections}"], _ = pair.run(images, connections, seconds)
-        client_ms.append(1e3 * load.client_cpu_s / len(load.latencies_s))
-        this[f"baseline {SATURATED}"], _ = old.run(images, SATURATED, max(seconds, 8.0))
+            this[f"gunicorn {connections}"] = direct.run(images, connections, seconds)
+            this[f"nginx {connections}"] = through.run(images, connections, seconds)
+            this[f"two workers {connections}"] = pair.run(images, connections, seconds)
+        client_ms.append(this[f"nginx {SATURATED}"].client_cpu_ms)
+        this[f"baseline {SATURATED}"] = old.run(images, SATURATED, max(seconds, 8.0))
         if number:
             for name, measured in this.items():
                 runs[name].append(measured)
@@ -93,7 +93,7 @@ def _measure(folder: Path, stack: ExitStack, rounds: int, seconds: float) -> dic
         "seconds": seconds,
         "connections": list(CONNECTIONS),
         "rate_hz": {name: [round(one.rate_hz, 2) for one in each] for name, each in runs.items()},
-        "cpu_ms": {name: [round(one.cpu_ms, 3) for one in each if one.cpu_ms] for name, each in runs.items()},
+        "cpu_ms": {name: [round(one.cpu_ms, 3) for one in each] for name, each in runs.items()},
         "client_cpu_ms": round(statistics.median(client_ms[1:]), 3),
         "resident_mb": [round(size / 1e6, 1) for size in direct.memory_bytes("VmRSS")],
         "private_mb": [round(size / 1e6, 1) for size in direct.memory_bytes("RssAnon")],

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import requests
 import yaml
 
-from bench.load import Load, form_request, run_load
 from deployed.checkout import REPOSITORY, run
 from deployed.local import Deployment, free_ports, local_deployment
+from loadtest.generate.client import Client, encode
+from loadtest.generate.effort import Effort
+from loadtest.generate.recording import record_load
+from loadtest.generate.samples import read_trial
 
 KERAS_PYTHON = REPOSITORY / ".venv-keras/bin/python"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -24,10 +31,17 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of one system: images a second, and CPU milliseconds an image on the serving side (None: unknown)."""
+    """One run of one system.
+
+    Attributes:
+        rate_hz: Images a second.
+        cpu_ms: CPU milliseconds an image on the serving side.
+        client_cpu_ms: The same of the load generator, where there is one.
+    """
 
     rate_hz: float
-    cpu_ms: float | None
+    cpu_ms: float
+    client_cpu_ms: float = 0.0
 
 
 class Limit:
@@ -80,15 +94,33 @@ class Served:
     path: str
     roots: tuple[int, ...]
 
-    def run(self, images: list[bytes], connections: int, seconds: float) -> tuple[Measured, Load]:
-        """Send the images as forms over so many connections; every answer must be 200."""
-        requests = [form_request(self.path, image) for image in images]
-        before = sum(_cpu_s(pid) for root in self.roots for pid in _tree(root))
-        load = run_load(("127.0.0.1", self.port), requests, connections, seconds)
-        spent = sum(_cpu_s(pid) for root in self.roots for pid in _tree(root)) - before
-        if set(load.statuses) != {200}:
-            raise RuntimeError(f"port {self.port} answered {dict(load.statuses)}; only 200 counts")
-        return Measured(load.rate_hz, 1e3 * spent / len(load.latencies_s)), load
+    def run(self, images: list[bytes], connections: int, seconds: float) -> Measured:
+        """Send the images as forms, in turn, over so many connections; every answer must be 200."""
+        before = self._cpu_s()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "samples"
+            effort = asyncio.run(self._send(path, images, connections, seconds))
+            samples = read_trial(path).samples
+        spent = self._cpu_s() - before
+        statuses = Counter(sample.status for sample in samples)
+        if set(statuses) != {200}:
+            raise RuntimeError(f"port {self.port} answered {dict(statuses)}; only 200 counts")
+        client_s = effort.cpu_share * effort.wall_s
+        return Measured(len(samples) / effort.wall_s, 1e3 * spent / len(samples), 1e3 * client_s / len(samples))
+
+    async def _send(self, path: Path, images: list[bytes], connections: int, seconds: float) -> Effort:
+        payloads = [encode("photograph", image, "image/jpeg", multipart=True) for image in images]
+        async with Client(f"http://127.0.0.1:{self.port}", path=self.path, timeout_s=120) as client:
+            return await record_load(
+                client,
+                path,
+                {},
+                itertools.cycle(payloads),
+                lambda runner: runner.closed_loop(connections, duration_s=seconds),
+            )
+
+    def _cpu_s(self) -> float:
+        return sum(_cpu_s(pid) for root in self.roots for pid in _tree(root))
 
     def memory_bytes(self, field: str) -> list[int]:
         """Memory of each process below the roots that has no children, the ones that work: VmRSS, or a part of it."""
