@@ -16,9 +16,11 @@ import time
 from pathlib import Path
 
 from rspec.local_slice import steps
+from rspec.local_slice.down import take_down
 from rspec.local_slice.host import SliceError
 from rspec.local_slice.naming import Names
 from rspec.local_slice.plan import need_plan
+from rspec.local_slice.status import status
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -115,7 +117,7 @@ def _step(options: argparse.Namespace, names: Names) -> steps.Result:
         "network": steps.lay_network,
         "disks": steps.make_disks,
         "manifest": steps.hand_over,
-        "down": steps.take_down,
+        "down": take_down,
     }
     return plain[options.command](names)
 
@@ -127,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         names = Names(options.slice, PROJECT)
         if options.command == "status":
-            sys.stdout.write(steps.status(names) + "\n")
+            sys.stdout.write(status(names) + "\n")
             return 0
         if options.command == "ssh":
             need_plan(names).machine(options.machine)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rspec.checks import load_checked
 from rspec.geni_compat import GeniLibError
 from rspec.local_slice import base, machines, network, preflight, registry
-from rspec.local_slice.host import SliceError, mount_points_below, succeeds, write
+from rspec.local_slice.host import SliceError, mount_points_below, write
 from rspec.local_slice.limits import LEAST_CORES, Limiter
 from rspec.local_slice.manifest import manifest_text, write_manifest
 from rspec.local_slice.naming import Names
-from rspec.local_slice.plan import Plan, differences, load_plan, make_plan, need_plan
+from rspec.local_slice.plan import Plan, load_plan, need_plan
+from rspec.local_slice.planning import differences, make_plan
 from rspec.model import Request, RSpecError
 from rspec.request import ProfileError, write_request
 
@@ -197,90 +194,3 @@ def outlook(names: Names, command: str, machine: str | None) -> Result:
         "manifest": lambda: not names.manifest.is_file() or names.manifest.read_text() != manifest_text(names, plan),
     }
     return Result(would.get(command, bool)(), f"{command} was only looked at")
-
-
-def _known_machines(names: Names, limiter: Limiter) -> list[str]:
-    """Every machine of which anything is left, whether a plan knows it or not."""
-    found = set(limiter.machines())
-    found |= {name.removeprefix(f"{names.mark}.") for name in network.namespaces(names) if name != names.mark}
-    folder = names.state / "machines"
-    if folder.is_dir():
-        found |= {path.name for path in folder.iterdir()}
-    return sorted(found)
-
-
-def take_down(names: Names) -> Result:
-    """Remove everything a slice made, found by its name: it needs no plan and mends what a crash left.
-
-    Raises:
-        SliceError: naming all that could not be removed; the rest is gone, and repeating it is safe.
-    """
-    if os.geteuid() != 0:
-        raise SliceError("removing a slice needs root: run as root or through sudo")
-    registry.refuse_foreign(names)
-    missing = preflight.missing_programs()
-    if missing:
-        raise SliceError("; ".join(missing))
-    limiter = Limiter(names.slice_name)
-    changed = names.state.exists() or names.manifest.exists()
-    failures = []
-    removals: list[Callable[[], bool]] = [
-        *(partial(machines.remove_machine, names, name, limiter) for name in _known_machines(names, limiter)),
-        partial(network.remove_network, names),
-        limiter.remove_empty,
-        partial(base.discard_unfinished, names),
-        partial(machines.unmount_below, names.state),
-    ]
-    for remove in removals:
-        try:
-            changed |= remove()
-        except (SliceError, OSError) as error:
-            failures.append(str(error))
-    if failures:
-        raise SliceError("; ".join(failures) + "; run it again when that is mended")
-    if names.state.exists():
-        shutil.rmtree(names.state)
-    names.manifest.unlink(missing_ok=True)
-    changed |= registry.release(names)
-    for folder in (names.state.parent, names.state.parent.parent):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    return Result(changed, f"slice {names.slice_name!r} is {'gone' if changed else 'not there'}")
-
-
-def status(names: Names) -> str:
-    """Describe a slice as a table: each machine, whether it is on, and its addresses.
-
-    Raises:
-        SliceError: there is no such slice in this checkout.
-    """
-    plan = need_plan(names)
-    limiter = Limiter(names.slice_name)
-    rows = [("MACHINE", "STATE", "SSH", "CONTROL", "CORES", "MEMORY", "SLICE ADDRESSES")]
-    for machine in plan.machines:
-        on = limiter.running(machine.name)
-        login = [
-            "ssh",
-            "-F",
-            str(names.ssh_config),
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "ConnectTimeout=3",
-            machine.name,
-            "true",
-        ]
-        rows.append(
-            (
-                machine.name,
-                "on" if on else "off",
-                "yes" if on and succeeds(login) else "no",
-                machine.control_address,
-                "-" if machine.cores is None else f"{machine.cores:g}",
-                "-" if machine.memory_mb is None else f"{machine.memory_mb} MB",
-                " ".join(str(port.ip.ip) for port in plan.ports(machine.name)) or "-",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(table)

@@ -16,7 +16,7 @@ import pytest
 
 from rspec.local_slice.manifest import manifest_text
 from rspec.local_slice.naming import Names
-from rspec.local_slice.plan import make_plan
+from rspec.local_slice.planning import make_plan
 from rspec.model import load_request
 from tests.conftest import REPOSITORY
 

@@ -10,7 +10,8 @@ import pytest
 from rspec.local_slice.host import SliceError
 from rspec.local_slice.naming import Names
 from rspec.local_slice.network import shape_commands
-from rspec.local_slice.plan import Plan, Shape, differences, load_plan, make_plan, need_plan
+from rspec.local_slice.plan import Plan, Shape, load_plan, need_plan
+from rspec.local_slice.planning import differences, make_plan
 from rspec.model import load_request
 from tests.conftest import REPOSITORY
 
