@@ -9,7 +9,8 @@ from functools import partial
 
 from rspec.local_slice import base, machines, network, preflight, registry
 from rspec.local_slice.host import SliceError
-from rspec.local_slice.limits import Limiter
+from rspec.local_slice.limiter import Limiter
+from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.naming import Names
 from rspec.local_slice.steps import Result
 
@@ -36,7 +37,7 @@ def take_down(names: Names) -> Result:
     missing = preflight.missing_programs()
     if missing:
         raise SliceError("; ".join(missing))
-    limiter = Limiter(names.slice_name)
+    limiter = limiter_of(names.slice_name)
     changed = names.state.exists() or names.manifest.exists()
     failures = []
     removals: list[Callable[[], bool]] = [

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 from rspec.local_slice.host import SliceError, give_to_owner_of, mount_points_below, run, succeeds, write
-from rspec.local_slice.limits import Limiter
+from rspec.local_slice.limiter import Limiter
 from rspec.local_slice.naming import LOGIN, Names
 from rspec.local_slice.plan import Machine, Plan
 

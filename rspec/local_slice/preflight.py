@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rspec.local_slice import apt, base, network
 from rspec.local_slice.host import SliceError, run, succeeds
-from rspec.local_slice.limits import Limiter
+from rspec.local_slice.limiter import Limiter
 from rspec.local_slice.machines import name_servers
 from rspec.local_slice.naming import Names
 from rspec.local_slice.plan import Plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rspec.local_slice.host import succeeds
-from rspec.local_slice.limits import Limiter
+from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.naming import Names
 from rspec.local_slice.plan import need_plan
 
@@ -15,7 +15,7 @@ def status(names: Names) -> str:
         SliceError: there is no such slice in this checkout.
     """
     plan = need_plan(names)
-    limiter = Limiter(names.slice_name)
+    limiter = limiter_of(names.slice_name)
     rows = [("MACHINE", "STATE", "SSH", "CONTROL", "CORES", "MEMORY", "SLICE ADDRESSES")]
     for machine in plan.machines:
         on = limiter.running(machine.name)

@@ -11,8 +11,9 @@ from typing import Any
 from rspec.checks import load_checked
 from rspec.geni_compat import GeniLibError
 from rspec.local_slice import base, machines, network, preflight, registry
+from rspec.local_slice.cores import LEAST_CORES
 from rspec.local_slice.host import SliceError, mount_points_below, write
-from rspec.local_slice.limits import LEAST_CORES, Limiter
+from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.manifest import manifest_text, write_manifest
 from rspec.local_slice.naming import Names
 from rspec.local_slice.plan import Plan, load_plan, need_plan
@@ -89,7 +90,7 @@ def plan_slice(names: Names, wishes: Wishes, *, check: bool) -> Result:
     registry.refuse_foreign(names)
     saved = load_plan(names)
     release = wishes.release or (saved.release if saved else base.host_release())
-    found = preflight.problems(names, request, release, Limiter(names.slice_name), fresh=saved is None)
+    found = preflight.problems(names, request, release, limiter_of(names.slice_name), fresh=saved is None)
     if found:
         listed = "".join(f"\n  - {problem}" for problem in found)
         raise SliceError(f"this host cannot be slice {names.slice_name!r}:{listed}")
@@ -145,14 +146,14 @@ def make_disks(names: Names) -> Result:
 def boot(names: Names, machine: str) -> Result:
     """Switch one machine on, unless it is."""
     plan = need_plan(names)
-    changed = machines.switch_on(names, plan.machine(machine), Limiter(names.slice_name))
+    changed = machines.switch_on(names, plan.machine(machine), limiter_of(names.slice_name))
     return Result(changed, f"{machine} is {'switched on' if changed else 'on'}")
 
 
 def wait(names: Names, machine: str, timeout_s: float) -> Result:
     """Wait until one machine is ready."""
     plan = need_plan(names)
-    found = machines.wait_ready(names, plan.machine(machine), Limiter(names.slice_name), timeout_s)
+    found = machines.wait_ready(names, plan.machine(machine), limiter_of(names.slice_name), timeout_s)
     return Result(False, f"{machine} is ready", found)
 
 
@@ -167,7 +168,7 @@ def limit(names: Names, machine: str, cores: float | None, slower: float) -> Res
         raise SliceError(f"machine {machine} has no CPU limit to start from: give --cores, or make the slice with one")
     if wanted / slower < 0.999 * LEAST_CORES:
         raise SliceError(f"{wanted / slower:g} cores are too few: {LEAST_CORES:g} is the least that can be dealt out")
-    Limiter(names.slice_name).limit_cpu(machine, wanted / slower)
+    limiter_of(names.slice_name).limit_cpu(machine, wanted / slower)
     return Result(True, f"{machine} has {wanted / slower:g} cores", facts={"cores": wanted / slower})
 
 
@@ -190,7 +191,7 @@ def outlook(names: Names, command: str, machine: str | None) -> Result:
         "base": lambda: not (names.cache / plan.base).is_dir(),
         "network": lambda: len(network.namespaces(names)) <= len(plan.machines),
         "disks": lambda: len(mounted) < len(plan.machines),
-        "boot": lambda: not Limiter(names.slice_name).running(machine or ""),
+        "boot": lambda: not limiter_of(names.slice_name).running(machine or ""),
         "manifest": lambda: not names.manifest.is_file() or names.manifest.read_text() != manifest_text(names, plan),
     }
     return Result(would.get(command, bool)(), f"{command} was only looked at")

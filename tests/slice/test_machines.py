@@ -13,7 +13,7 @@ import pytest
 from deployed.slice import Slice
 from rspec.local_slice import preflight, steps
 from rspec.local_slice.host import SliceError, mount_points_below
-from rspec.local_slice.limits import Limiter
+from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.machines import root
 from rspec.local_slice.naming import Names
 from rspec.local_slice.network import namespaces
@@ -93,7 +93,7 @@ def test_a_worker_gets_no_more_than_its_share_of_a_core(slice_here: Slice) -> No
 def test_memory_is_limited(slice_here: Slice) -> None:
     limits = [
         int(path.read_text())
-        for group in Limiter(slice_here.name).groups("worker1")
+        for group in limiter_of(slice_here.name).groups("worker1")
         for path in (group / "memory.limit_in_bytes", group / "memory.max")
         if path.exists()
     ]
@@ -172,7 +172,7 @@ def test_in_a_star_only_the_balancer_reaches_the_worker(neighbour: Slice) -> Non
 
 
 def test_a_machine_that_does_not_boot_shows_its_console_and_the_next_run_boots_it(neighbour: Slice) -> None:
-    limiter = Limiter(neighbour.name)
+    limiter = limiter_of(neighbour.name)
     limiter.kill("client")
     init = root(neighbour.names, "client") / "usr/lib/systemd/systemd"
     sound = init.read_bytes()
@@ -189,7 +189,7 @@ def test_a_machine_that_does_not_boot_shows_its_console_and_the_next_run_boots_i
 
 
 def test_slice_down_after_a_crash_removes_one_slice_and_leaves_the_other(slice_here: Slice, neighbour: Slice) -> None:
-    Limiter(neighbour.name).kill("worker1")
+    limiter_of(neighbour.name).kill("worker1")
     neighbour.names.plan_file.unlink()
     assert leftovers(neighbour.names) != []
     assert changed(neighbour.make("slice-down").stdout) == {"1"}

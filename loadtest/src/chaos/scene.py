@@ -20,7 +20,8 @@ from deployed.slice import URL, Slice
 from loadtest.experiments.calibration import estimate
 from loadtest.generate.images import jpeg
 from loadtest.generate.samples import Sample
-from rspec.local_slice.limits import Limiter
+from rspec.local_slice.limiter import Limiter
+from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.plan import Plan, need_plan
 
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
@@ -66,7 +67,7 @@ class Scene:
     @property
     def limiter(self) -> Limiter:
         """The slice's control groups."""
-        return Limiter(self.system.name)
+        return limiter_of(self.system.name)
 
     def prepare(self) -> dict[str, Any]:
         """Learn the pool and the right answers; return what is deployed (the answers of /version and /status)."""

@@ -8,8 +8,10 @@ import pytest
 
 from rspec.local_slice.apt import Source, read_sources, sources_of_release, sources_text
 from rspec.local_slice.base import base_name, host_release
+from rspec.local_slice.control_groups import Hierarchy, read_hierarchies
+from rspec.local_slice.cores import period_us, quota_us
 from rspec.local_slice.host import SliceError, run, write
-from rspec.local_slice.limits import Hierarchy, Limiter, period_us, quota_us, read_hierarchies
+from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.machines import name_servers
 
 MOUNTS_V1 = """\
@@ -98,11 +100,11 @@ def test_cores_are_dealt_out_as_asked_within_what_the_kernel_takes(cores: float)
     ids=["version-1", "version-2", "systemd", "none"],
 )
 def test_the_way_to_limit_machines_is_found(mounts: str, systemd: bool, kind: str) -> None:
-    assert Limiter("unit", read_hierarchies(mounts), systemd).kind == kind
+    assert limiter_of("unit", read_hierarchies(mounts), systemd=systemd).kind == kind
 
 
 def test_a_host_without_control_groups_is_refused() -> None:
-    (problem,) = Limiter("unit", [], systemd=False).problems()
+    (problem,) = limiter_of("unit", [], systemd=False).problems()
     assert "no control groups are mounted" in problem
 
 
@@ -110,7 +112,7 @@ def test_groups_of_version_2_get_their_limits(tmp_path: Path) -> None:
     for folder in ("", "imagerec-slice", "imagerec-slice/unit"):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "cgroup.subtree_control").write_text("cpu memory pids")
-    limiter = Limiter("unit", [Hierarchy(tmp_path, 2, frozenset())], systemd=False)
+    limiter = limiter_of("unit", [Hierarchy(tmp_path, 2, frozenset())], systemd=False)
     words = limiter.prepare("worker1", 0.25, 512)
     group = tmp_path / "imagerec-slice/unit/worker1"
     assert (group / "cpu.max").read_text() == "1000 4000"

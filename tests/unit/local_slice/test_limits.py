@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from rspec.local_slice.control_groups import Hierarchy
 from rspec.local_slice.host import SliceError
-from rspec.local_slice.limits import Hierarchy, Limiter
+from rspec.local_slice.limiter import Limiter
+from rspec.local_slice.limits import limiter_of
 
 
 def limiter(mount: Path, version: int) -> tuple[Limiter, Path]:
     """A limiter over one tree in which worker1 has a group."""
     tree = Hierarchy(mount, version, frozenset({"cpu", "memory"} if version == 1 else ()))
-    made = Limiter("s", [tree], systemd=False)
+    made = limiter_of("s", [tree], systemd=False)
     (group,) = made.groups("worker1")
     group.mkdir(parents=True)
     return made, group

@@ -1,0 +1,179 @@
+"""Limits without systemd: a control group for each machine, of version 2 or version 1, made here."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rspec.local_slice.cores import period_us, quota_us, weight
+from rspec.local_slice.host import SliceError
+from rspec.local_slice.limiter import KEEPER, Limiter
+from rspec.local_slice.naming import PREFIX
+
+_GROUP = f"{PREFIX}-slice"
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """One mounted control-group tree."""
+
+    mount: Path
+    version: int
+    controllers: frozenset[str]
+
+
+def read_hierarchies(mountinfo: str) -> list[Hierarchy]:
+    """Find the mounted control-group trees.
+
+    Args:
+        mountinfo: text of /proc/self/mountinfo.
+    """
+    found = []
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        point, kind, options = Path(left.split()[4]), right.split()[0], right.split()[-1]
+        if kind == "cgroup2":
+            found.append(Hierarchy(point, 2, frozenset()))
+        elif kind == "cgroup":
+            found.append(Hierarchy(point, 1, frozenset(options.split(","))))
+    return found
+
+
+class ControlGroups(Limiter):
+    """Control groups of one slice's machines; see `Limiter`."""
+
+    def __init__(self, slice_name: str, hierarchies: list[Hierarchy]) -> None:
+        super().__init__(slice_name)
+        self._hierarchies = hierarchies
+
+    @property
+    def kind(self) -> str:
+        """The version that is used: v2, v1 or none."""
+        controllers = {name for item in self._hierarchies for name in item.controllers}
+        if {"cpu", "memory"} <= controllers:
+            return "v1"
+        return "v2" if self._unified else "none"
+
+    @property
+    def _unified(self) -> Hierarchy | None:
+        return next((item for item in self._hierarchies if item.version == 2), None)
+
+    def _used(self) -> list[Hierarchy]:
+        """The trees in which a machine gets a group of its own.
+
+        On version 1 that includes systemd's named tree and the unified one: without a group there, the
+        machines' own systemds would share, and fight over, the same groups.
+        """
+        if self.kind != "v1":
+            return [item for item in self._hierarchies if item.version == 2]
+        wanted = {"cpu", "memory", "name=systemd"}
+        return [item for item in self._hierarchies if item.version == 2 or item.controllers & wanted]
+
+    def groups(self, machine: str) -> list[Path]:
+        """Folders of a machine's control groups; they need not exist."""
+        return [item.mount / _GROUP / self.slice_name / machine for item in self._used()]
+
+    def problems(self) -> list[str]:
+        """Why groups cannot be made."""
+        if self.kind == "none":
+            return ["no control groups are mounted at /sys/fs/cgroup: machines could not be limited or found again"]
+        found = []
+        for item in self._used():
+            group = item.mount / _GROUP
+            existed = group.exists()
+            try:
+                group.mkdir(exist_ok=True)
+                if item.version == 2 and self.kind == "v2":
+                    self._delegate(item.mount)
+                if not existed:
+                    group.rmdir()
+            except OSError as error:
+                found.append(f"control groups cannot be made in {item.mount}: {error.strerror}")
+        return found
+
+    @staticmethod
+    def _delegate(folder: Path) -> None:
+        """Let the children of a version 2 group have limits of their own."""
+        control = folder / "cgroup.subtree_control"
+        if not {"cpu", "memory"} <= set(control.read_text().split()):
+            control.write_text("+cpu +memory")
+
+    def prepare(self, machine: str, cores: float | None, memory_mb: int | None) -> list[str]:
+        """Make a machine's groups; see `Limiter.prepare`."""
+        try:
+            for item, group in zip(self._used(), self.groups(machine), strict=True):
+                group.mkdir(parents=True, exist_ok=True)
+                if item.version == 2 and self.kind == "v2":
+                    for folder in (item.mount, group.parent.parent, group.parent):
+                        self._delegate(folder)
+                    (group / "cpu.max").write_text(f"{quota_us(cores)} {period_us(cores)}" if cores else "max")
+                    (group / "cpu.weight").write_text(str(weight(cores)))
+                    (group / "memory.max").write_text(str(memory_mb * 2**20) if memory_mb else "max")
+                if "cpu" in item.controllers:
+                    _set_v1(group, cores)
+                if "memory" in item.controllers:
+                    (group / "memory.limit_in_bytes").write_text(str(memory_mb * 2**20 if memory_mb else -1))
+        except OSError as error:
+            raise SliceError(f"machine {machine} cannot be limited: {error.filename}: {error.strerror}") from error
+        return [str(KEEPER), *(str(group / "cgroup.procs") for group in self.groups(machine)), "--"]
+
+    def _change(self, machine: str, groups: list[Path], cores: float) -> None:
+        try:
+            for group in groups:
+                if (group / "cpu.cfs_quota_us").exists():
+                    _set_v1(group, cores)
+                elif (group / "cpu.max").exists():
+                    (group / "cpu.max").write_text(f"{quota_us(cores)} {period_us(cores)}")
+                    (group / "cpu.weight").write_text(str(weight(cores)))
+        except OSError as error:
+            raise SliceError(f"machine {machine} cannot be limited: {error.filename}: {error.strerror}") from error
+
+    def machines(self) -> list[str]:
+        """Names of all machines that have a group."""
+        parents = [item.mount / _GROUP / self.slice_name for item in self._used()]
+        children = (child for parent in parents if parent.is_dir() for child in parent.iterdir())
+        return sorted({child.name for child in children if child.is_dir()})
+
+    def remove(self, machine: str) -> bool:
+        """Remove a machine's groups; return whether there were any."""
+        existing = [group for group in self.groups(machine) if group.exists()]
+        for group in existing:
+            _remove_tree(group)
+        return bool(existing)
+
+    def remove_empty(self) -> bool:
+        """Remove the slice's own group, and the one above it where no other slice is left; return whether any went."""
+        changed = False
+        for item in self._used():
+            for folder in (item.mount / _GROUP / self.slice_name, item.mount / _GROUP):
+                if folder.is_dir() and not any(child.is_dir() for child in folder.iterdir()):
+                    _remove_tree(folder)
+                    changed = True
+        return changed
+
+
+def _set_v1(group: Path, cores: float | None) -> None:
+    """Set the CPU limit of a version 1 group; None for none."""
+    if cores:
+        (group / "cpu.cfs_period_us").write_text(str(period_us(cores)))
+    (group / "cpu.cfs_quota_us").write_text(str(quota_us(cores) if cores else -1))
+    (group / "cpu.shares").write_text(str(weight(cores) * 1024 // 100))
+
+
+def _remove_tree(group: Path, patience_s: float = 5) -> None:
+    """Remove a control group and those below it; a group whose last process just ended may take a moment."""
+    deadline = time.monotonic() + patience_s
+    folders = sorted((Path(root) for root, _, _ in os.walk(group)), key=lambda path: len(path.parts), reverse=True)
+    for folder in folders:
+        while True:
+            try:
+                folder.rmdir()
+                break
+            except FileNotFoundError:
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise SliceError(f"control group {folder} cannot be removed: {error.strerror}") from error
+                time.sleep(0.05)
