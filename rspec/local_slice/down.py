@@ -12,7 +12,7 @@ from rspec.local_slice.host import SliceError
 from rspec.local_slice.limiter import Limiter
 from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.naming import Names
-from rspec.local_slice.steps import Result
+from rspec.local_slice.options import Result
 
 
 def _known_machines(names: Names, limiter: Limiter) -> list[str]:
@@ -25,12 +25,18 @@ def _known_machines(names: Names, limiter: Limiter) -> list[str]:
     return sorted(found)
 
 
-def take_down(names: Names) -> Result:
+def take_down(names: Names, *, check: bool = False) -> Result:
     """Remove everything a slice made, found by its name: it needs no plan and mends what a crash left.
+
+    Args:
+        names: the slice's names.
+        check: only say whether there is anything.
 
     Raises:
         SliceError: naming all that could not be removed; the rest is gone, and repeating it is safe.
     """
+    if check:
+        return Result(names.state.exists() or names.manifest.exists(), f"slice {names.slice_name!r} would be gone")
     if os.geteuid() != 0:
         raise SliceError("removing a slice needs root: run as root or through sudo")
     registry.refuse_foreign(names)

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from deployed.slice import Slice
-from rspec.local_slice import preflight, steps
+from rspec.local_slice import preflight
 from rspec.local_slice.host import SliceError, mount_points_below
 from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.machines import root
 from rspec.local_slice.naming import Names
 from rspec.local_slice.network import namespaces
+from rspec.local_slice.options import Options
 from rspec.local_slice.plan import need_plan
+from rspec.local_slice.up import plan_slice
 from rspec.request import write_request
 from tests.conftest import REPOSITORY
 from tests.slice.leftovers import leftovers
@@ -113,7 +115,7 @@ def test_a_name_that_is_up_with_another_shape_is_refused(slice_here: Slice) -> N
 
 def test_a_name_that_another_checkout_holds_is_refused(slice_here: Slice, tmp_path: Path) -> None:
     with pytest.raises(SliceError, match=f"already up on this host, from {REPOSITORY}"):
-        steps.plan_slice(Names(slice_here.name, tmp_path), steps.Wishes(), check=True)
+        plan_slice(Names(slice_here.name, tmp_path), Options(), check=True)
 
 
 def test_a_subnet_that_this_host_uses_is_refused(slice_here: Slice, tmp_path: Path) -> None:
@@ -122,13 +124,13 @@ def test_a_subnet_that_this_host_uses_is_refused(slice_here: Slice, tmp_path: Pa
     used = need_plan(slice_here.names).control_subnet.removesuffix(".0/24")
     request.write_text(request.read_text().replace('address="10.10.1.', f'address="{used}.'))
     with pytest.raises(SliceError, match=rf"link lan uses {used}\.0/24, but this host reaches .*RSPEC=FILE"):
-        steps.plan_slice(Names("test-b", REPOSITORY), steps.Wishes(request=request), check=True)
+        plan_slice(Names("test-b", REPOSITORY), Options(request=request), check=True)
 
 
 def test_a_control_subnet_that_this_host_uses_is_refused(slice_here: Slice) -> None:
     used = need_plan(slice_here.names).control_subnet
     with pytest.raises(SliceError, match=f"the control subnet {used} is used by this host.*choose another"):
-        steps.plan_slice(Names("test-b", REPOSITORY), steps.Wishes(control_subnet=used), check=True)
+        plan_slice(Names("test-b", REPOSITORY), Options(control_subnet=used), check=True)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from chaos.fault import VICTIM, Fault, loss
 from chaos.faults.network import link
 from chaos.scene import Scene
 from chaos.verdict import Marks
+from rspec.local_slice.up import switch_on
 
 MAIN_PID = "$(systemctl show -p MainPID --value imagerec-worker.service)"
 
@@ -87,7 +88,7 @@ def _power_off(scene: Scene, _marks: Marks) -> None:
 
 def _power_on(scene: Scene, _marks: Marks) -> None:
     link(scene, "up")
-    scene.system.tool("boot", VICTIM)
+    switch_on(scene.system.names, VICTIM)
     scene.until_ready(VICTIM)
 
 
