@@ -180,10 +180,10 @@ slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
 	@$(SLICE_TOOL) ssh --slice $(or $(SLICE),local) $(or $(HOST),balancer)
 
 # --- proofs ---------------------------------------------------------------------------------------------------------
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest $(if $(LONG),,-m "not long")
 
 .PHONY: test test-unit test-ansible test-keras test-local test-slice lint docs
-test: setup-test ## every tier that this machine can run
+test: setup-test ## every tier that this machine can run; LONG=1 for more kill points
 	@$(MAKE) test-unit test-ansible test-keras test-local test-slice
 
 test-unit: setup-test ## pure parts and real processes on free ports, no deployment

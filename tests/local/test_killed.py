@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from _pytest.mark import ParameterSet
 
 from tests.conftest import REPOSITORY, Deployment, local_deployment
 from tests.local.test_transactions import another, built, deploys, record, served
@@ -75,7 +76,12 @@ def other(system: Deployment, newer: dict[str, Any]) -> dict[str, Any]:
     return newer if served(system) == {built()["digest"]} else built()
 
 
-@pytest.mark.parametrize("task", DEPLOYING)
+def points(tasks: list[str], kept: str) -> list[ParameterSet]:
+    """Every task to kill at; all but one take long."""
+    return [pytest.param(task, marks=[] if task == kept else pytest.mark.long) for task in tasks]
+
+
+@pytest.mark.parametrize("task", points(DEPLOYING, "Point current at the bundle"))
 def test_a_deployment_that_is_killed_is_finished_by_the_next_run(
     deployment: Deployment, newer: dict[str, Any], task: str
 ) -> None:
@@ -90,7 +96,7 @@ def test_a_deployment_that_is_killed_is_finished_by_the_next_run(
     check(deployment, wanted)
 
 
-@pytest.mark.parametrize("task", ROLLING_BACK)
+@pytest.mark.parametrize("task", points(ROLLING_BACK, "Point current at the earlier release"))
 def test_a_rollback_that_is_killed_is_finished_by_the_next_run(
     deployment: Deployment, newer: dict[str, Any], task: str
 ) -> None:
@@ -101,7 +107,7 @@ def test_a_rollback_that_is_killed_is_finished_by_the_next_run(
     check(deployment, target)
 
 
-@pytest.mark.parametrize("task", REMOVING)
+@pytest.mark.parametrize("task", points(REMOVING, "Remove the agent's folders"))
 def test_a_removal_that_is_killed_is_finished_by_the_next_run(
     tmp_path_factory: pytest.TempPathFactory, task: str
 ) -> None:
