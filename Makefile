@@ -182,9 +182,9 @@ slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
 # --- proofs ---------------------------------------------------------------------------------------------------------
 PYTEST := $(BIN)/python -m pytest $(if $(LONG),,-m "not long")
 
-.PHONY: test test-unit test-ansible test-keras test-local test-slice lint docs
-test: setup-test ## every tier that this machine can run; LONG=1 for more kill points
-	@$(MAKE) test-unit test-ansible test-keras test-local test-slice
+.PHONY: test test-unit test-ansible test-keras test-local test-slice test-manuals lint docs
+test: setup-test ## every tier that this machine can run; LONG=1 for more kill points and every command of the manuals
+	@$(MAKE) test-unit test-ansible test-keras test-local test-slice test-manuals
 
 test-unit: setup-test ## pure parts and real processes on free ports, no deployment
 	@$(PYTEST) tests/unit -n 2
@@ -200,6 +200,9 @@ test-local: setup-test ## deploys this machine on free ports, asks it by HTTP an
 
 test-slice: setup-test setup-slice ## boots six machines, deploys onto them, breaks things, removes them (root)
 	@$(PYTEST) tests/slice
+
+test-manuals: setup-test ## holds the commands that the manuals print; LONG=1 runs them all in a clone, half an hour (root)
+	@$(PYTEST) tests/manuals
 
 # --- experiments -----------------------------------------------------------------------------------------------------
 LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest
