@@ -38,8 +38,10 @@ export ANSIBLE_STDOUT_CALLBACK ?= $(if $(filter -v% --verbose --check -C --diff 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
-help: ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+help: # what most people need has two hash signs, the rest a hash sign and a colon
+	@awk '/^# --- /{group = $$3} match($$0, "^[a-z-]+:.*$(if $(ALL),#[#:],##) "){text = substr($$0, RLENGTH + 1); sub(/:.*/, "")
+		if (group) print group; group = ""; printf "  %-14s%s\n", $$0, text}' $(MAKEFILE_LIST)
+	$(if $(ALL),,echo 'make help ALL=1 lists the rest as well.')
 
 # --- environments ---------------------------------------------------------------------------------------------------
 UP_PACKAGES := python3-venv nginx logrotate
@@ -47,19 +49,19 @@ TEST_PACKAGES := chromium fonts-dejavu-core imagemagick libnginx-mod-http-js
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 
 .PHONY: setup setup-test setup-keras setup-slice
-setup: ## install nginx and the controller's environment
+setup: #: install nginx and the controller's environment
 	@tools/install_packages $(UP_PACKAGES)
 	@$(MAKE) -s $(VENV)/.controller
 
-setup-test: ## install what `make test` and `make lint` need besides
+setup-test: #: install what `make test` and `make lint` need besides
 	@tools/install_packages $(UP_PACKAGES) $(TEST_PACKAGES)
 	@$(MAKE) -s $(VENV)/.dev
 
-setup-slice: ## install what a slice on this machine needs (root)
+setup-slice: #: install what a slice on this machine needs (root)
 	@tools/install_packages $(SLICE_PACKAGES)
 	@$(MAKE) setup
 
-setup-keras: ## install TensorFlow, for MODEL=keras
+setup-keras: #: install TensorFlow, for MODEL=keras
 	@$(MAKE) setup .venv-keras/.keras
 
 $(VENV)/.python:
@@ -98,7 +100,7 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
 	touch $@
 
 .PHONY: lock
-lock: $(VENV)/.dev ## renew every hashed requirements file
+lock: $(VENV)/.dev #: renew every hashed requirements file
 	compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --generate-hashes \
 		--no-emit-package imagerec-worker -c requirements/constraints.in "$$@"; }
 	hosts() { compile --python-version 3.11 $$1/pyproject.toml requirements/wheelhouse.in -o $$1/requirements.txt; }
@@ -117,7 +119,7 @@ lock: $(VENV)/.dev ## renew every hashed requirements file
 	compile --python-version 3.11 $$pins -c requirements/dev.txt --extra learn services/worker/pyproject.toml \
 		services/model/pyproject.toml -o requirements/learn.txt
 
-# --- the system -----------------------------------------------------------------------------------------------------
+# --- run ---------------------------------------------------------------------------------------------------------------
 .PHONY: up deploy rollback drain undrain down verify bundle learn
 # Prerequisites, not calls of make in a recipe: `make -n` would run such a recipe.
 KERAS_FIRST := $(if $(filter keras,$(MODEL)),setup-keras)
@@ -143,10 +145,10 @@ verify: setup ## prove the deployment, read-only
 	@$(PLAY) playbooks/verify.yml $(EXTRA)
 
 .PHONY: key
-key: ## make a key of the API for NAME, e.g. make key NAME=alice; see docs/operate.md
+key: #: make a key of the API for NAME, e.g. make key NAME=alice; see docs/operate.md
 	@$(PYTHON) tools/make_key.py '$(NAME)'
 
-bundle: setup $(KERAS_FIRST) ## make the model bundle alone, with a progress bar
+bundle: setup $(KERAS_FIRST) #: make the model bundle alone, with a progress bar
 	@PYTHONPATH=services/worker/src:services/model/src $(if $(filter keras,$(MODEL)),.venv-keras,$(VENV))/bin/python \
 		-m imagerec_model get '$(or $(filter-out default,$(MODEL)),imagenet)' --out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
 
@@ -156,7 +158,7 @@ learn: ## learn the classes of DATA, a folder with one folder of photographs a c
 	PYTHONPATH=services/worker/src:services/model/src $(BIN)/python -m imagerec_model learn --data '$(DATA)' \
 		$(if $(NAME),--name '$(NAME)') $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(ARGS)
 
-# --- a slice on this machine ----------------------------------------------------------------------------------------
+# --- slice -------------------------------------------------------------------------------------------------------------
 SLICE_VARS := -e slice_name=$(or $(SLICE),local) $(if $(WORKERS),-e slice_workers=$(WORKERS)) \
 	$(if $(CPU_SCALE),-e local_slice_cpu_scale=$(CPU_SCALE)) $(ARGS)
 # A user who is not root is asked for the password of sudo, unless sudo wants none.
@@ -164,7 +166,7 @@ ASK = $(if $(SUDO),$(shell sudo -n true 2>/dev/null || echo --ask-become-pass))
 SLICE_TOOL = $(SUDO) env PYTHONPATH='$(CURDIR)' '$(CURDIR)/$(BIN)/python' -m rspec.local_slice
 
 .PHONY: rspec slice-up slice-down slice-status slice-ssh
-rspec: setup ## write the request RSpec for WORKERS to RSPEC (default rspec/requests/local.xml)
+rspec: setup #: write the request RSpec for WORKERS to RSPEC (default rspec/requests/local.xml)
 	@$(BIN)/python -m rspec.request --workers $(or $(WORKERS),4) $(ARGS) --out $(or $(RSPEC),rspec/requests/local.xml)
 
 slice-up: setup-slice ## boot the slice on this machine (root): one machine for each node, or for each of RSPEC's
@@ -179,7 +181,7 @@ slice-status: setup ## show the slice's machines
 slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
 	@$(SLICE_TOOL) ssh --slice $(or $(SLICE),local) $(or $(HOST),balancer)
 
-# --- proofs ---------------------------------------------------------------------------------------------------------
+# --- develop -----------------------------------------------------------------------------------------------------------
 PYTEST := $(BIN)/python -m pytest $(if $(LONG),,-m "not long")
 
 .PHONY: test test-unit test-ansible test-keras test-local test-slice test-manuals lint docs
@@ -189,22 +191,42 @@ test: setup-test ## every tier that this machine can run; LONG=1 for more kill p
 test-unit: setup-test ## pure parts and real processes on free ports, no deployment
 	@$(PYTEST) tests/unit -n 2
 
-test-ansible: setup-test ## roles, templates, playbooks
+test-ansible: setup-test #: roles, templates, playbooks
 	@$(PYTEST) tests/ansible -n 2
 
-test-keras: setup-keras ## exports Keras' network with random weights (installs TensorFlow)
+test-keras: setup-keras #: exports Keras' network with random weights (installs TensorFlow)
 	@.venv-keras/bin/python -m pytest tests/keras --confcutdir tests/keras
 
-test-local: setup-test ## deploys this machine on free ports, asks it by HTTP and in a browser, removes it
+test-local: setup-test #: deploys this machine on free ports, asks it by HTTP and in a browser, removes it
 	@$(PYTEST) tests/local tests/browser
 
-test-slice: setup-test setup-slice ## boots six machines, deploys onto them, breaks things, removes them (root)
+test-slice: setup-test setup-slice #: boots six machines, deploys onto them, breaks things, removes them (root)
 	@$(PYTEST) tests/slice
 
-test-manuals: setup-test ## holds the commands that the manuals print; LONG=1 runs them all in a clone, half an hour (root)
+test-manuals: setup-test #: holds the commands that the manuals print; LONG=1 runs them all in a clone, half an hour (root)
 	@$(PYTEST) tests/manuals
 
-# --- experiments -----------------------------------------------------------------------------------------------------
+FUZZ_MINUTES ?= 10
+.PHONY: fuzz
+fuzz: $(VENV)/.fuzz #: fuzz what strangers' bytes meet in a worker for FUZZ_MINUTES (default 10); new inputs join tests/fuzz/corpus
+	@for target in preprocessing metadata multipart; do
+		new=$$(mktemp -d); cp tests/fuzz/corpus/$$target/* "$$new"
+		nice -n 10 $(BIN)/python -m tests.fuzz $$target --seconds $$(( $(FUZZ_MINUTES) * 20 )) --found "$$new"
+		$(BIN)/python -m tests.fuzz $$target --found tests/fuzz/corpus/$$target --merge "$$new"
+		rm -r "$$new"
+	done
+
+lint: setup-test ## ruff, mypy --strict, ansible-lint (production), yamllint
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	$(BIN)/ansible-lint --offline -q
+
+docs: setup #: write the roles' tables of variables
+	@$(BIN)/python roles/write_readmes.py
+
+# --- measure -----------------------------------------------------------------------------------------------------------
 LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest
 
 .PHONY: experiment figures plan
@@ -228,28 +250,8 @@ plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50
 bench: setup-test setup-keras ## images/s against the machine's limit and a baseline, 10 minutes; RECORD=results keeps it
 	@$(BIN)/python -m bench $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
-durations: setup-test ## how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
+durations: setup-test #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
 	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
 chaos: setup-test setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
 	@$(BIN)/python -m chaos --slice $(or $(SLICE),local) $(ARGS)
-
-FUZZ_MINUTES ?= 10
-.PHONY: fuzz
-fuzz: $(VENV)/.fuzz ## fuzz what strangers' bytes meet in a worker for FUZZ_MINUTES (default 10); new inputs join tests/fuzz/corpus
-	@for target in preprocessing metadata multipart; do
-		new=$$(mktemp -d); cp tests/fuzz/corpus/$$target/* "$$new"
-		nice -n 10 $(BIN)/python -m tests.fuzz $$target --seconds $$(( $(FUZZ_MINUTES) * 20 )) --found "$$new"
-		$(BIN)/python -m tests.fuzz $$target --found tests/fuzz/corpus/$$target --merge "$$new"
-		rm -r "$$new"
-	done
-
-lint: setup-test ## ruff, mypy --strict, ansible-lint (production), yamllint
-	@$(BIN)/ruff check .
-	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy
-	$(BIN)/yamllint --strict .
-	$(BIN)/ansible-lint --offline -q
-
-docs: setup ## write the roles' tables of variables
-	@$(BIN)/python roles/write_readmes.py
