@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -256,3 +257,50 @@ def test_the_kernel_is_asked_once_for_all_workers_and_not_for_each_question(
     for now_s in (100.0, 100.2, 100.4, 100.6):
         assert loop.agent._under_way(now_s) == {"worker1": 0, "worker2": 0}
     assert asked == [2, 2]
+
+
+# A worker with one process, which reads a photograph and cannot be asked meanwhile.
+READER = """
+import socket, sys, time
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+server.bind(("127.0.0.1", 0))
+server.listen()
+print(server.getsockname()[1], flush=True)
+connection = server.accept()[0]
+print("reads", flush=True)
+while True:
+    connection.recv(2048)
+    time.sleep(0.01)
+"""
+SENDER = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).sendall(bytes(2**27))"
+
+
+def test_a_worker_that_a_large_photograph_goes_to_slowly_is_not_silent(tmp_path: Path) -> None:
+    """Its only process reads and cannot be asked; one that reads no more is silent."""
+    with subprocess.Popen([sys.executable, "-c", READER], stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        port = reader.stdout.readline().strip()
+        with subprocess.Popen([sys.executable, "-c", SENDER, port]) as sender:
+            assert reader.stdout.readline() == "reads\n"
+            (tmp_path / "servers.conf").write_text(f"server 127.0.0.1:{port} max_fails=0;  # worker1\n")
+            names = ("servers.conf", "serves.conf", "access.log", "nginx.pid", "pool.sock")
+            agent = Agent(Settings(*(tmp_path / name for name in names), silent_s=0.4, probe_interval_s=0.1))
+            states: list[object] = []
+
+            async def watch() -> None:
+                async with aiohttp.ClientSession() as session:
+                    for number in range(60):
+                        if number == 20:
+                            reader.send_signal(signal.SIGSTOP)
+                        agent.look(session, time.monotonic(), 0.05)
+                        states.append(agent.report()[0]["state"])
+                        await asyncio.sleep(0.05)
+
+            try:
+                asyncio.run(watch())
+            finally:
+                sender.kill()
+                reader.kill()
+    assert DOWN not in states[:20]
+    assert states[-1] == DOWN

@@ -13,6 +13,7 @@ import aiohttp
 from imagerec_pool import kernel
 from imagerec_pool.access_log import AccessLog
 from imagerec_pool.addresses import Addresses
+from imagerec_pool.arrivals import Arrivals
 from imagerec_pool.conditions import DOWN, UP, Condition, Rules, decide, left_out, serving
 from imagerec_pool.nginx import Nginx, Server, marked, servers_in
 from imagerec_pool.probes import Probe
@@ -36,6 +37,7 @@ class Agent:
         self._rules = Rules(silent_s=settings.silent_s, retry_s=settings.failing_retry_s)
         self._nginx = Nginx(settings.servers, settings.serves, settings.nginx_pid)
         self._log = AccessLog(settings.access_log)
+        self._arrivals = Arrivals(settings.silent_s)
         self._servers: dict[str, Server] = {}
         self._upstreams: dict[str, str] = {}
         self._addresses = Addresses(
@@ -82,6 +84,8 @@ class Agent:
         for name, probe in self._probes.items():
             serves = self._pool[name].state == UP
             probe.tick(now_s, passed_s, self._settings.probe_interval_s, serves=serves)
+            if self._arrivals.grow(name, probe.waited_s, self._place(name), now_s):
+                probe.moved()
         seen = {name: probe.seen() for name, probe in self._probes.items()}
         before = self._pool
         self._pool, cut = decide(before, seen, now_s, self._rules)
@@ -193,11 +197,11 @@ class Agent:
             _say(notice=text)
 
     def _cut_off(self, name: str) -> None:
-        address = self._addresses.of(self._servers[name])
-        if not self._may_cut or address is None:
+        place = self._place(name)
+        if not self._may_cut or place is None:
             return
         try:
-            ended = kernel.cut_off(address, self._servers[name].port)
+            ended = kernel.cut_off(*place)
         except (kernel.NotAllowedError, PermissionError) as error:
             self._may_cut = False
             _say(notice=f"connections to a silent worker cannot be ended ({error}); nginx's own timeout remains")
@@ -209,12 +213,17 @@ class Agent:
         if ended:
             _say(worker=name, ended_connections=ended)
 
+    def _place(self, name: str) -> tuple[str, int] | None:
+        """Return a worker's address and port; None where its address is not known."""
+        address = self._addresses.of(self._servers[name])
+        return None if address is None else (address, self._servers[name].port)
+
     def _under_way(self, now_s: float) -> dict[str, int]:
         """Return the connections to each worker; of one that cannot be counted there is no number."""
         if now_s - self._counted_s >= _COUNTED_S:
             self._counted_s = now_s
-            known = {name: (self._addresses.of(server), server.port) for name, server in self._servers.items()}
-            places = {name: (address, port) for name, (address, port) in known.items() if address is not None}
+            known = {name: self._place(name) for name in self._servers}
+            places = {name: place for name, place in known.items() if place is not None}
             try:
                 counts = kernel.under_way(places.values())
             except OSError as error:

@@ -55,6 +55,10 @@ class Probe:
             self._sent_s = now_s
             self._task = asyncio.get_running_loop().create_task(self._ask())
 
+    def moved(self) -> None:
+        """Take note of a sign of life other than an answer."""
+        self.waited_s = 0.0
+
     def answered(self, *, failed: bool) -> None:
         """Take note of an answer in the access log."""
         self.waited_s = 0.0
