@@ -18,6 +18,8 @@ from rspec.local_slice.plan import Machine, Plan
 CONSOLE_LINES = 25
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\r\x00-\x08]")
 _NSPAWN_LEFTOVERS = Path("/run/systemd/nspawn/propagate")
+# Python warns of a process that still runs and that nobody holds any more.
+_BOOTED: list[subprocess.Popen[bytes]] = []
 
 
 def root(names: Names, machine: str) -> Path:
@@ -171,9 +173,10 @@ def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:
     ]
     with console_path(names, machine.name).open("ab") as console:
         # Its own session: the machine outlives the command that started it.
-        subprocess.Popen(  # noqa: S603  every word is ours
+        machine_process = subprocess.Popen(  # noqa: S603  every word is ours
             command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, cwd="/"
         )
+    _BOOTED.append(machine_process)
     return True
 
 

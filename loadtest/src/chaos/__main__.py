@@ -25,6 +25,7 @@ from chaos.scene import SETTINGS, Scene
 from chaos.verdict import Marks, Row, judge, read_log
 from deployed.checkout import REPOSITORY, CommandError
 from deployed.slice import Slice
+from loadtest.errors import LoadtestError
 from loadtest.experiments.provenance import source_state
 from loadtest.generate.samples import Sample
 
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         scene.balance()
         facts = scene.prepare()
-    except (CommandError, OSError, ValueError) as error:
+    except (CommandError, LoadtestError, OSError, ValueError) as error:
         sys.stderr.write(
             f"error: the slice {options.slice} is not up and deployed ({error}); run make slice-up, then "
             f"make deploy INVENTORY=inventory/slice, both with SLICE={options.slice}\n"
@@ -57,16 +58,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
     failed = []
-    for fault in ALL:
-        if options.faults and fault.name not in options.faults:
-            continue
-        if (options.out / f"{fault.name}.json").exists():
-            sys.stderr.write(f"{fault.name}: measured already\n")
-            continue
-        bar = run(scene, fault, options.requests, options.out, facts)
-        failed += [] if all(bar.values()) else [fault.name]
-        write_summary(options.out)
-    scene.system.play("playbooks/balancers.yml")
+    try:
+        for fault in ALL:
+            if options.faults and fault.name not in options.faults:
+                continue
+            if (options.out / f"{fault.name}.json").exists():
+                sys.stderr.write(f"{fault.name}: measured already\n")
+                continue
+            bar = run(scene, fault, options.requests, options.out, facts)
+            failed += [] if all(bar.values()) else [fault.name]
+            write_summary(options.out)
+    finally:
+        scene.system.play("playbooks/balancers.yml")
     if failed:
         sys.stderr.write(f"bars not met: {', '.join(failed)}\n")
     return 1 if failed else 0

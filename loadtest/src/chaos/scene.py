@@ -44,7 +44,7 @@ class Scene:
     Attributes:
         system: the slice, deployed.
         seed: of the arrivals and of the order of the pictures.
-        capacity_hz: answers a second at saturation; measured by `calibrate`.
+        capacity_hz: answers a second of workers that always have work; measured by `calibrate`.
         service_s: a worker's own time for a request, workers / capacity.
         golden: class id of the right answer to each picture.
         load: the Load under way.

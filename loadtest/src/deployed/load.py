@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deployed.checkout import CommandError
 from deployed.slice import Slice
 from loadtest.generate.samples import Sample, trial_of
 
+_STARTS_S = 120
+_ENDS_S = 3600
 CLIENT_PYTHON = "/opt/imagerec-loadtest/current/venv/bin/python"
 
 
@@ -31,11 +35,24 @@ class Load:
         command = f"{CLIENT_PYTHON} -m loadtest.generate.send {shlex.join([*images, *options])}"
         self._process = system.start("client", command)
         assert self._process.stdout is not None
-        first = self._process.stdout.readline()
+        with self._limited(_STARTS_S):
+            first = self._process.stdout.readline()
         if not first:
+            with self._process:
+                self._process.kill()
             raise CommandError("the load generator on the client does not start; its reason stands above")
         # The machines share this host's clock.
         self.origin = float(json.loads(first)["origin"])
+
+    @contextlib.contextmanager
+    def _limited(self, seconds: float) -> Iterator[None]:
+        """Kill the process, and with it the connection, where this takes longer."""
+        timer = threading.Timer(seconds, self._process.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def now(self) -> float:
         """Seconds on the clock of the samples."""
@@ -55,8 +72,9 @@ class Load:
             CommandError: The generator failed.
         """
         assert self._process.stdout is not None
-        recorded = self._process.stdout.read()
-        if self._process.wait(timeout=300) != 0:
+        with self._process, self._limited(_ENDS_S):
+            recorded = self._process.stdout.read()
+        if self._process.returncode != 0:
             raise CommandError("the load generator on the client failed; its reason stands above")
         trial = trial_of(recorded, Path("the client's samples"))
         if trial.damage:

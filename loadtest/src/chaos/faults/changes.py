@@ -54,7 +54,7 @@ def copy_checkout(folder: Path) -> Path:
 def _roll(scene: Scene, *variables: str, checkout: Path = REPOSITORY, check: bool = True) -> None:
     extra = [part for each in variables for part in ("-e", each)]
     words = ["ansible-playbook", "-i", str(checkout / "inventory/slice"), *_ROLL, *extra]
-    done = run(*words, folder=checkout, check=check, GENI_MANIFEST=str(scene.system.names.manifest))
+    done = run(*words, folder=checkout, check=check, timeout_s=3600, GENI_MANIFEST=str(scene.system.names.manifest))
     if not check and done.returncode == 0:
         raise RuntimeError("an upgrade to a broken bundle went through")
 

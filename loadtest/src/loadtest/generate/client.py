@@ -116,7 +116,7 @@ class Client:
                 return reply_of(response, content, want_answer=self._want_answer)
         except TimeoutError:
             return Reply(None, "timeout")
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             return Reply(None, _reason(error))
 
     async def describe(self) -> dict[str, Any]:
