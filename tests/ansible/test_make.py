@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.manuals.test_commands import blocks
 
 
 def make(*arguments: str, folder: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -94,18 +95,27 @@ MANUALS = sorted(
 )
 
 
-def printed_commands(manual: Path) -> list[str]:
-    """Every command of a manual's console blocks, without its comment."""
-    blocks = re.findall(r"^```console\n(.*?)^```", manual.read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line[2:].split(" # ")[0] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
-    return [command.strip() for line in lines for command in re.split(r"&&|;", line)]
+def printed_commands(manual: Path) -> list[list[str]]:
+    """The words of every command of a manual's console blocks, also of those in pipes and parentheses."""
+    commands: list[list[str]] = []
+    for text, _ in blocks(manual):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.shlex(line, posix=True, punctuation_chars=True)
+            words.whitespace_split = True
+            commands.append([])
+            for word in words:
+                if set(word) <= set("&|;()"):
+                    commands.append([])
+                else:
+                    commands[-1].append(word)
+    return [command for command in commands if command]
 
 
 @pytest.mark.parametrize("manual", MANUALS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_every_printed_command_is_there_and_so_is_what_it_sends(manual: Path) -> None:
     """With the environment on the path, as the manuals say, and from the checkout's folder."""
-    for command in printed_commands(manual):
-        parts = [word for word in shlex.split(command) if not re.match(r"[A-Z_]+=", word)]
-        assert shutil.which(parts[0]) or parts[0] in {".", "cd"}, command
-        for sent in re.findall(r"@([\w./-]+)", command):
-            assert parts[0] != "curl" or (REPOSITORY / sent).is_file(), command
+    for words in printed_commands(manual):
+        parts = [word for word in words if not re.match(r"[A-Z_]+=", word)]
+        assert not parts or shutil.which(parts[0]) or parts[0] in {".", "cd"}, words
+        for sent in re.findall(r"@([\w./]+)", " ".join(words)):
+            assert parts[0] != "curl" or (REPOSITORY / sent).is_file(), words

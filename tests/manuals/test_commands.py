@@ -51,7 +51,7 @@ ELSEWHERE = {
 PATIENCE_S = 1500
 
 
-def blocks(manual: str) -> list[tuple[str, list[str]]]:
+def blocks(manual: str | Path) -> list[tuple[str, list[str]]]:
     """Return the console blocks of a manual: commands, a line each or joined by backslashes, and what they print."""
     found = []
     for text in re.findall(r"^```console\n(.*?)^```", (REPOSITORY / manual).read_text(), re.MULTILINE | re.DOTALL):
