@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from imagerec_worker import create_app
+from imagerec_worker import budget, create_app, v2_views
 from imagerec_worker.bundle import Bundle
+from imagerec_worker.errors import TooLargeError
 from imagerec_worker.settings import Settings
 from tests.unit.worker.test_v2 import MODEL, asking, binary, elements, images, picture, tensor
 
@@ -243,3 +246,41 @@ def test_a_worker_that_is_busy_or_drained_says_so(colours: Bundle, tmp_path: Pat
     for path in ("/v2/health/ready", f"{MODEL}/ready"):
         refused(client.get(path), 503, "taken out of service")
     assert client.get("/v2/health/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        asking(parameters={"a" * 1_000_000: 1}),
+        asking(datatype=[0.123456789] * 100_000),
+        asking(shape=[1, [0.123456789] * 100_000]),
+    ],
+    ids=["name", "datatype", "shape"],
+)
+def test_a_mistake_of_any_length_is_named_at_little_cost(client: FlaskClient, body: dict[str, Any]) -> None:
+    text = json.dumps(body)
+    tracemalloc.start()
+    try:
+        answer = client.post(f"{MODEL}/infer", data=text, content_type="application/json")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 400
+    assert len(answer.data) < 400
+    assert peak < 8 * len(text)
+
+
+@pytest.mark.parametrize(("letter", "allowed"), [("x", True), ("\N{GRINNING FACE}", False)], ids=["narrow", "wide"])
+def test_a_letter_beyond_ascii_makes_a_text_dearer(letter: str, allowed: bool) -> None:
+    """Python keeps all of the text in four bytes a letter then, twice while it is read."""
+    text = json.dumps(
+        [letter * 4, "x" * 7_000_000, *[1] * 1_800_000], ensure_ascii=False, separators=(",", ":")
+    ).encode()
+    with contextlib.nullcontext() if allowed else pytest.raises(TooLargeError, match="MB of memory"):
+        budget.check_json(text)
+
+
+def test_pictures_that_take_long_are_too_many(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(v2_views, "SPEND_S", -1)
+    body, headers = binary("image", elements(*[picture("red")] * 2), shape=[2])
+    refused(client.post(f"{MODEL}/infer", data=body, headers=headers), 413, "send fewer at once")

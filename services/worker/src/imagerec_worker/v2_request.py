@@ -140,7 +140,7 @@ def _parameters(document: dict[str, Any], whose: str) -> dict[str, Any]:
 def _top(parameters: dict[str, Any]) -> int:
     for name in parameters:
         if name not in {TOP, _BINARY_ALL}:
-            likely = get_close_matches(name, [TOP, _BINARY_ALL], 1, 0.5)
+            likely = get_close_matches(name[:_SHOWN], [TOP, _BINARY_ALL], 1, 0.5)
             advice = f"did you mean {likely[0]}?" if likely else f"there are {TOP} and {_BINARY_ALL}"
             raise BadParameterError(f"the request has no parameter '{name[:_SHOWN]}'; {advice}")
     top = parameters.get(TOP, TOP_DEFAULT)
@@ -184,9 +184,7 @@ def _tensor(entry: dict[str, Any], binary: memoryview, size: int) -> tuple[Seque
     name = _name(entry, (IMAGE, PIXELS), "input")
     datatype, sides = ("BYTES", ()) if name == IMAGE else ("UINT8", (size, size, 3))
     if entry.get("datatype") != datatype:
-        raise BadParameterError(
-            f"'{name}' has datatype {json.dumps(entry.get('datatype'))[:_SHOWN]}; it must be {datatype}"
-        )
+        raise BadParameterError(f"'{name}' has datatype {_shown(entry.get('datatype'))}; it must be {datatype}")
     shape = _shape(entry, name, sides)
     length = _parameters(entry, f"input '{name}'").get(_BINARY_SIZE)
     if length is None:
@@ -200,7 +198,7 @@ def _tensor(entry: dict[str, Any], binary: memoryview, size: int) -> tuple[Seque
         return (texts_of_json(data, shape[0], name), None) if name == IMAGE else ((), pixels_of_json(data, shape, name))
     if type(length) is not int or length != len(binary):
         raise BadParameterError(
-            f"'{name}' has {_BINARY_SIZE} {json.dumps(length)[:_SHOWN]}, but {len(binary)} bytes follow the JSON; "
+            f"'{name}' has {_BINARY_SIZE} {_shown(length)}, but {len(binary)} bytes follow the JSON; "
             "send the binary data whole and nothing else"
         )
     if "data" in entry:
@@ -210,11 +208,20 @@ def _tensor(entry: dict[str, Any], binary: memoryview, size: int) -> tuple[Seque
     return (), pixels_of_binary(binary, shape, name)
 
 
+def _shown(value: object) -> str:
+    """Return what a message shows of a value: the beginning of a text, a number, of a container only what it is."""
+    if isinstance(value, str):
+        return json.dumps(value[:_SHOWN])
+    if isinstance(value, int):
+        return json.dumps(value) if value.bit_length() <= 64 else "a very large number"
+    return "a number" if isinstance(value, float) else {list: "a list", dict: "an object"}.get(type(value), "null")
+
+
 def _shape(entry: dict[str, Any], name: str, sides: tuple[int, ...]) -> list[int]:
     shape = entry.get("shape")
     wanted = f"[{', '.join(['n', *map(str, sides)])}], n from 1 to {BATCH_MAX}"
     if type(shape) is not list or not shape or not all(type(side) is int for side in shape):
         raise BadParameterError(f"'{name}' has no shape of whole numbers; it must be {wanted}")
     if tuple(shape[1:]) != sides or not 1 <= shape[0] <= BATCH_MAX:
-        raise BadParameterError(f"'{name}' has shape {json.dumps(shape)[:_SHOWN]}; it must be {wanted}")
+        raise BadParameterError(f"'{name}' has shape [{', '.join(map(_shown, shape[:8]))}]; it must be {wanted}")
     return shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from imagerec_worker.bundle import Bundle
-from imagerec_worker.errors import NotFoundError, ProblemError
+from imagerec_worker.errors import NotFoundError, ProblemError, TooLargeError
 from imagerec_worker.geometry import Pixels
 from imagerec_worker.recognition import Recognition, Timing
 from imagerec_worker.service import Service, check_ready, current_service
@@ -19,6 +20,8 @@ from imagerec_worker.v2_request import HEADER_LENGTH, IMAGE, OUTPUTS, PIXELS, In
 from imagerec_worker.v2_tensors import binary_of, json_of
 
 PREFIX = "/v2"
+# The balancer waits 30 s for an answer, and gunicorn for a sign of life; each picture may take a second and more.
+SPEND_S = 8
 _BINARY_EXTENSION = "binary_tensor_data"
 
 blueprint = Blueprint("v2", __name__, url_prefix=PREFIX)
@@ -116,7 +119,10 @@ def _pictures(service: Service, recognition: Recognition, asked: InferenceReques
     """Yield the network's input of each picture when its turn has come, so that one is decoded at a time."""
     if asked.pixels is not None:
         yield from asked.pixels
+    begun_s = time.monotonic()
     for number, file in enumerate(asked.files, 1):
+        if time.monotonic() - begun_s > SPEND_S:
+            raise TooLargeError(f"{number - 1} pictures took more than {SPEND_S} s; send fewer at once")
         try:
             pixels, _ = recognition.decode(image_of(file, service.settings.max_bytes))
         except ProblemError as error:
