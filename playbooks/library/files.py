@@ -47,8 +47,8 @@ def main() -> None:
     )
     state, changed = module.params["state"], []
     for path in map(Path, module.params["paths"]):
-        there = path.exists() or path.is_symlink()
         try:
+            there = path.exists() or path.is_symlink()
             if state == "absent":
                 made = there
                 if there and not module.check_mode:
@@ -60,7 +60,7 @@ def main() -> None:
                 if made and not module.check_mode:
                     path.mkdir(parents=True, exist_ok=True)
                 if path.is_dir():
-                    wanted = module.load_file_common_arguments(module.params, path=str(path))
+                    wanted = module.load_file_common_arguments(module.params, path=str(path.resolve()))
                     made = module.set_fs_attributes_if_different(wanted, made)
         except OSError as error:
             module.fail_json(msg=f"{path}: {error.strerror}")

@@ -70,6 +70,14 @@ def outdated_files(pid: int) -> list[str]:
     return sorted(set(_DELETED.findall(maps)))
 
 
+def holds(file: Path, text: str) -> bool:
+    """Tell whether a file holds a text; one that cannot be read holds none."""
+    try:
+        return file.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def main() -> None:
     """Compare them or write them."""
     module = AnsibleModule(
@@ -85,21 +93,20 @@ def main() -> None:
     wanted = module.params
     folder = Path(wanted["folder"])
     files = {key: folder / f"{wanted['name']}.{key}" for key in wanted["records"]}
-    differ = [
-        key
-        for key, text in wanted["records"].items()
-        if text.strip() and not (files[key].is_file() and files[key].read_text(encoding="utf-8") == text)
-    ]
+    differ = [key for key, text in wanted["records"].items() if text.strip() and not holds(files[key], text)]
     if wanted["state"] == "read":
         pid = process_of(wanted["name"], wanted["socket"])
         module.exit_json(changed=False, differ=differ, outdated=outdated_files(pid))
     if not module.check_mode:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for key in differ:
-            beside = files[key].with_suffix(f".{key}.new")
-            beside.write_text(wanted["records"][key], encoding="utf-8")
-            beside.chmod(0o644)
-            beside.replace(files[key])
+        try:
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            for key in differ:
+                beside = files[key].with_suffix(f".{key}.new")
+                beside.write_text(wanted["records"][key], encoding="utf-8")
+                beside.chmod(0o644)
+                beside.replace(files[key])
+        except OSError as error:
+            module.fail_json(msg=f"the records of {wanted['name']} cannot be written to {folder}: {error.strerror}")
     module.exit_json(changed=bool(differ), differ=differ)
 
 

@@ -144,13 +144,16 @@ def main() -> None:
     if wanted["state"] == "read":
         module.exit_json(**read(path))
     if not module.check_mode:
-        path.unlink(missing_ok=True)
-        if wanted["state"] == "present":
-            seal = {key: wanted[key] for key in ("inputs", "ready_url", "ready_socket", "supervisor")}
-            seal |= {"at_s": time.time(), "covers": {each: state_of(each) for each in wanted["covers"]}}
-            beside = path.with_name(f"{path.name}.new")
-            beside.write_text(json.dumps(seal, indent=1) + "\n", encoding="utf-8")
-            beside.replace(path)
+        try:
+            path.unlink(missing_ok=True)
+            if wanted["state"] == "present":
+                seal = {key: wanted[key] for key in ("inputs", "ready_url", "ready_socket", "supervisor")}
+                seal |= {"at_s": time.time(), "covers": {each: state_of(each) for each in wanted["covers"]}}
+                beside = path.with_name(f"{path.name}.new")
+                beside.write_text(json.dumps(seal, indent=1) + "\n", encoding="utf-8")
+                beside.replace(path)
+        except OSError as error:
+            module.fail_json(msg=f"the seal {path} cannot be written: {error.strerror}")
     # No change of the deployment: what it says of the host is only a note about it.
     module.exit_json(changed=False)
 

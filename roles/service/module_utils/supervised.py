@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import http.client
 import os
 import shlex
 import signal
 import socket
 import time
+import xml.parsers.expat
 import xmlrpc.client
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from typing import Any
 STARTING, RUNNING, BACKOFF = 10, 20, 30
 # There is no such program; it runs; it does not run; it is added.
 DONE_ALREADY = {10, 60, 70, 90}
-UNREACHABLE = (OSError, http.client.HTTPException)
+# The program ended within its first second, or could not be started at all: its log says why.
+SOON_ENDED = {40, 50}
+UNREACHABLE = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError, xml.parsers.expat.ExpatError)
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -54,11 +58,21 @@ def connect(path: str, timeout_s: float = 600) -> Any:
 
 
 def lives(supervisor: Any) -> bool:
-    """Ask whether supervisord answers."""
+    """Ask whether supervisord answers; one that is about to end does not."""
     try:
         return bool(supervisor.getPID())
-    except UNREACHABLE:
+    except (*UNREACHABLE, xmlrpc.client.Error):
         return False
+
+
+def is_open(path: str) -> bool:
+    """Tell whether somebody listens at a socket."""
+    try:
+        with contextlib.closing(UnixConnection(path, timeout_s=1)) as connection:
+            connection.connect()
+    except OSError:
+        return False
+    return True
 
 
 def about(supervisor: Any, name: str) -> dict[str, Any]:

@@ -214,7 +214,8 @@ def _shown(value: object) -> str:
         return json.dumps(value[:_SHOWN])
     if isinstance(value, int):
         return json.dumps(value) if value.bit_length() <= 64 else "a very large number"
-    return "a number" if isinstance(value, float) else {list: "a list", dict: "an object"}.get(type(value), "null")
+    kinds = {float: "a number", list: "a list", dict: "an object"}
+    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "null")
 
 
 def _shape(entry: dict[str, Any], name: str, sides: tuple[int, ...]) -> list[int]:
