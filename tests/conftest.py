@@ -34,7 +34,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("REFUSE_SKIPS") != "1" or reporter is None:
         return
-    refused = [report for report in reporter.stats.get("skipped", []) if "../shared" not in str(report.longrepr)]
+    refused = [report for report in reporter.stats.get("skipped", []) if "IMAGEREC_SHARED" not in str(report.longrepr)]
     if refused:
         for report in refused:
             reporter.write_line(f"refused skip: {report.nodeid}: {report.longrepr}", red=True)

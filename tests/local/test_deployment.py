@@ -184,7 +184,7 @@ def test_a_killed_process_is_replaced_and_the_listener_stays(deployment: Deploym
 def test_the_hundred_photographs_are_recognised_through_the_balancer(deployment: Deployment) -> None:
     folder = SHARED / "images/imagenet-sample"
     if deployment.model != "imagenet" or not folder.exists():
-        pytest.skip("needs the ImageNet model and ../shared/images beside the repository")
+        pytest.skip("needs the models and the photographs of IMAGEREC_SHARED")
     photographs = sorted(folder.glob("*.JPEG"))
     right = sum(
         predict(deployment, path.read_bytes(), top="1").json()["predictions"][0]["wnid"] == path.name.split("_")[0]

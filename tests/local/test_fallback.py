@@ -73,7 +73,7 @@ def test_the_hundred_photographs_are_recognised_as_offline(fallen_back: tuple[De
     system, _ = fallen_back
     folder = SHARED / "images/imagenet-sample"
     if not folder.is_dir():
-        pytest.skip("needs the photographs in ../shared/images")
+        pytest.skip("needs the photographs of IMAGEREC_SHARED")
     classifier = Classifier(load_bundle(system.folder / ".run/worker1/models/current"))
     bundle = classifier.bundle
     first = five = 0

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
-# Models and labelled photographs that some sites keep beside the checkout; nothing needs them.
-SHARED = REPOSITORY.parent / "shared"
+# Models and labelled photographs that some sites have; nothing needs them.
+SHARED = Path(os.environ.get("IMAGEREC_SHARED", REPOSITORY.parent / "shared"))
 # What make hands on is not for the commands that a program runs: they would take it for their own.
 _MAKES = ("MAKE", "MFLAGS", "ARGS", "ANSIBLE")
 

@@ -98,7 +98,7 @@ def test_a_name_that_is_no_model_is_refused_with_the_names(tmp_path: Path) -> No
 
 def test_the_file_in_place_is_used_again_instead_of_a_download(tmp_path: Path) -> None:
     if not (SHARED / "models").is_dir():
-        pytest.skip("needs the ImageNet model in ../shared/models")
+        pytest.skip("needs the ImageNet model of IMAGEREC_SHARED")
     bundle, changed = get("imagenet", tmp_path, mirror=str(SHARED / "models"), offline=True)
     assert changed
     assert len(bundle.classes) == 1000

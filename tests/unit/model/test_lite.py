@@ -138,7 +138,7 @@ def test_a_cat_a_cup_and_a_rocket_are_recognised(bundles: dict[str, Bundle], nam
 def test_int8_loses_at_most_two_of_a_hundred_photographs(bundles: dict[str, Bundle]) -> None:
     folder = SHARED / "images/imagenet-sample"
     if not folder.is_dir():
-        pytest.skip("needs the photographs in ../shared/images")
+        pytest.skip("needs the photographs of IMAGEREC_SHARED")
     found = {name: evaluate(bundles[name], labelled(bundles[name], folder)) for name in ("lite0", "lite0-float32")}
     assert found["lite0"].top1 >= 82
     assert found["lite0"].top5 >= 95

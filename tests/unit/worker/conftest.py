@@ -1,7 +1,7 @@
 """A network small enough to be written by hand, so that the worker is tested with a real model everywhere.
 
 It averages the picture and says which of red, green and blue is strongest. Tests of real recognition use the
-ImageNet model, and skip where ``../shared/models`` does not stand beside the repository.
+ImageNet model, and skip where the folder ``IMAGEREC_SHARED`` has none.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from imagerec_worker import create_app
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
 from imagerec_worker.manifest import Manifest
 from imagerec_worker.settings import Settings
+from tests.conftest import SHARED
 
 # Time is not what these tests are about, and machines may be busy.
 hypothesis.settings.register_profile("imagerec-worker", deadline=None)
 hypothesis.settings.load_profile("imagerec-worker")
 
-SHARED = Path(__file__).parents[4] / "shared"
 COLOURS = (ClassName("n00000001", "red"), ClassName("n00000002", "green"), ClassName("n00000003", "blue"))
 GAIN = 8.0
 
@@ -165,7 +165,7 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle of the int8 ImageNet model that stands beside the repository."""
     folder = SHARED / "models/imagenet-mobilenet-v2-int8"
     if not folder.is_dir():
-        pytest.skip("needs the ImageNet model in ../shared/models")
+        pytest.skip("needs the ImageNet model of IMAGEREC_SHARED")
     classes = json.loads((folder / "imagenet_classes.json").read_text())
     manifest = Manifest(
         name="imagenet",
@@ -177,7 +177,7 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         activation="softmax",
         background=True,
         quantisation="int8",
-        source="../shared/models",
+        source="IMAGEREC_SHARED/models",
         licence="Apache-2.0",
     )
     return write_bundle(
@@ -193,7 +193,7 @@ def imagenet_sample() -> list[tuple[str, bytes]]:
     """WordNet id and file of 100 labelled ImageNet photographs."""
     folder = SHARED / "images/imagenet-sample"
     if not folder.is_dir():
-        pytest.skip("needs the photographs in ../shared/images")
+        pytest.skip("needs the photographs of IMAGEREC_SHARED")
     return [(path.name.split("_")[0], path.read_bytes()) for path in sorted(folder.iterdir())]
 
 
