@@ -36,6 +36,102 @@ LIMITS = [
 ]
 
 
+def main():
+    """Ask for one balancer, some workers and one client, and join them."""
+    context = portal.context
+    define_parameters(context)
+    params = context.bindParameters()
+    check_parameters(context, params)
+
+    request = context.makeRequestRSpec()
+    balancer = add_node(request, params, "balancer")
+    workers = [add_node(request, params, "worker%d" % (index + 1)) for index in range(params.workers)]
+    client = add_node(request, params, "client")
+    if params.topology == "star":
+        add_star(request, params, balancer, workers, client)
+    else:
+        add_lan(request, params, balancer, workers, client)
+    if params.public_balancer:
+        balancer.routable_control_ip = True
+    context.printRequestRSpec()
+
+
+def add_lan(request, params, balancer, workers, client):
+    """Join all machines by one LAN: balancer .1, client .2, worker i .(10 + i)."""
+    lan = request.LAN("lan")
+    hosts = [(balancer, 1), (client, 2)]
+    hosts += [(worker, 11 + index) for index, worker in enumerate(workers)]
+    for node, last in hosts:
+        address = pg.IPv4Address("10.10.1.%d" % last, NETMASK)
+        lan.addInterface(node.addInterface(address=address))
+    shape(lan, params)
+
+
+def add_star(request, params, balancer, workers, client):
+    """Give the balancer one link to each worker (10.10.i.0/24) and one to the client (the next subnet)."""
+    for index, worker in enumerate(workers):
+        subnet = index + 1
+        add_spoke(request, params, "link-%d" % subnet, subnet, (worker, 1), (balancer, 2))
+    subnet = len(workers) + 1
+    add_spoke(request, params, "link-client", subnet, (balancer, 1), (client, 2))
+
+
+def add_spoke(request, params, name, subnet, *ends):
+    """Add one link; each end is a node and the last part of its address."""
+    interfaces = [
+        node.addInterface(address=pg.IPv4Address("10.10.%d.%d" % (subnet, last), NETMASK)) for node, last in ends
+    ]
+    link = request.Link(name, members=interfaces)
+    shape(link, params)
+    if params.node_kind == "raw":
+        # Several links may then share one physical interface of the balancer.
+        link.link_multiplexing = True
+        link.vlan_tagging = True
+
+
+def shape(link, params):
+    """Set the chosen rate and latency on a link or LAN."""
+    if params.bandwidth > 0:
+        link.bandwidth = int(params.bandwidth)
+    if params.latency > 0:
+        link.latency = params.latency
+
+
+def add_node(request, params, name):
+    """Add one machine of the chosen kind and return it."""
+    if params.node_kind == "raw":
+        node = request.RawPC(name)
+        if params.hardware_type:
+            node.hardware_type = params.hardware_type
+    else:
+        node = request.XenVM(name)
+        node.cores = params.cores
+        node.ram = params.memory
+        if params.hardware_type:
+            node.xen_ptype = params.hardware_type
+    if params.disk_image:
+        node.disk_image = params.disk_image
+    return node
+
+
+def check_parameters(context, params):
+    """Report every value that cannot be granted, all at once, beside the fields they were typed in."""
+    for name, lowest, highest, message in LIMITS:
+        value = getattr(params, name)
+        if value < lowest or (highest is not None and value > highest):
+            context.reportError(portal.ParameterError(message, [name]))
+    if params.topology == "star" and params.node_kind == "raw" and params.workers >= RAW_INTERFACES:
+        context.reportWarning(
+            portal.ParameterWarning(
+                "few raw machines have %d experiment interfaces, which a star of %d workers takes"
+                % (params.workers + 1, params.workers),
+                ["topology", "workers"],
+                fixedValues={"topology": "lan"},
+            )
+        )
+    context.verifyParameters()
+
+
 def define_parameters(context):
     """Declare what the user of the portal, or of the command line, can choose."""
     kinds = portal.ParameterType
@@ -122,99 +218,6 @@ def define_parameters(context):
         longDescription="Debian 12 or 13, or Ubuntu 24.04: older ones have too old an nginx, and are refused.",
         advanced=True,
     )
-
-
-def check_parameters(context, params):
-    """Report every value that cannot be granted, all at once, beside the fields they were typed in."""
-    for name, lowest, highest, message in LIMITS:
-        value = getattr(params, name)
-        if value < lowest or (highest is not None and value > highest):
-            context.reportError(portal.ParameterError(message, [name]))
-    if params.topology == "star" and params.node_kind == "raw" and params.workers >= RAW_INTERFACES:
-        context.reportWarning(
-            portal.ParameterWarning(
-                "few raw machines have %d experiment interfaces, which a star of %d workers takes"
-                % (params.workers + 1, params.workers),
-                ["topology", "workers"],
-                fixedValues={"topology": "lan"},
-            )
-        )
-    context.verifyParameters()
-
-
-def add_node(request, params, name):
-    """Add one machine of the chosen kind and return it."""
-    if params.node_kind == "raw":
-        node = request.RawPC(name)
-        if params.hardware_type:
-            node.hardware_type = params.hardware_type
-    else:
-        node = request.XenVM(name)
-        node.cores = params.cores
-        node.ram = params.memory
-        if params.hardware_type:
-            node.xen_ptype = params.hardware_type
-    if params.disk_image:
-        node.disk_image = params.disk_image
-    return node
-
-
-def shape(link, params):
-    """Set the chosen rate and latency on a link or LAN."""
-    if params.bandwidth > 0:
-        link.bandwidth = int(params.bandwidth)
-    if params.latency > 0:
-        link.latency = params.latency
-
-
-def add_lan(request, params, balancer, workers, client):
-    """Join all machines by one LAN: balancer .1, client .2, worker i .(10 + i)."""
-    lan = request.LAN("lan")
-    hosts = [(balancer, 1), (client, 2)]
-    hosts += [(worker, 11 + index) for index, worker in enumerate(workers)]
-    for node, last in hosts:
-        address = pg.IPv4Address("10.10.1.%d" % last, NETMASK)
-        lan.addInterface(node.addInterface(address=address))
-    shape(lan, params)
-
-
-def add_star(request, params, balancer, workers, client):
-    """Give the balancer one link to each worker (10.10.i.0/24) and one to the client (the next subnet)."""
-    for index, worker in enumerate(workers):
-        subnet = index + 1
-        add_spoke(request, params, "link-%d" % subnet, subnet, (worker, 1), (balancer, 2))
-    subnet = len(workers) + 1
-    add_spoke(request, params, "link-client", subnet, (balancer, 1), (client, 2))
-
-
-def add_spoke(request, params, name, subnet, *ends):
-    """Add one link; each end is a node and the last part of its address."""
-    interfaces = [
-        node.addInterface(address=pg.IPv4Address("10.10.%d.%d" % (subnet, last), NETMASK)) for node, last in ends
-    ]
-    link = request.Link(name, members=interfaces)
-    shape(link, params)
-    if params.node_kind == "raw":
-        # Several links may then share one physical interface of the balancer.
-        link.link_multiplexing = True
-        link.vlan_tagging = True
-
-
-def main():
-    """Bind the parameters and hand the portal the request."""
-    context = portal.context
-    define_parameters(context)
-    params = context.bindParameters()
-    check_parameters(context, params)
-    request = context.makeRequestRSpec()
-    balancer = add_node(request, params, "balancer")
-    if params.public_balancer:
-        balancer.routable_control_ip = True
-    workers = [add_node(request, params, "worker%d" % (index + 1)) for index in range(params.workers)]
-    client = add_node(request, params, "client")
-    join = add_star if params.topology == "star" else add_lan
-    join(request, params, balancer, workers, client)
-    context.printRequestRSpec()
 
 
 if __name__ == "__main__":
