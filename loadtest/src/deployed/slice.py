@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+from pathlib import Path
 
 from deployed.checkout import REPOSITORY, SHARED, CommandError, run
 from rspec.local_slice.naming import Names
@@ -77,7 +78,9 @@ class Slice:
     def start(self, machine: str, command: str) -> subprocess.Popen[bytes]:
         """Start a command on a machine; its standard input and what it prints are pipes."""
         words = self._words(machine, command)
-        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  the words are ours
+        # ssh makes its standard error non-blocking, also for others who have the same one, and Ansible refuses such.
+        with Path("/dev/stderr").open("ab") as error:
+            return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=error)  # noqa: S603  our words
 
     def _words(self, machine: str, command: str) -> list[str]:
         return ["ssh", "-F", str(self.names.ssh_config), "-o", "BatchMode=yes", machine, command]
