@@ -1,4 +1,4 @@
-"""The command `loadtest`: begin, run, summarize, plot, table, compare, plan, show, bench."""
+"""The command `loadtest`: begin, run, summarize, plot, table, compare, plan, simulate, show, bench."""
 
 import argparse
 import json
@@ -17,6 +17,7 @@ from loadtest.experiments.provenance import read_facts
 from loadtest.experiments.reader import load_design
 from loadtest.experiments.record import now_utc
 from loadtest.generate.bench import bench
+from loadtest.simulate.cli import add_simulate
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -232,6 +233,8 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--from", required=True, type=Path, dest="source", metavar="RUN", help="a run with a calibration")
     plan.add_argument("--policy", default="random", help="balancing policy (default random)")
     plan.add_argument("--seed", type=int, default=1, help="seed of the simulation (default 1)")
+
+    add_simulate(add)
 
     self_bench = add("bench", "measure the generator itself against a null server", _bench, "bench --rate 1000")
     self_bench.add_argument("--rate", type=float, default=1000.0, metavar="HZ", help="requests a second (default 1000)")

@@ -13,7 +13,7 @@ from loadtest.experiments.design import find_design
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.reader import load_design
 
-COMMANDS = ["begin", "run", "show", "summarize", "plot", "table", "compare", "plan", "bench"]
+COMMANDS = ["begin", "run", "show", "summarize", "plot", "table", "compare", "plan", "simulate", "bench"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
