@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from loadtest.experiments.checks import POLICIES
 from loadtest.experiments.folder import RunFolder
 from loadtest.simulate.arrivals import poisson, swinging
 from loadtest.simulate.balancers import BALANCERS
-from loadtest.simulate.cases import figures
+from loadtest.simulate.cases import figures, table
 from loadtest.simulate.events import LOST, REFUSED, Fault, play
 from loadtest.simulate.service import Service, of_run, supposed
 from loadtest.simulate.steps import choose_blindly, limit_may_matter, serve
@@ -424,3 +425,27 @@ def test_an_impossible_question_gets_one_line(words: str, says: str, capsys: pyt
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def printed(option: str) -> tuple[list[str], str]:
+    """The command of docs/scale.md that has an option, and what the page says that it prints."""
+    blocks = re.findall(r"```console\n\$ loadtest (.*)\n((?:.*\n)*?)```", (ROOT / "docs/scale.md").read_text())
+    return next((shlex.split(command), text) for command, text in blocks if option in command)
+
+
+def test_the_manual_shows_the_rows_that_are_kept() -> None:
+    rows = [
+        {key: value if key == "policy" else float(value) if value else None for key, value in row.items()}
+        for row in csv.DictReader(io.StringIO((RESULTS / "scale/simulated.csv").read_text()))
+    ]
+    whole = [row | {key: int(row[key]) for key in ("workers", "balancers")} for row in rows]  # type: ignore[call-overload]
+    assert printed("--out results/scale")[1].startswith(table(whole) + "\n")
+
+
+def test_the_manual_shows_what_the_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, text = printed("--fail")
+    monkeypatch.chdir(ROOT)
+    assert main(words) == 0
+    assert capsys.readouterr().out == text
