@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,10 +32,11 @@ REMOVING = ["Remove the agent's folders", "Remove the hosts' folders and supervi
 
 
 @pytest.fixture(scope="module")
-def newer(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A bundle that no host has yet."""
-    del deployment  # has built the one that it is made from
-    return another(tmp_path_factory.mktemp("bundles") / "newer", "2.1")
+def newer(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A bundle that no host has yet; other tests find the deployment as it was."""
+    yield another(tmp_path_factory.mktemp("bundles") / "newer", "2.1")
+    for play in ("workers", "balancers"):
+        deployment.play(play)
 
 
 def command(system: Deployment, plays: tuple[str, ...], *arguments: str) -> list[str]:
