@@ -7,6 +7,7 @@ with unchanged sources and locks changes nothing. Prints one JSON line: whether 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -168,17 +169,25 @@ def main() -> int:
     arguments = parser.parse_args()
     for folder in ("wheels", "wheelhouse", "releases"):
         (arguments.dist / folder).mkdir(parents=True, exist_ok=True)
+    with (arguments.dist / ".building").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # a deployment onto another inventory may be building as well
+        try:
+            changed = build_all(arguments)
+        except BuildError as error:
+            print(json.dumps({"changed": False, "error": str(error)}))
+            return 1
+    print(json.dumps({"changed": changed, "error": None}))
+    return 0
+
+
+def build_all(arguments: argparse.Namespace) -> bool:
+    """Build what the command line names; return whether anything changed."""
     apps: dict[str, object] = {}
-    changed = False
-    try:
-        apps["page"], changed = build_page(arguments.page, arguments.examples, arguments.dist)
-        for pair in arguments.apps:
-            name, _, source = pair.partition("=")
-            apps[name], app_changed = build_app(name, Path(source), sorted(set(arguments.platform)), arguments.dist)
-            changed |= app_changed
-    except BuildError as error:
-        print(json.dumps({"changed": changed, "error": str(error)}))
-        return 1
+    apps["page"], changed = build_page(arguments.page, arguments.examples, arguments.dist)
+    for pair in arguments.apps:
+        name, _, source = pair.partition("=")
+        apps[name], app_changed = build_app(name, Path(source), sorted(set(arguments.platform)), arguments.dist)
+        changed |= app_changed
     listing = arguments.dist / "releases.json"
     text = json.dumps(apps, indent=2) + "\n"
     if not listing.exists() or listing.read_text() != text:
@@ -188,8 +197,7 @@ def main() -> int:
         changed = True
     for folder in ("wheelhouse", "releases"):
         prune(arguments.dist / folder)
-    print(json.dumps({"changed": changed, "error": None}))
-    return 0
+    return changed
 
 
 if __name__ == "__main__":

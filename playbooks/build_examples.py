@@ -8,6 +8,7 @@ the list is empty and the answer says why. Prints one JSON line: whether anythin
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import shutil
@@ -90,16 +91,19 @@ def main() -> int:
     listing = arguments.page / LISTING
     digest = hashlib.sha256(listing.read_bytes() + arguments.lock.read_bytes()).hexdigest()
     folder = arguments.dist / "examples" / digest[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
     notice = ""
-    try:
-        changed = collect(listing, arguments.lock, folder)
-    except ExamplesError as error:
-        notice = f"The page has no example photographs: {error} {REMEDY}"
-        folder = folder.with_name("none")
-        changed = without(folder)
-    for other in folder.parent.iterdir():
-        if other != folder:
-            shutil.rmtree(other)
+    with (arguments.dist / ".building").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # a deployment onto another inventory may be building as well
+        try:
+            changed = collect(listing, arguments.lock, folder)
+        except ExamplesError as error:
+            notice = f"The page has no example photographs: {error} {REMEDY}"
+            folder = folder.with_name("none")
+            changed = without(folder)
+        for other in folder.parent.iterdir():
+            if other != folder:
+                shutil.rmtree(other)
     print(json.dumps({"changed": changed, "folder": str(folder), "notice": notice}))
     return 0
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,14 @@ def test_a_package_that_cannot_be_had_is_an_error_with_a_remedy_and_leaves_nothi
     assert "absent==1" in str(answer["error"])
     assert "run it again" in str(answer["error"])
     assert not list((tmp_path / "dist/wheelhouse").glob("tiny-*"))
+
+
+def test_two_may_build_at_once(source: Path, tmp_path: Path) -> None:
+    """As deployments onto two inventories do, which share what the checkout builds."""
+    with ThreadPoolExecutor() as several:
+        answers = list(several.map(lambda _: build(source, tmp_path / "dist"), range(4)))
+    assert [answer["error"] for answer in answers] == [None] * 4
+    assert [answer["changed"] for answer in answers].count(True) == 1
 
 
 def test_the_page_is_deployed_with_its_examples(source: Path, examples: Path, tmp_path: Path) -> None:
