@@ -84,8 +84,7 @@ def bundles(system: Deployment) -> set[str]:
 
 def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_path: Path) -> None:
     served_before, bundles_before = served(deployment), bundles(deployment)
-    levels = "[1, 2], model: lite0-128"
-    experiment(deployment, tmp_path, levels)
+    experiment(deployment, tmp_path, "[1, 2], model: lite0-128")
     (run,) = (path.parent for path in tmp_path.glob("*/run.json"))
     assert run.name.startswith("local-")
     assert len(samples(run)) == 2 * 5
@@ -110,20 +109,6 @@ def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_p
     # The experiment takes away what it brought.
     assert served(deployment) == served_before
     assert bundles(deployment) == bundles_before
-
-    # What is there is kept, what is missing is run: the same command goes on.
-    before = samples(run)
-    lost = next(iter(before))
-    (run / lost).unlink()
-    readings = {path.name: path.read_bytes() for path in (run / "cpu").iterdir()}
-    experiment(deployment, tmp_path, levels)
-    # The client still had the samples: nothing was measured again, and the readings are those of the measurement.
-    assert {path.name: path.read_bytes() for path in (run / "cpu").iterdir()} == readings
-    after = samples(run)
-    assert after.keys() == before.keys()
-    assert {name: data for name, data in after.items() if name != lost} == {
-        name: data for name, data in before.items() if name != lost
-    }
 
 
 def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployment: Deployment, tmp_path: Path) -> None:
@@ -155,6 +140,14 @@ def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployme
     fetched = samples(runs / run.name)
     assert len(fetched) == 5
     assert {name: fetched[name] for name in finished} == finished
+
+    # What is there is kept, what is missing is fetched: nothing is measured again.
+    lost = next(iter(fetched))
+    (runs / run.name / lost).unlink()
+    readings = {path.name: path.read_bytes() for path in (runs / run.name / "cpu").iterdir()}
+    experiment(deployment, tmp_path, "2", f"-e runs_dir={runs}")
+    assert {path.name: path.read_bytes() for path in (runs / run.name / "cpu").iterdir()} == readings
+    assert samples(runs / run.name) == fetched
 
 
 @pytest.mark.parametrize(

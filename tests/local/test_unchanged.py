@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,15 +32,16 @@ def stop_the_balancer(system: Deployment) -> None:
     supervisorctl(system, "stop", "balancer")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def deployed(deployment: Deployment) -> Deployment:
-    """The deployment as `make up` leaves it, which has sealed all of its hosts."""
+    """The deployment as `make up` leaves it, which has sealed all of its hosts; each test leaves it so again."""
     deployment.make("up")
     return deployment
 
 
 def test_an_unchanged_run_passes_by_and_a_thorough_one_looks_again_and_changes_nothing(deployed: Deployment) -> None:
     quick = deployed.make("up").stdout
+    assert {"balancer", "worker1", "worker2"} <= set(recap(quick))
     assert changed(quick) == {}
     for task in CONFIGURE.values():
         assert task not in quick
@@ -51,15 +51,15 @@ def test_an_unchanged_run_passes_by_and_a_thorough_one_looks_again_and_changes_n
         assert task in thorough
 
 
-@pytest.mark.parametrize("harm", [remove_the_configuration, stop_the_balancer], ids=["file-removed", "stopped"])
-def test_what_was_broken_by_hand_is_mended(deployed: Deployment, harm: Callable[[Deployment], None]) -> None:
+def test_what_was_broken_by_hand_is_mended(deployed: Deployment) -> None:
     configuration = deployed.folder / ".run/balancer/etc/nginx.conf"
     before = configuration.read_text()
-    harm(deployed)
-    mended = deployed.make("up").stdout
-    assert set(changed(mended)) == {"balancer"}
-    assert configuration.read_text() == before
-    assert requests.get(f"{deployed.url}/", timeout=5).status_code == 200
+    for harm in (remove_the_configuration, stop_the_balancer):
+        harm(deployed)
+        mended = deployed.make("up").stdout
+        assert set(changed(mended)) == {"balancer"}, harm
+        assert configuration.read_text() == before
+        assert requests.get(f"{deployed.url}/", timeout=5).status_code == 200
     assert changed(deployed.make("up").stdout) == {}
 
 
