@@ -60,6 +60,7 @@ def test_the_seed_decides_what_is_drawn(tmp_path: Path) -> None:
     assert len({each.line for each in drawn[0]}) == 2
 
 
+@pytest.mark.long
 def test_what_no_test_notices_is_a_survivor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`tests/unit/test_mutate.py` looks at this tool and at no role."""
     record = tmp_path / "record.md"

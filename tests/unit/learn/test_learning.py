@@ -114,6 +114,7 @@ def test_report_needs_nothing_from_elsewhere(learnt: subprocess.CompletedProcess
     assert "grey ones" in page
 
 
+@pytest.mark.long
 def test_interrupted_run_goes_on_and_gives_the_same_bytes(
     learnt: subprocess.CompletedProcess[str], photographs: Path, tmp_path: Path
 ) -> None:

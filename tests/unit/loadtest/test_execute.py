@@ -102,7 +102,7 @@ def test_an_interrupted_run_goes_on_and_keeps_what_was_cut_short(design: Path, s
 def test_a_resumed_run_sends_what_it_would_have_sent(measured: Path, tmp_path: Path, serve: Callable[..., str]) -> None:
     again = tmp_path / "run"
     shutil.copytree(measured, again)
-    victim = next((again / "trials").rglob("poisson-i0.1-64px.r2.jsonl.gz"))
+    victim = next((again / "trials").rglob("poisson-i0.05-64px.r2.jsonl.gz"))
     before = [one.scheduled_s for one in sorted(read_trial(victim).samples, key=lambda one: one.seq)]
     victim.unlink()
     design = measured.parent / "small.yml"

@@ -95,6 +95,7 @@ def test_littles_law_holds_for_what_was_recorded(serve: Callable[..., str], tmp_
     assert result.footer["mean_in_flight"] == pytest.approx(in_system, rel=0.01)
 
 
+@pytest.mark.long
 def test_waits_at_a_worker_of_known_service_time_are_those_of_theory(serve: Callable[..., str], tmp_path: Path) -> None:
     """Fifty M/D/1 queues at ρ = 0.7: a Poisson stream that is split at random is fifty Poisson streams.
 

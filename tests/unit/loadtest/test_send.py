@@ -55,7 +55,7 @@ def test_users_ask_one_after_another(serve: Callable[..., str]) -> None:
 @pytest.mark.parametrize("at_least", [0, 30])
 def test_the_load_ends_with_its_input_once_enough_was_sent(serve: Callable[..., str], at_least: int) -> None:
     options = ("--phase", "600", "100", "--constant", "--at-least", str(at_least))
-    with start("--target", serve("--service-ms", "300"), *options) as process:
+    with start("--target", serve("--workers", "30", "--service-ms", "300"), *options) as process:
         assert process.stdin is not None
         process.stdin.close()
         process.stdin = None

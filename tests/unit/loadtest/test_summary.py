@@ -184,6 +184,7 @@ def made_files(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in made}
 
 
+@pytest.mark.long
 def test_what_is_deleted_is_rebuilt_identically(measured: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(measured, run)

@@ -43,8 +43,8 @@ def magick(data: bytes, kind: str, orientation: int) -> Pixels:
                 first.orientation = wand.ORIENTATION_TYPES[orientation]
             first.auto_orient()
             first.transform_colorspace("srgb")
-            channels = first.export_pixels(0, 0, first.width, first.height, "RGB", "char")
-            return np.array(channels, np.uint8).reshape(first.height, first.width, 3)
+            first.depth = 8
+            return np.frombuffer(first.make_blob("RGB"), np.uint8).reshape(first.height, first.width, 3)
 
 
 def square(pixels: Pixels) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import time
 from pathlib import Path
@@ -31,6 +32,7 @@ def test_what_the_fuzzer_found_is_answered_as_documented(target: str) -> None:
         assert time.process_time() - started_s < most_s, file
 
 
+@functools.cache
 def reference_s() -> float:
     """Seconds of computing that this machine takes for an honest photograph of 12 million pixels."""
     file = io.BytesIO()

@@ -140,7 +140,8 @@ def test_the_square_is_cut_from_the_centre(margin: int, side: int, kind: str) ->
     wide[:, 16 * margin : 16 * (margin + side)] = (0, 255, 0)
     wide[..., 0] = np.where(wide[..., 1] > 0, 0, 255)
     for picture in (wide, np.ascontiguousarray(wide.transpose(1, 0, 2))):
-        pixels, _ = preprocess(encode(picture, kind), 8, LIMIT)
+        options = {"compress_level": 1} if kind == "PNG" else {}  # the time of this test is PNG's packing
+        pixels, _ = preprocess(encode(picture, kind, **options), 8, LIMIT)
         assert difference(pixels, np.full((8, 8, 3), (0, 255, 0), np.uint8)) < 1 + 12 * (kind == "JPEG")
 
 
@@ -274,7 +275,7 @@ def test_damage_anywhere_gives_pixels_or_an_error_of_the_contract(data: st.DataO
         damaged[data.draw(st.integers(12, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
         pixels, _ = preprocess(bytes(damaged), SIZE, LIMIT)
-    except (BrokenImageError, TooLargeError):
+    except (BrokenImageError, TooLargeError, UnsupportedFormatError):  # a header may come to claim a rare variant
         return
     assert pixels.shape == (SIZE, SIZE, 3)
 

@@ -17,7 +17,6 @@ from tests.unit.worker.test_gunicorn_worker import head, picture
 BUDGET_S = 5
 # Seconds that the balancer's clock is behind the worker's.
 CLOCKS = {"an hour behind": 3600, "a minute behind": 60, "in step": 0, "a minute ahead": -60, "an hour ahead": -3600}
-every_clock = pytest.mark.parametrize("behind_s", CLOCKS.values(), ids=CLOCKS.keys())
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +47,24 @@ def answer_of(connection: socket.socket) -> tuple[int, dict[str, Any]]:
     return int(header.split()[1]), json.loads(body)
 
 
-@every_clock
+@pytest.mark.parametrize("behind_s", CLOCKS.values(), ids=CLOCKS.keys())
 def test_a_request_that_has_not_waited_is_served(budgeted: Any, behind_s: float) -> None:
     status, document = answer_of(send(budgeted, behind_s))
     assert (status, document.get("detail")) == (200, None)
     assert 0 <= document["timing_ms"]["queue"] < BUDGET_S * 1000
 
 
-@every_clock
-def test_a_request_that_has_waited_too_long_is_refused(budgeted: Any, behind_s: float) -> None:
-    """The only process reads a request that does not come, while the next one waits in the listener's queue."""
+def test_a_request_that_has_waited_too_long_is_refused_whatever_the_balancer_s_clock_says(budgeted: Any) -> None:
+    """The only process reads a request that does not come, while the next ones wait in the listener's queue."""
     with socket.create_connection(("127.0.0.1", budgeted.port), timeout=60) as blocker:
         blocker.sendall(b"POST /predict HTTP/1.1\r\n")
         time.sleep(0.5)
-        waiting = send(budgeted, behind_s)
+        waiting = {clock: send(budgeted, behind_s) for clock, behind_s in CLOCKS.items()}
         time.sleep(BUDGET_S + 1)
-    status, document = answer_of(waiting)
-    assert (status, document["type"]) == (429, "/problems/busy")
-    assert float(document["detail"].split("waited ")[1].split(" s")[0]) >= BUDGET_S
+    for clock, connection in waiting.items():
+        status, document = answer_of(connection)
+        assert (status, document["type"]) == (429, "/problems/busy"), clock
+        assert float(document["detail"].split("waited ")[1].split(" s")[0]) >= BUDGET_S, clock
 
 
 def test_a_short_wait_is_told_by_the_kernel_when_the_clocks_disagree(budgeted: Any) -> None:

@@ -191,6 +191,7 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
 
     async def _measure(self, load: Coroutine[Any, Any, None]) -> Effort:
+        froze_before = gc.get_freeze_count() > 0  # a process that has done so for itself keeps it
         gc.collect()
         gc.freeze()  # what exists now is not looked at again: a collection would hold up the requests for milliseconds
         busy_before, cpu_before = machine_times(), cpu_s()
@@ -206,7 +207,8 @@ class Runner:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            gc.unfreeze()
+            if not froze_before:
+                gc.unfreeze()
         wall_s = max(self._now(), 1e-9)
         self._count(wall_s, 0)
         if self._failure:
