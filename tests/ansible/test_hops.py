@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
+from tests.ansible.rendering import render
 from tests.ansible.test_build_apps import build_apps
-from tests.ansible.test_rendering import GOLDEN, render
+from tests.ansible.test_rendering import GOLDEN
 from tests.conftest import free_ports
 from tests.unit.worker import conftest as worker
 

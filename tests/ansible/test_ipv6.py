@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import socket
@@ -18,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ansible.test_rendering import render
-from tests.conftest import REPOSITORY, free_ports
+from tests.ansible.plays import play
+from tests.ansible.rendering import render
+from tests.conftest import free_ports
 
 UNDER_WAY = 2
 
@@ -136,10 +136,10 @@ def test_the_certificate_is_for_the_address_and_made_once(tmp_path: Path) -> Non
         "balancer_tls": "self_signed",
         "balancer_workers": [{"name": "worker1", "address": "2001:db8::2", "port": 5000}],
     }
-    command = ["ansible-playbook", "-i", "localhost,", "tests/ansible/balance.yml", "-e", json.dumps(variables)]
     changed = []
     for _ in range(2):
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        done = play("balance", variables)
+        assert done.returncode == 0, done.stdout[-3000:]
         changed += re.findall(r"changed=(\d+)", done.stdout)
     assert changed[1] == "0"
     shown = subprocess.run(

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.ansible.test_rendering import render
+from tests.ansible.rendering import render
 from tests.conftest import free_ports
 
 NAMES = ("worker1", "worker2", "worker3")

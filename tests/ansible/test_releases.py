@@ -14,23 +14,18 @@ from typing import Any
 
 import pytest
 
+from tests.ansible.plays import play
 from tests.conftest import REPOSITORY
 
 KIND = f"cp{sys.version_info.major}{sys.version_info.minor}"
 SCRIPT = REPOSITORY / "playbooks/filter_plugins/rollback.py"
 
 
-def step(folder: Path, name: str, release: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one step of releases.yml; a release is named by a letter."""
-    digest = release * 16
-    extra = {"folder": str(folder), "step": name, "code": digest, "model": digest, "kind": KIND, **variables}
-    return subprocess.run(
-        ["ansible-playbook", "-i", "localhost,", "tests/ansible/releases.yml", "-e", json.dumps(extra)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def steps(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run steps of releases.yml, each "what" or "what release"; a release is named by a letter."""
+    split = [(*word.split(" "), "") for word in words]
+    wanted = [(what, release * 16) for what, release, *_ in split]
+    return play("releases", {"folder": str(folder), "kind": KIND, "steps": wanted, **variables})
 
 
 def place(folder: Path, release: str, age: int) -> None:
@@ -55,16 +50,12 @@ def test_a_good_release_outlives_any_number_of_broken_ones(tmp_path: Path) -> No
     (tmp_path / "etc").mkdir()
     for age, release in enumerate("fedcba"):
         place(tmp_path, release, age)
-    assert step(tmp_path, "activate", "a").returncode == 0
-    assert step(tmp_path, "remember").returncode == 0
-    for release in "bcde":
-        assert step(tmp_path, "activate", release).returncode == 0
+    tried = [f"activate {release}" for release in "bcde"]
+    assert steps(tmp_path, "activate a", "remember", *tried).returncode == 0
     everything = list("abcdef")
     assert releases(tmp_path) == {"app": everything, "models": everything}
 
-    assert step(tmp_path, "activate", "f").returncode == 0
-    assert step(tmp_path, "remember").returncode == 0
-    done = step(tmp_path, "prune", python_app_keep="3", model_bundle_keep="3")
+    done = steps(tmp_path, "activate f", "remember", "prune", python_app_keep="3", model_bundle_keep="3")
     assert done.returncode == 0, done.stdout
     # what runs, what was good before, and the newest others up to the number kept
     assert releases(tmp_path) == {"app": ["a", "e", "f"], "models": ["a", "e", "f"]}
@@ -79,15 +70,12 @@ def test_the_record_says_what_runs_what_was_good_and_what_is_staged(tmp_path: Pa
 
     for release in "ab":
         place(tmp_path, release, 0)
-    assert step(tmp_path, "activate", "a").returncode == 0
-    assert step(tmp_path, "stage", "a").returncode == 0
-    assert step(tmp_path, "remember").returncode == 0
+    assert steps(tmp_path, "activate a", "stage a", "remember").returncode == 0
     assert recorded() == {"runs": names("a"), "good": [names("a")], "staged": {}}
-    assert "changed=0" in step(tmp_path, "stage", "a").stdout  # it runs already
-    assert step(tmp_path, "stage", "b").returncode == 0
+    assert "changed=0" in steps(tmp_path, "stage a").stdout  # it runs already
+    assert steps(tmp_path, "stage b").returncode == 0
     assert recorded() == {"runs": names("a"), "good": [names("a")], "staged": names("b")}
-    assert step(tmp_path, "activate", "b").returncode == 0
-    assert step(tmp_path, "remember").returncode == 0
+    assert steps(tmp_path, "activate b", "remember").returncode == 0
     assert recorded() == {"runs": names("b"), "good": [names("b"), names("a")], "staged": {}}
 
 
@@ -106,8 +94,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_disk: Path) -> None:
     for release in "ab":
         place(tmp_path, release, 0)
-    assert step(tmp_path, "activate", "a").returncode == 0
-    assert step(tmp_path, "remember").returncode == 0
+    assert steps(tmp_path, "activate a", "remember").returncode == 0
     before = {path.name: path.read_bytes() for path in small_disk.iterdir()}
     assert before
     with (small_disk / "filler").open("wb", buffering=0) as filler:
@@ -116,8 +103,8 @@ def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_dis
                 pass
         except OSError:
             pass
-    assert step(tmp_path, "activate", "b").returncode == 0
-    assert step(tmp_path, "remember").returncode != 0
+    assert steps(tmp_path, "activate b").returncode == 0
+    assert steps(tmp_path, "remember").returncode != 0
     assert {name: (small_disk / name).read_bytes() for name in before} == before
 
 
@@ -130,12 +117,12 @@ def test_a_page_that_was_cut_off_is_unpacked_again(tmp_path: Path) -> None:
                 archive.addfile(tarfile.TarInfo(name))
 
     pack("index.html", "style.css", "style.css/more.css")
-    assert step(tmp_path, "page", "a").returncode != 0
+    assert steps(tmp_path, "page a").returncode != 0
     assert not (tmp_path / "current").exists()
     pack("index.html", "style.css", "app.js")
-    assert step(tmp_path, "page", "a").returncode == 0
+    assert steps(tmp_path, "page a").returncode == 0
     assert sorted(path.name for path in (tmp_path / "current").iterdir()) == ["app.js", "index.html", "style.css"]
-    done = step(tmp_path, "page", "a")
+    done = steps(tmp_path, "page a")
     assert "changed=0" in done.stdout
 
 
@@ -146,7 +133,7 @@ def test_pages_do_not_pile_up(tmp_path: Path) -> None:
         path.mkdir()
         os.utime(path, (1e9 - age, 1e9 - age))
     (tmp_path / f"{'0' * 16}.partial").mkdir()
-    done = step(tmp_path, "prune-pages", "a")
+    done = steps(tmp_path, "prune-pages a")
     assert done.returncode == 0, done.stdout
     assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "e", "f"]
 
@@ -155,7 +142,7 @@ def test_what_the_balancer_wrote_goes_with_it(tmp_path: Path) -> None:
     for name in ("etc/logrotate.conf", "other", "etc/nginx.conf", "log/access.log"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    done = step(tmp_path, "absent")
+    done = steps(tmp_path, "absent")
     assert done.returncode == 0, done.stdout
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["other"]
 

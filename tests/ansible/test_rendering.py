@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import shutil
@@ -13,27 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.ansible.rendering import VARIANTS, render_all
 from tests.conftest import REPOSITORY
 
 GOLDEN = Path(__file__).parent / "golden"
-VARIANTS: list[dict[str, object]] = [
-    *({"name": policy, "policy": policy} for policy in ("random", "round_robin", "least_conn", "random_two")),
-    {"name": "unlimited", "limit": 0},
-    {"name": "self_signed", "tls": "self_signed"},
-    {"name": "files", "tls": "files", "tls_name": "images.example.org"},
-    {"name": "acme", "tls": "acme", "tls_name": "images.example.org"},
-    {"name": "acme-before", "tls": "acme", "tls_name": "images.example.org", "certificate": False},
-    {"name": "http2", "tls": "files", "nginx": "1.26.3"},
-    {
-        "name": "in-front",
-        "origins": ["https://demo.example.org", "http://localhost:3000"],
-        "api_keys": [
-            {"name": "alice", "sha256": "a" * 64},
-            {"name": "batch", "sha256": "b" * 64, "rate_hz": 5, "connections": 2},
-            {"name": "default", "sha256": "c" * 64, "rate_hz": 0},
-        ],
-    },
-]
 NAMES = [str(variant["name"]) for variant in VARIANTS]
 FILES = [
     *(f"nginx-{name}.conf" for name in NAMES),
@@ -54,37 +36,52 @@ FILES = [
 SUBNET = "2001:DB8::"
 
 
-def render(folder: Path, **variables: object) -> None:
-    """Render all templates into a folder."""
-    file = folder / "texts.json"
-    extra = {"file": str(file), "user": "www-data", "variants": VARIANTS} | variables
-    done = subprocess.run(
-        [
-            *("ansible-playbook", "-i", "localhost,", "tests/ansible/render.yml", "-e", json.dumps(extra)),
-        ],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    for name, text in json.loads(file.read_text()).items():
-        (folder / name).write_text(text)
+def wanted(place: Path) -> dict[str, dict[str, object]]:
+    """The variables of each rendering, which has a folder of its name in this place."""
+    user = "root" if os.geteuid() == 0 else ""
+    free_key = {"name": "batch", "sha256": "0" * 64, "rate_hz": 0, "connections": 0}
+    given = numbers()
+    assert {"balancer_read_timeout_s", "worker_graceful_timeout_s", "worker_max_requests"} <= given.keys()
+    of_ipv6 = [variant for variant in VARIANTS if variant["name"] in {"random", "self_signed"}]
+    return {
+        "slice": {},
+        "acceptable": {"state": str(place / "acceptable"), "user": user},
+        "numbers": dict(given),
+        "texts": {name: str(value) for name, value in given.items()},
+        "ipv6": {"subnet": SUBNET, "variants": of_ipv6},
+        "ipv6-acceptable": {
+            "state": str(place / "ipv6-acceptable"),
+            "user": user,
+            "subnet": SUBNET,
+            "variants": of_ipv6,
+        },
+        "backlog": {"worker_backlog": 99, "variants": []},
+        "free": {"variants": [{"name": "free", "limit": 0, "api_keys": [free_key]}]},
+    }
 
 
 @pytest.fixture(scope="session")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def renderings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder for each rendering, with everything that the roles would write; one run makes all."""
+    place = tmp_path_factory.mktemp("rendered")
+    variables = wanted(place)
+    folders = {name: place / name for name in variables}
+    for folder in folders.values():
+        folder.mkdir()
+    render_all({folders[name]: own for name, own in variables.items()})
+    return folders
+
+
+@pytest.fixture(scope="session")
+def rendered(renderings: dict[str, Path]) -> Path:
     """A folder with everything that the roles would write for a slice, and every variant of nginx.conf."""
-    folder = tmp_path_factory.mktemp("rendered")
-    render(folder)
-    return folder
+    return renderings["slice"]
 
 
 @pytest.fixture(scope="session")
-def acceptable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def acceptable(renderings: dict[str, Path]) -> Path:
     """The same for this machine: with folders that are there, and a certificate with its key."""
-    folder = tmp_path_factory.mktemp("acceptable")
-    render(folder, state=str(folder), user="root" if os.geteuid() == 0 else "")
+    folder = renderings["acceptable"]
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
@@ -114,15 +111,10 @@ def numbers() -> dict[str, int | float]:
     return found
 
 
-def test_numbers_given_as_text_are_rendered_as_numbers(tmp_path: Path) -> None:
+def test_numbers_given_as_text_are_rendered_as_numbers(renderings: dict[str, Path]) -> None:
     """Whatever stands after `-e name=` is text to Ansible, also 40."""
-    given = numbers()
-    assert {"balancer_read_timeout_s", "worker_graceful_timeout_s", "worker_max_requests"} <= given.keys()
-    for kind, values in {"numbers": given, "texts": {name: str(value) for name, value in given.items()}}.items():
-        (tmp_path / kind).mkdir()
-        render(tmp_path / kind, **values)
     for name in FILES:
-        assert (tmp_path / "texts" / name).read_text() == (tmp_path / "numbers" / name).read_text(), name
+        assert (renderings["texts"] / name).read_text() == (renderings["numbers"] / name).read_text(), name
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -137,30 +129,26 @@ def test_rendered_file_equals_its_golden_file(rendered: Path, name: str) -> None
     assert not difference
 
 
-def test_ipv6_addresses_stand_in_brackets(rendered: Path, tmp_path: Path) -> None:
+def test_ipv6_addresses_stand_in_brackets(renderings: dict[str, Path]) -> None:
     """The golden file holds the lines that differ from those of IPv4, so that it changes with nothing else."""
-    render(tmp_path, subnet=SUBNET)
     lines = []
     nginx = ("nginx-random.conf", "nginx-self_signed.conf", "servers.conf", "imagerec-balancer.socket")
     for name in (*nginx, "gunicorn.conf.py", "imagerec-worker.socket", "ready"):
-        both = [(folder / name).read_text().splitlines() for folder in (rendered, tmp_path)]
+        both = [(folder / name).read_text().splitlines() for folder in (renderings["slice"], renderings["ipv6"])]
         lines += [f"{name}: {line[2:].strip()}\n" for line in difflib.ndiff(*both) if line.startswith("+ ")]
     if os.environ.get("UPDATE_GOLDEN") == "1":
         (GOLDEN / "ipv6.txt").write_text("".join(lines))
     assert "".join(lines) == (GOLDEN / "ipv6.txt").read_text()
 
 
-def test_one_number_says_how_many_may_wait_for_a_worker(tmp_path: Path) -> None:
+def test_one_number_says_how_many_may_wait_for_a_worker(renderings: dict[str, Path]) -> None:
     """Whoever opens the listener: systemd's socket unit or gunicorn."""
-    render(tmp_path, worker_backlog=99, variants=[])
-    assert "\nbacklog = 99\n" in (tmp_path / "gunicorn.conf.py").read_text()
-    assert "\nBacklog=99\n" in (tmp_path / "imagerec-worker.socket").read_text()
+    assert "\nbacklog = 99\n" in (renderings["backlog"] / "gunicorn.conf.py").read_text()
+    assert "\nBacklog=99\n" in (renderings["backlog"] / "imagerec-worker.socket").read_text()
 
 
-def test_nginx_accepts_ipv6_addresses(tmp_path: Path) -> None:
-    user = "root" if os.geteuid() == 0 else ""
-    render(tmp_path, subnet=SUBNET, state=str(tmp_path), user=user, variants=VARIANTS[:1])
-    accepted(tmp_path / "nginx-random.conf")
+def test_nginx_accepts_ipv6_addresses(renderings: dict[str, Path]) -> None:
+    accepted(renderings["ipv6-acceptable"] / "nginx-random.conf")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "http2"])  # that one is for a newer nginx
@@ -229,10 +217,8 @@ def test_the_name_of_a_zone_tells_what_it_counts_by(rendered: Path) -> None:
     assert {zone: found for zone, found in keys.items() if len(found) > 1} == {}
 
 
-def test_a_key_without_a_limit_brings_no_limit_for_all(tmp_path: Path) -> None:
+def test_a_key_without_a_limit_brings_no_limit_for_all(renderings: dict[str, Path]) -> None:
     """Where a location has no limit of its own, the one on the log's lines must stay a dry run there."""
-    free = {"name": "batch", "sha256": "0" * 64, "rate_hz": 0, "connections": 0}
-    render(tmp_path, variants=[{"name": "free", "limit": 0, "api_keys": [free]}])
-    text = (tmp_path / "nginx-free.conf").read_text()
+    text = (renderings["free"] / "nginx-free.conf").read_text()
     _, _, api = text.partition("location ~ ^/(predict|")
     assert "limit_req" not in api.partition("proxy_pass")[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import signal
@@ -14,11 +13,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 import yaml
 
+from tests.ansible.plays import play
 from tests.conftest import AWKWARD, REPOSITORY, free_ports
 
 
@@ -29,15 +30,10 @@ class Program:
     folder: Path
     port: int
 
-    def play(self, step: str, code: str = "", **more: object) -> subprocess.CompletedProcess[str]:
-        extra = {"folder": str(self.folder), "small_port": str(self.port), "step": step, "code": code, **more}
-        return subprocess.run(
-            ["ansible-playbook", "-i", "localhost,", "tests/ansible/supervise.yml", "-e", json.dumps(extra)],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def play(self, *steps: str | dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        """Do these steps in one run, each a word, or a dict where it differs from the usual."""
+        wanted = [step if isinstance(step, dict) else {"do": step} for step in steps]
+        return play("supervise", {"folder": str(self.folder), "port": self.port, "steps": wanted})
 
     def processes(self) -> dict[int, bytes]:
         """Every process that was started from the folder."""
@@ -63,6 +59,11 @@ class Program:
         while pid in self.processes():
             time.sleep(0.05)
 
+    def master(self) -> int:
+        """The process that serves."""
+        (pid,) = (pid for pid, line in self.processes().items() if b"http.server" in line)
+        return pid
+
     def answers(self) -> bool:
         try:
             return requests.get(f"http://127.0.0.1:{self.port}/", timeout=5).status_code == 200
@@ -70,10 +71,9 @@ class Program:
             return False
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    folder = tmp_path / AWKWARD
-    folder.mkdir()
+def made(folder: Path) -> Iterator[Program]:
+    (folder / AWKWARD).mkdir()
+    folder /= AWKWARD
     (folder / "logrotate.conf").write_text(f'"{folder}/own.log" {{\n    size 1k\n    rotate 1\n}}\n')
     small = Program(folder, *free_ports(1))
     yield small
@@ -81,88 +81,98 @@ def program(tmp_path: Path) -> Iterator[Program]:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_what_supervisor_started_is_ended_also_without_it(program: Program) -> None:
-    done = program.play("main")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert program.answers()
-    assert program.socket_folder.is_dir()
-    (served_by,) = (pid for pid, line in program.processes().items() if b"http.server" in line)
-
-    program.kill_supervisor()
-    assert served_by in program.processes()
-    # Its port is not a stranger's, and the next run takes its place.
-    assert program.play("preflight").returncode == 0
-    done = program.play("main")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert program.answers()
-    assert served_by not in program.processes()
-
-    program.kill_supervisor()
-    done = program.play("absent")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert program.processes() == {}
-    assert not program.answers()
-    assert not program.socket_folder.exists()
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    """A program that does not run."""
+    yield from made(tmp_path)
 
 
-def test_supervisor_has_the_logs_rotated(program: Program) -> None:
-    log = program.folder / "own.log"
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, str]]:
+    """A program that runs, with the code "a"; and what Ansible said, which was asked before what it would do."""
+    for small in made(tmp_path_factory.mktemp("supervised")):
+        done = small.play("foretell", main("a"))
+        assert done.returncode == 0, done.stdout[-3000:]
+        yield small, done.stdout
+
+
+@pytest.fixture
+def runs(started: tuple[Program, str]) -> Program:
+    """The program that all tests share; each but the last leaves one that runs."""
+    assert started[0].answers()
+    return started[0]
+
+
+def main(code: str, **more: object) -> dict[str, Any]:
+    """The step that has the program run with this code."""
+    return {"do": "main", "code": code, **more}
+
+
+def foretold(said: str) -> list[bool]:
+    """Whether processes will be replaced, as each step `foretell` said."""
+    return [word == "True" for word in re.findall(r"replaces: (True|False)", said)]
+
+
+def test_before_anything_runs_nothing_will_be_replaced(started: tuple[Program, str]) -> None:
+    assert foretold(started[1]) == [False]
+
+
+def test_a_second_run_changes_nothing_and_supervisor_has_the_logs_rotated(runs: Program) -> None:
+    log = runs.folder / "own.log"
     log.write_text("x" * 2000)
-    assert program.play("main").returncode == 0
+    before = runs.master()
     while not log.with_suffix(".log.1").exists():  # the runner of the tests has a limit
         time.sleep(0.1)
     assert not log.exists()
-    assert "changed=0" in program.play("main").stdout
-    assert program.play("absent").returncode == 0
-    assert program.processes() == {}
-    assert list((program.folder / "supervisor").glob("conf.d/*")) == []
-
-
-def test_a_program_whose_code_has_changed_is_started_anew(program: Program) -> None:
-    """Its reload signal would leave the first process with the code that it has read."""
-
-    def master() -> int:
-        (pid,) = (pid for pid, line in program.processes().items() if b"http.server" in line)
-        return pid
-
-    assert program.play("main", code="a").returncode == 0
-    before = master()
-    again = program.play("main", code="a")
+    again = runs.play(main("a"))
     assert "changed=0" in again.stdout
-    assert master() == before
-    done = program.play("main", code="b")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "Start the program anew" in done.stdout
-    assert master() != before
-    assert program.answers()
-    assert program.play("absent").returncode == 0
+    assert runs.master() == before
 
 
-def test_it_is_foretold_whether_processes_will_be_replaced(program: Program) -> None:
+def test_it_is_foretold_whether_processes_will_be_replaced(runs: Program) -> None:
     """A deployment takes a worker out of the pool first only where this says so."""
-
-    def foretold(code: str = "a", **more: object) -> bool:
-        said = program.play("foretell", code, **more)
-        assert said.returncode == 0, said.stdout[-3000:]
-        (word,) = re.findall(r"replaces: (True|False)", said.stdout)
-        return bool(word == "True")
-
-    assert not foretold(), "nothing runs yet"
-    assert program.play("main", code="a").returncode == 0
-    assert not foretold()
-    assert foretold("b")
-    assert foretold(content="of another kind")
-    # supervisor starts a program anew whose own configuration has changed.
-    assert foretold(small_port=program.port + 1)
-    assert program.play("absent").returncode == 0
+    changes: list[dict[str, object]] = [
+        {"code": "a"},
+        {"code": "b"},
+        {"code": "a", "content": "of another kind"},
+        # supervisor starts a program anew whose own configuration has changed.
+        {"code": "a", "port": runs.port + 1},
+    ]
+    said = runs.play(*({"do": "foretell"} | change for change in changes))
+    assert said.returncode == 0, said.stdout[-3000:]
+    assert foretold(said.stdout) == [False, True, True, True]
 
 
-def test_a_program_that_listens_nowhere_is_started_anew(program: Program) -> None:
-    assert program.play("main", code="a").returncode == 0
-    done = program.play("main", code="b", listens=False)
+@pytest.mark.parametrize("change", [{"code": "b"}, {"code": "c", "listens": False}], ids=["listens", "listens nowhere"])
+def test_a_program_whose_code_has_changed_is_started_anew(runs: Program, change: dict[str, Any]) -> None:
+    """Its reload signal would leave the first process with the code that it has read."""
+    before = runs.master()
+    done = runs.play({"do": "main"} | change)
     assert done.returncode == 0, done.stdout[-3000:]
     assert "Start the program anew" in done.stdout
-    assert program.play("absent").returncode == 0
+    assert runs.master() != before
+    assert runs.answers()
+
+
+def test_what_supervisor_started_is_ended_also_without_it(runs: Program) -> None:
+    assert runs.socket_folder.is_dir()
+    served_by = runs.master()
+
+    runs.kill_supervisor()
+    assert served_by in runs.processes()
+    # Its port is not a stranger's, and the next run takes its place.
+    done = runs.play("preflight", main("d"))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert runs.answers()
+    assert served_by not in runs.processes()
+
+    runs.kill_supervisor()
+    done = runs.play("absent")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert runs.processes() == {}
+    assert not runs.answers()
+    assert not runs.socket_folder.exists()
+    assert list((runs.folder / "supervisor").glob("conf.d/*")) == []
 
 
 def test_a_port_that_the_service_has_itself_is_free_for_it() -> None:
@@ -183,7 +193,7 @@ def test_a_port_that_the_service_has_itself_is_free_for_it() -> None:
 
 
 def test_a_name_is_refused_where_systemd_opens_the_socket(program: Program) -> None:
-    done = program.play("preflight", service_provider="systemd", address="localhost")
+    done = program.play({"do": "preflight", "provider": "systemd", "address": "localhost"})
     assert done.returncode != 0
     said = " ".join(done.stdout.split())
     assert f"localhost:{program.port} of port is a name, and systemd listens on addresses alone" in said, said
