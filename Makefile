@@ -182,20 +182,25 @@ slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
 	@$(SLICE_TOOL) ssh --slice $(or $(SLICE),local) $(or $(HOST),balancer)
 
 # --- develop -----------------------------------------------------------------------------------------------------------
-PYTEST := $(BIN)/python -m pytest $(if $(LONG),,-m "not long")
+# Each run that passes notes how long its tier took. Neighbours stay in one process, for they share fixtures.
+PYTEST = $(BIN)/python -m pytest -p tests.durations --tier $(@:test-%=%) $(if $(LONG),,-m "not long")
+BESIDE := --dist worksteal -n
 
-.PHONY: test test-unit test-ansible test-keras test-local test-slice test-manuals lint docs
-test: setup-test ## every tier that this machine can run; LONG=1 for more kill points and every command of the manuals
+.PHONY: test test-all test-unit test-ansible test-keras test-local test-slice test-manuals test-durations lint docs
+test: setup-test ## every tier that this machine can run, but for the long tests; make test-all runs those too
 	@$(MAKE) test-unit test-ansible test-keras test-local test-slice test-manuals
 
+test-all: #: everything: the tiers of make test with their long tests
+	@$(MAKE) test LONG=1
+
 test-unit: setup-test ## pure parts and real processes on free ports, no deployment
-	@$(PYTEST) tests/unit -n 2
+	@$(PYTEST) tests/unit $(BESIDE) 3
 
 test-ansible: setup-test #: roles, templates, playbooks
-	@$(PYTEST) tests/ansible -n 2
+	@$(PYTEST) tests/ansible $(BESIDE) 2
 
 test-keras: setup-keras #: exports Keras' network with random weights (installs TensorFlow)
-	@.venv-keras/bin/python -m pytest tests/keras --confcutdir tests/keras
+	@.venv-keras/bin/python -m pytest -p tests.durations --tier keras tests/keras --confcutdir tests/keras
 
 test-local: setup-test #: deploys this machine on free ports, asks it by HTTP and in a browser, removes it
 	@$(PYTEST) tests/local tests/browser -n 2 --dist loadfile
@@ -205,6 +210,9 @@ test-slice: setup-test setup-slice #: boots six machines, deploys onto them, bre
 
 test-manuals: setup-test #: holds the commands that the manuals print; LONG=1 runs them all in a clone, half an hour (root)
 	@$(PYTEST) tests/manuals
+
+test-durations: setup-test #: write into tests/README.md how long the last run of each tier took
+	@$(BIN)/python -m tests.durations
 
 FUZZ_MINUTES ?= 10
 .PHONY: fuzz
