@@ -34,7 +34,8 @@ from imagerec_worker import create_app
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
 from imagerec_worker.manifest import Manifest
 from imagerec_worker.settings import Settings
-from tests.conftest import SHARED
+from tests.conftest import REPOSITORY, SHARED
+from tests.unit.worker.both_ways import answer_both_ways
 
 # Time is not what these tests are about, and machines may be busy.
 hypothesis.settings.register_profile("imagerec-worker", deadline=None)
@@ -203,10 +204,16 @@ def app(colours: Bundle) -> Flask:
     return create_app(Settings(bundle=colours.path, worker_name="worker1"))
 
 
+@pytest.fixture(scope="session")
+def both_ways(colours: Bundle) -> Flask:
+    """The same, answering before Flask and by Flask."""
+    return answer_both_ways(create_app(Settings(bundle=colours.path, worker_name="worker1")))
+
+
 @pytest.fixture
-def client(app: Flask) -> FlaskClient:
+def client(both_ways: Flask) -> FlaskClient:
     """A client of the application that needs no process."""
-    return app.test_client()
+    return both_ways.test_client()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +273,14 @@ class Server:
         return answer
 
 
-def start_server(bundle: Path, worker_class: str, folder: Path, *options: str, **environment: str) -> Server:
+def start_server(
+    bundle: Path,
+    worker_class: str,
+    folder: Path,
+    *options: str,
+    application: str = "imagerec_worker.wsgi:app",
+    **environment: str,
+) -> Server:
     """Start gunicorn as the role does, with one process, and wait until it is ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -278,7 +292,7 @@ def start_server(bundle: Path, worker_class: str, folder: Path, *options: str, *
                 *("--worker-class", worker_class, "--no-control-socket", "--worker-tmp-dir", str(folder)),
                 *("--timeout", "300"),  # a busy machine is no reason to replace the process
                 *options,
-                "imagerec_worker.wsgi:app",
+                application,
             ],
             env=os.environ | {"IMAGEREC_BUNDLE": str(bundle), "IMAGEREC_WORKER_NAME": "worker1"} | environment,
             stderr=log,
@@ -311,8 +325,11 @@ def stop_server(server: Server) -> None:
 def server(
     request: pytest.FixtureRequest, colours: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A real gunicorn with the colour network, once with each worker class."""
-    running = start_server(colours.path, request.param, tmp_path_factory.mktemp("gunicorn"))
+    """A real gunicorn with the colour network, once with each worker class; the plain class answers both ways."""
+    application = "tests.unit.worker.both_ways:app" if request.param == "sync" else "imagerec_worker.wsgi:app"
+    options = ("--pythonpath", str(REPOSITORY))
+    folder = tmp_path_factory.mktemp("gunicorn")
+    running = start_server(colours.path, request.param, folder, *options, application=application)
     yield running
     stop_server(running)
 

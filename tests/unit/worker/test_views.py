@@ -19,11 +19,12 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from imagerec_worker import create_app
+from imagerec_worker.answers import Classification
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.classifier import Prediction
 from imagerec_worker.preprocess import ImageInfo
+from imagerec_worker.recognition import Timing
 from imagerec_worker.settings import Settings
-from imagerec_worker.views import Classification, Timing
 
 Form = Callable[..., tuple[bytes, dict[str, str]]]
 

@@ -8,12 +8,15 @@ import cv2
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from imagerec_worker import request_log, v2_views
+from imagerec_worker import v2_views
+from imagerec_worker.answers import finish
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.errors import MethodNotAllowedError, NotFoundError, ProblemError
 from imagerec_worker.metrics import Metrics
+from imagerec_worker.plain import PlainPredict
 from imagerec_worker.preprocess import warm_up
+from imagerec_worker.request_log import Outcome
 from imagerec_worker.service import Service, current_service, remember_service
 from imagerec_worker.settings import Settings
 from imagerec_worker.views import blueprint, problem_response
@@ -37,15 +40,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     warm_up(bundle.input_size)
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    remember_service(
-        app,
-        Service(
-            settings=settings,
-            version=version("imagerec-worker"),
-            classifier=Classifier(bundle),
-            metrics=Metrics(bundle, settings.worker_name),
-        ),
+    service = Service(
+        settings=settings,
+        version=version("imagerec-worker"),
+        classifier=Classifier(bundle),
+        metrics=Metrics(bundle, settings.worker_name),
     )
+    remember_service(app, service)
+    app.wsgi_app = PlainPredict(service, app.wsgi_app)  # type: ignore[method-assign]
     app.register_blueprint(blueprint)
     app.register_blueprint(v2_views.blueprint)
     app.register_error_handler(ProblemError, problem_response)
@@ -65,12 +67,8 @@ def _http_exception_response(error: HTTPException) -> Response:
 
 
 def _finish(response: Response) -> Response:
-    service = current_service()
-    settings = service.settings
-    response.headers["X-Worker"] = settings.worker_name
-    response.headers[request_log.HEADER] = request_log.id_of(request.environ)
-    response.headers["Cache-Control"] = "no-store"
     route = request.url_rule.rule if request.url_rule is not None else "unknown"
-    service.metrics.count_answer(route, response.status_code)
-    request_log.write(request.environ, response, route, settings.worker_name, settings.log_level)
+    length = response.headers.get("Content-Length", type=int)
+    outcome = Outcome(route, response.status_code, length)
+    response.headers.extend(finish(current_service(), request.environ, outcome))
     return response

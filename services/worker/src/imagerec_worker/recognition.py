@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from flask import request
-
+from imagerec_worker import request_log
 from imagerec_worker.classifier import Prediction, Probabilities
 from imagerec_worker.errors import BusyError
 from imagerec_worker.geometry import Pixels
 from imagerec_worker.preprocess import ImageInfo, preprocess
-from imagerec_worker.request_log import remember_phases
 from imagerec_worker.service import Service
 from imagerec_worker.waiting import queue_s
 
@@ -45,16 +43,18 @@ class Recognition:
 
     Args:
         service: What the views share.
+        environ: The request's WSGI environment.
 
     Raises:
         BusyError: The request has waited longer than the worker's budget.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, environ: dict[str, Any]) -> None:
         self._service = service
+        self._environ = environ
         self._last_s = time.perf_counter()
         self._read_s = self._decode_s = self._inference_s = 0.0
-        counted_s, self._queue_s = queue_s(request.headers.get("X-Request-Start", ""))
+        counted_s, self._queue_s = queue_s(environ.get("HTTP_X_REQUEST_START", ""))
         if 0 < service.settings.queue_budget_s < counted_s:
             raise BusyError(
                 f"the request has waited {counted_s:.1f} s already; try again in {RETRY_AFTER_S} s",
@@ -88,7 +88,7 @@ class Recognition:
         timing = Timing(round(self._queue_s * 1000, 3), read, decode, inference, round(read + decode + inference, 3))
         phases_ms = timing._asdict()
         self._service.metrics.observe_phases(phases_ms)
-        remember_phases(request.environ, phases_ms)
+        request_log.remember_phases(self._environ, phases_ms)
         return timing
 
     def _lap_s(self) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Request
+from collections.abc import Mapping
+from typing import Any
+
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.sansio.utils import get_content_length
 
 from imagerec_worker.errors import NoImageError, TooLargeError
 from imagerec_worker.multipart import find_file
@@ -13,11 +16,11 @@ FIELD = "image"
 ENVELOPE_BYTES = 1024 * 1024
 
 
-def read_image(request: Request, max_bytes: int) -> bytes:
+def read_image(environ: Mapping[str, Any], max_bytes: int) -> bytes:
     """Return the uploaded image: the file of the form field ``image``, or the body of an ``image/*`` request.
 
     Args:
-        request: The request.
+        environ: The request's WSGI environment.
         max_bytes: Largest image, in bytes; a form may be larger by :data:`ENVELOPE_BYTES`.
 
     Raises:
@@ -26,10 +29,12 @@ def read_image(request: Request, max_bytes: int) -> bytes:
         TooLargeError: The image or the form is beyond its limits.
         ClientDisconnected: The body ends too early (Werkzeug's error).
     """
-    if request.mimetype == "multipart/form-data":
-        data = find_file(_body(request, max_bytes), request.headers.get("Content-Type", ""), FIELD)
-    elif request.mimetype.startswith("image/"):
-        data = _body(request, max_bytes)
+    content_type = environ.get("CONTENT_TYPE", "")
+    kind = content_type.partition(";")[0].strip(" \t").lower()
+    if kind == "multipart/form-data":
+        data = find_file(_body(environ, max_bytes), content_type, FIELD)
+    elif kind.startswith("image/"):
+        data = _body(environ, max_bytes)
     else:
         raise NoImageError(
             f"send the image as the file '{FIELD}' of a multipart/form-data form, or as the body with its "
@@ -42,11 +47,11 @@ def read_image(request: Request, max_bytes: int) -> bytes:
     return data
 
 
-def read_body(request: Request, limit_bytes: int, refusal: str) -> bytes:
+def read_body(environ: Mapping[str, Any], limit_bytes: int, refusal: str) -> bytes:
     """Return the request's body, read in one piece, where Werkzeug's stream would read it in a hundred.
 
     Args:
-        request: The request.
+        environ: The request's WSGI environment.
         limit_bytes: Largest body.
         refusal: What to say of a larger one.
 
@@ -54,11 +59,11 @@ def read_body(request: Request, limit_bytes: int, refusal: str) -> bytes:
         TooLargeError: The body is larger.
         ClientDisconnected: The body ends too early (Werkzeug's error).
     """
-    stream = request.environ["wsgi.input"]
-    length = request.content_length
+    stream = environ["wsgi.input"]
+    length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
     if length is None:
         # A chunked body ends where the server says; without that promise there is no body to read.
-        body: bytes = stream.read(limit_bytes + 1) if request.environ.get("wsgi.input_terminated") else b""
+        body: bytes = stream.read(limit_bytes + 1) if environ.get("wsgi.input_terminated") else b""
         if len(body) > limit_bytes:
             raise TooLargeError(refusal)
         return body
@@ -75,5 +80,5 @@ def too_large(max_bytes: int) -> str:
     return f"an image may have at most {max_bytes} bytes; send a smaller one"
 
 
-def _body(request: Request, max_bytes: int) -> bytes:
-    return read_body(request, max_bytes + ENVELOPE_BYTES, too_large(max_bytes))
+def _body(environ: Mapping[str, Any], max_bytes: int) -> bytes:
+    return read_body(environ, max_bytes + ENVELOPE_BYTES, too_large(max_bytes))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
-
-from flask import Request
 
 from imagerec_worker import budget
 from imagerec_worker.bundle import Bundle
@@ -65,11 +63,11 @@ def image_of(file: memoryview | str, max_bytes: int) -> bytes:
     return data
 
 
-def read_inference(request: Request, bundle: Bundle, max_bytes: int) -> InferenceRequest:
+def read_inference(environ: Mapping[str, Any], bundle: Bundle, max_bytes: int) -> InferenceRequest:
     """Read an inference request.
 
     Args:
-        request: The request.
+        environ: The request's WSGI environment.
         bundle: The bundle that answers.
         max_bytes: Largest image, in bytes; all of a request together may have :data:`ENVELOPE_BYTES` more.
 
@@ -78,12 +76,12 @@ def read_inference(request: Request, bundle: Bundle, max_bytes: int) -> Inferenc
         TooLargeError: It is beyond a limit.
         ClientDisconnected: The body ends too early (Werkzeug's error).
     """
-    encoding = request.headers.get("Content-Encoding", "identity")
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity")
     if encoding.lower() != "identity":
         raise BadParameterError(f"the body is encoded as '{encoding[:_SHOWN]}'; send it as it is")
     limit = max_bytes + ENVELOPE_BYTES
-    body = read_body(request, limit, f"a request may have at most {limit} bytes; send fewer or smaller images")
-    text, binary = _split(body, request.headers.get(HEADER_LENGTH))
+    body = read_body(environ, limit, f"a request may have at most {limit} bytes; send fewer or smaller images")
+    text, binary = _split(body, environ.get("HTTP_" + HEADER_LENGTH.upper().replace("-", "_")))
     document = _document(text)
     parameters = _parameters(document, "the request")
     inputs = _objects(document, "inputs")

@@ -81,9 +81,9 @@ def model_ready(name: str, version: str | None = None) -> ResponseReturnValue:
 def infer(name: str, version: str | None = None) -> ResponseReturnValue:
     """Classify one to 16 pictures, one after the other."""
     service = current_service()
-    recognition = Recognition(service)
+    recognition = Recognition(service, request.environ)
     bundle = _bundle(name, version)
-    asked = read_inference(request, bundle, service.settings.max_bytes)
+    asked = read_inference(request.environ, bundle, service.settings.max_bytes)
     recognition.end_reading()
     columns = _recognise(service, recognition, asked)
     return _response(bundle, asked, columns, recognition.finish())

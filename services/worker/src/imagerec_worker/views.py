@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from difflib import get_close_matches
-from typing import Any, NamedTuple
 
-from flask import Blueprint, Response, jsonify, render_template, request
+from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from imagerec_worker import openapi, v2_views
-from imagerec_worker.classifier import Prediction
-from imagerec_worker.errors import BadParameterError, ProblemError
+from imagerec_worker.answers import answer, classify
+from imagerec_worker.errors import ProblemError
 from imagerec_worker.metrics import CONTENT_TYPE
-from imagerec_worker.preprocess import FORMATS, ImageInfo
-from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, TOP_WANTED, Recognition, Timing
+from imagerec_worker.plain import PREDICT, raise_failure
+from imagerec_worker.preprocess import FORMATS
 from imagerec_worker.service import check_ready, current_service
-from imagerec_worker.uploads import read_image
 
 # More labels than these are no answer to "what does it know"; `classes.json` of the bundle has them all.
 LABELS_MAX = 30
@@ -25,30 +22,27 @@ LABELS_MAX = 30
 blueprint = Blueprint("imagerec", __name__)
 
 
-class Classification(NamedTuple):
-    """A classified upload."""
-
-    predictions: list[Prediction]
-    image: ImageInfo
-    timing_ms: Timing
-
-
-@blueprint.post("/predict")
+@blueprint.post(PREDICT)
 def predict() -> ResponseReturnValue:
-    """Classify the uploaded image."""
-    return _classification_response(_classify())
+    """Classify the uploaded image; see :mod:`imagerec_worker.plain` for the usual way around this view."""
+    raise_failure(request.environ)
+    service = current_service()
+    headers, body = answer(service, classify(service, request.environ))
+    return Response(body, headers=headers)
 
 
 @blueprint.post("/submit")
 def submit() -> ResponseReturnValue:
     """Classify the uploaded image; a browser's form gets a page."""
+    service = current_service()
+    result = classify(service, request.environ)
     if not _wants_html():
-        return _classification_response(_classify())
-    result = _classify()
-    page = Response(
-        render_template("result.html", result=result, **_identity()), content_type="text/html; charset=utf-8"
-    )
-    return _with_timing(page, result.timing_ms)
+        headers, body = answer(service, result)
+        return Response(body, headers=headers)
+    bundle = service.classifier.bundle
+    model = {"name": bundle.name, "version": bundle.version}
+    page = render_template("result.html", result=result, model=model, worker=service.settings.worker_name)
+    return Response(page, content_type="text/html; charset=utf-8", headers={"Server-Timing": result.timing_ms.header()})
 
 
 @blueprint.get("/healthz")
@@ -124,54 +118,6 @@ def problem_response(error: ProblemError | HTTPException) -> Response:
     return Response(json.dumps(document) + "\n", document["status"], headers, content_type="application/problem+json")
 
 
-def _classify() -> Classification:
-    service = current_service()
-    recognition = Recognition(service)
-    top = _top()
-    data = read_image(request, service.settings.max_bytes)
-    recognition.end_reading()
-    pixels, info = recognition.decode(data)
-    _, predictions = recognition.infer(pixels, top)
-    return Classification(predictions, info, recognition.finish())
-
-
-def _top() -> int:
-    for name in request.args:
-        if name != TOP:
-            likely = f"; did you mean {TOP}?" if get_close_matches(name, [TOP], 1, 0.5) else f"; there is only {TOP}"
-            raise BadParameterError(f"there is no parameter '{name[:32]}'{likely}")
-    values = request.args.getlist(TOP)
-    if not values:
-        return TOP_DEFAULT
-    if len(values) > 1:
-        raise BadParameterError(f"{TOP} is given {len(values)} times; give it once")
-    text = values[0]
-    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= TOP_MAX):
-        raise BadParameterError(TOP_WANTED)
-    return int(text)
-
-
 def _wants_html() -> bool:
     accepted = request.accept_mimetypes
     return accepted.quality("text/html") > accepted.quality("application/json")
-
-
-def _identity() -> dict[str, Any]:
-    service = current_service()
-    bundle = service.classifier.bundle
-    return {"model": {"name": bundle.name, "version": bundle.version}, "worker": service.settings.worker_name}
-
-
-def _classification_response(result: Classification) -> Response:
-    document = {
-        "predictions": [prediction._asdict() for prediction in result.predictions],
-        **_identity(),
-        "image": result.image._asdict(),
-        "timing_ms": result.timing_ms._asdict(),
-    }
-    return _with_timing(jsonify(document), result.timing_ms)
-
-
-def _with_timing(response: Response, timing: Timing) -> Response:
-    response.headers["Server-Timing"] = timing.header()
-    return response

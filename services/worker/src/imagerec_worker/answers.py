@@ -1,0 +1,98 @@
+"""What is done for every classification and every answer, by way of Flask or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from imagerec_worker import request_log
+from imagerec_worker.classifier import Prediction
+from imagerec_worker.errors import BadParameterError
+from imagerec_worker.preprocess import ImageInfo
+from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, TOP_WANTED, Recognition, Timing
+from imagerec_worker.request_log import Outcome
+from imagerec_worker.service import Service
+from imagerec_worker.uploads import read_image
+
+Headers = list[tuple[str, str]]
+
+_JSON = json.JSONEncoder(separators=(",", ":"))
+
+
+class Classification(NamedTuple):
+    """A classified upload."""
+
+    predictions: list[Prediction]
+    image: ImageInfo
+    timing_ms: Timing
+
+
+def classify(service: Service, environ: dict[str, Any]) -> Classification:
+    """Classify the upload of a request.
+
+    Raises:
+        ProblemError: There is no answer, for a reason that the client may know.
+        ClientDisconnected: The body ends too early (Werkzeug's error).
+    """
+    recognition = Recognition(service, environ)
+    top = _top(environ.get("QUERY_STRING", ""))
+    data = read_image(environ, service.settings.max_bytes)
+    recognition.end_reading()
+    pixels, info = recognition.decode(data)
+    _, predictions = recognition.infer(pixels, top)
+    return Classification(predictions, info, recognition.finish())
+
+
+def answer(service: Service, result: Classification) -> tuple[Headers, bytes]:
+    """Return the header fields and the body that answer with a classification, without those of :func:`finish`."""
+    bundle, (predictions, image, timing_ms) = service.classifier.bundle, result
+    document = {
+        "predictions": [
+            {"label": label, "wnid": wnid, "probability": probability} for label, wnid, probability in predictions
+        ],
+        "model": {"name": bundle.name, "version": bundle.version},
+        "worker": service.settings.worker_name,
+        "image": {"format": image.format, "width": image.width, "height": image.height},
+        "timing_ms": timing_ms._asdict(),
+    }
+    body = f"{_JSON.encode(document)}\n".encode()
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("Server-Timing", timing_ms.header()),
+    ]
+    return headers, body
+
+
+def finish(service: Service, environ: Mapping[str, Any], outcome: Outcome) -> Headers:
+    """Count an answer, write its line in the log and return the header fields that every answer has.
+
+    Args:
+        service: Whose answer it is.
+        environ: The request's WSGI environment.
+        outcome: What was answered.
+    """
+    settings = service.settings
+    identity = request_log.id_of(environ)
+    service.metrics.count_answer(outcome.route, outcome.status)
+    request_log.write(environ, identity, outcome, settings.worker_name, settings.log_level)
+    return [("X-Worker", settings.worker_name), (request_log.HEADER, identity), ("Cache-Control", "no-store")]
+
+
+def _top(query: str) -> int:
+    given = parse_qsl(query.encode("latin-1").decode(errors="replace"), keep_blank_values=True)
+    for name, _ in given:
+        if name != TOP:
+            likely = f"; did you mean {TOP}?" if get_close_matches(name, [TOP], 1, 0.5) else f"; there is only {TOP}"
+            raise BadParameterError(f"there is no parameter '{name[:32]}'{likely}")
+    if not given:
+        return TOP_DEFAULT
+    if len(given) > 1:
+        raise BadParameterError(f"{TOP} is given {len(given)} times; give it once")
+    text = given[0][1]
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= TOP_MAX):
+        raise BadParameterError(TOP_WANTED)
+    return int(text)
