@@ -1,11 +1,9 @@
 """A gunicorn worker class for photographs behind a buffering balancer: ``imagerec_worker.gunicorn_worker.ImageWorker``.
 
-gunicorn's ``sync`` worker, which takes a connection only when it is free, so that the processes of one
-listener share one queue. Three things are done in one step instead of several, all beneath WSGI:
-
-* The body is received by one system call instead of being copied from buffer to buffer.
-* Header and content of the answer leave together.
-* A connection whose request has been read whole is closed at once, without waiting for the other side.
+gunicorn's ``sync`` worker, which takes a connection only when it is free, so that the processes of one listener share
+one queue. Plain requests it reads and answers by itself, as :mod:`imagerec_worker.plain_http` says: head and body are
+each received by one system call, the answer leaves by one, and the connection is closed at once, without waiting for
+the other side.
 
 Whatever is not such a plain request takes the ordinary way. What gunicorn refuses by itself is answered by a problem
 document, like every other error.
@@ -13,20 +11,22 @@ document, like every other error.
 
 from __future__ import annotations
 
-import contextlib
-import io
+import array
+import fcntl
 import json
 import os
 import socket
+import termios
 from typing import Any
 
 from gunicorn import util
-from gunicorn.http.body import Body, LengthReader
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
+from imagerec_worker import plain_http
 from imagerec_worker.waiting import remember_wait
 
-_MAX_BODY_BYTES = 4 * 1024 * 1024
 _MAX_DETAIL = 200
 _REFUSALS = {
     400: "bad-request",
@@ -36,6 +36,8 @@ _REFUSALS = {
     431: "headers-too-large",
     501: "not-implemented",
 }
+# Whoever sets these wants to see each request as gunicorn does.
+_WATCHING = ("pre_request", "post_request")
 
 
 class ImageWorker(SyncWorker):  # type: ignore[misc]
@@ -44,22 +46,52 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """Serve requests; see the base class."""
         util.write_error = write_problem  # there is no hook for what gunicorn answers by itself
+        self._answers_plain = not is_watched(self.cfg, self.log)
         super().init_process()
+
+    def accept(self, listener: Any) -> None:
+        """Serve a connection that waits; see the base class. Python has made it blocking and not inheritable."""
+        client, addr = listener.accept()
+        self.handle(listener, client, addr)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve an accepted connection; see the base class."""
         remember_wait(client)
-        super().handle(listener, client, addr)
-
-    def handle_request(self, listener: Any, req: Any, client: Any, addr: Any) -> None:
-        """Serve one parsed request; see the base class."""
-        if client.family in {socket.AF_INET, socket.AF_INET6}:
-            # Partial segments wait until the connection is closed, which always follows the answer.
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-        whole = _receive_body(req, client)
-        super().handle_request(listener, req, client, addr)
-        if whole and _is_drained(client):
+        environ = None
+        try:
+            if self._answers_plain:
+                environ = plain_http.receive(client, self.cfg, listener.getsockname(), addr)
+            if environ is not None:
+                self._answer(client, environ)
+        except OSError as error:
+            self.log.debug("Ignoring a broken connection: %s", error)
             client.close()
+        except BaseException as error:  # like the base class, SystemExit included
+            self.handle_error(None, client, addr, error)
+            util.close_graceful(client)
+        else:
+            if environ is None:
+                super().handle(listener, client, addr)
+
+    def _answer(self, client: socket.socket, environ: dict[str, Any]) -> None:
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        answer = plain_http.Answer()
+        client.sendall(answer.whole(self.wsgi(environ, answer.start)))
+        if _is_drained(client):
+            client.close()
+        else:
+            util.close_graceful(client)
+
+
+def is_watched(config: Config, log: Logger) -> bool:
+    """Return whether gunicorn's configuration wants something done for each request that only the ordinary way does."""
+    hooks = any(config.settings[name].get() != config.settings[name].default for name in _WATCHING)
+    return bool(
+        hooks or config.is_ssl or os.environ.get("SCRIPT_NAME") or type(log) is not Logger or log.access_log_enabled
+    )
 
 
 def write_problem(client: Any, status: int, reason: str, message: str) -> None:
@@ -80,29 +112,8 @@ def write_problem(client: Any, status: int, reason: str, message: str) -> None:
     util.write_nonblock(client, head.encode("latin-1", "replace") + body)
 
 
-def _receive_body(req: Any, client: socket.socket) -> bool:
-    """Put the whole body in place of the reader of ``req``; return whether the request has been read whole."""
-    reader = req.body.reader
-    plain = type(req.body) is Body and type(reader) is LengthReader and type(client) is socket.socket
-    waits = any(name == "EXPECT" for name, _ in req.headers)
-    if not plain or waits or reader.length > _MAX_BODY_BYTES:
-        return False
-    held = reader.unreader.take_buffered()
-    parts = [held[: reader.length]]
-    missing = reader.length - len(parts[0])
-    while missing > 0:
-        part = client.recv(missing, socket.MSG_WAITALL)
-        if not part:
-            break
-        parts.append(part)
-        missing -= len(part)
-    req.body = io.BytesIO(b"".join(parts))
-    return missing == 0 and len(held) <= int(reader.length)
-
-
 def _is_drained(client: socket.socket) -> bool:
     """Return whether nothing waits to be read, so that closing cannot cut the answer short."""
-    with contextlib.suppress(BlockingIOError):
-        client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        return False
-    return True
+    waiting = array.array("i", [0])
+    fcntl.ioctl(client, termios.FIONREAD, waiting)
+    return not waiting[0]

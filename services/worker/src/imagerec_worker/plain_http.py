@@ -1,0 +1,123 @@
+"""Plain HTTP/1.1 on a socket: nearly every request that a balancer sends, read and answered in a few steps.
+
+One pattern says what is plain: a short head that is there as a whole, of ordinary characters, without anything that
+changes how a body is read. Each such head means the same to gunicorn's parser. Nothing is taken off the socket
+before it is known to be plain, so whatever else comes is left to that parser, untouched.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import io
+import re
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from gunicorn import SERVER
+from gunicorn.config import Config
+from gunicorn.http import wsgi
+
+# A larger body may be refused without being read.
+_MOST_BODY_BYTES = 4 * 1024 * 1024
+_MOST_HEAD_BYTES = 4096
+_HEAD = re.compile(
+    rb"(GET|HEAD|POST) ((/[A-Za-z0-9/._-]*)(?:\?([!\"$-~]*))?) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+: [!-~][ -~]*\r\n)*)\r\n"
+)
+_UNUSUAL = frozenset({"HTTP_EXPECT", "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE"})
+_LENGTH = re.compile(r"[0-9]{1,9}")
+_OWN_NAMES = {"HTTP_CONTENT_LENGTH": "CONTENT_LENGTH", "HTTP_CONTENT_TYPE": "CONTENT_TYPE"}
+
+
+def receive(client: socket.socket, config: Config, server: Any, peer: Any) -> dict[str, Any] | None:
+    """Return the WSGI environment of the request that comes on a connection, its body read; None if it is not plain.
+
+    Args:
+        client: The connection, blocking.
+        config: gunicorn's configuration.
+        server: Address of the listener: host and port, or the path of a unix socket.
+        peer: Address of the client: host and port, or nothing.
+
+    Raises:
+        OSError: The connection is broken.
+    """
+    match = _HEAD.match(client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK))
+    if match is None:
+        return None
+    method, uri, path, query, block = (part.decode("ascii") if part else "" for part in match.groups())
+    fields: dict[str, str] = {}
+    lines = block.split("\r\n")[:-1]
+    for line in lines:
+        name, _, value = line.partition(": ")
+        key = "HTTP_" + name.upper().replace("-", "_")
+        fields[_OWN_NAMES.get(key, key)] = value.rstrip(" ")
+    length = fields.get("CONTENT_LENGTH", "0")
+    usual = len(fields) == len(lines) and _UNUSUAL.isdisjoint(fields) and _LENGTH.fullmatch(length) is not None
+    if not usual or int(length) > _MOST_BODY_BYTES:
+        return None
+    client.recv(match.end(), socket.MSG_WAITALL)
+    environ: dict[str, Any] = wsgi.base_environ(config)
+    environ.update(fields)
+    environ.update(
+        {
+            "REQUEST_METHOD": method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "RAW_URI": uri,
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
+            "REMOTE_ADDR": "",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(_read(client, int(length))),
+        }
+    )
+    if isinstance(server, tuple):
+        environ.update({"SERVER_NAME": server[0], "SERVER_PORT": str(server[1])})
+        environ.update({"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])})
+    return environ
+
+
+class Answer:
+    """Collects what a WSGI application answers; afterwards the connection is closed."""
+
+    def __init__(self) -> None:
+        self._head = ""
+
+    def start(self, status: str, headers: list[tuple[str, str]], _error: Any = None) -> Any:
+        """Begin the answer; ``start_response`` of WSGI."""
+        lines = [f"{name}: {value}\r\n" for name, value in headers]
+        self._head = (
+            f"HTTP/1.1 {status}\r\nServer: {SERVER}\r\nDate: {_date(int(time.time()))}\r\nConnection: close\r\n"
+            f"{''.join(lines)}\r\n"
+        )
+
+    def whole(self, parts: Iterable[bytes]) -> bytes:
+        """Return the answer as it is sent, with the body that the application returned."""
+        body = b"".join(parts)
+        if hasattr(parts, "close"):
+            parts.close()
+        return self._head.encode("latin-1") + body
+
+
+_last_date = (0, "")
+
+
+def _date(now_s: int) -> str:
+    global _last_date  # noqa: PLW0603
+    if _last_date[0] != now_s:
+        _last_date = (now_s, email.utils.formatdate(now_s, usegmt=True))
+    return _last_date[1]
+
+
+def _read(client: socket.socket, length: int) -> bytes:
+    """Return the body; less of it where the other side ends early."""
+    body = client.recv(length, socket.MSG_WAITALL) if length else b""
+    while 0 < len(body) < length:  # a signal came in between
+        more = client.recv(length - len(body), socket.MSG_WAITALL)
+        if not more:
+            break
+        body += more
+    return body

@@ -1,0 +1,190 @@
+"""Plain requests mean to the worker what they mean to gunicorn, and what is not plain is left to gunicorn."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+import hypothesis
+import pytest
+from gunicorn import http
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.http import wsgi
+from hypothesis import strategies
+
+from imagerec_worker import plain_http
+from imagerec_worker.gunicorn_worker import is_watched
+
+SERVER, PEER = ("127.0.0.1", 5001), ("127.0.0.2", 40000)
+# Objects that gunicorn makes for each request.
+_OBJECTS = {"wsgi.errors", "wsgi.input", "wsgi.early_hints", "gunicorn.socket"}
+
+
+def connection(request: bytes) -> tuple[socket.socket, socket.socket]:
+    """A pair of which the second end has the request waiting, with its end."""
+    client, server = socket.socketpair()
+    client.sendall(request)
+    client.shutdown(socket.SHUT_WR)
+    return client, server
+
+
+def by_gunicorn(request: bytes) -> tuple[dict[str, Any], bytes]:
+    client, server = connection(request)
+    with client, server:
+        parsed = next(http.get_parser(Config(), server, PEER))
+        environ = wsgi.create(parsed, server, PEER, SERVER, Config())[1]
+        return kept(environ), environ["wsgi.input"].read()
+
+
+def by_worker(request: bytes) -> tuple[dict[str, Any], bytes] | None:
+    client, server = connection(request)
+    with client, server:
+        environ = plain_http.receive(server, Config(), SERVER, PEER)
+        if environ is not None:
+            return kept(environ), environ["wsgi.input"].read()
+        assert server.recv(len(request) + 1, socket.MSG_WAITALL) == request, "something was taken off"
+        return None
+
+
+def kept(environ: dict[str, Any]) -> dict[str, Any]:
+    assert environ.keys() >= _OBJECTS - {"wsgi.early_hints", "gunicorn.socket"}
+    return {key: value for key, value in environ.items() if key not in _OBJECTS}
+
+
+def request(line: str = "POST /predict HTTP/1.1", *fields: str, body: bytes = b"") -> bytes:
+    return "\r\n".join((line, "Host: worker", *fields, "", "")).encode("latin-1") + body
+
+
+FORM = "Content-Type: multipart/form-data; boundary=x"
+PLAIN = {
+    "a form": request("POST /predict HTTP/1.1", FORM, "Content-Length: 4", body=b"body"),
+    "what nginx sends": request(
+        "POST /predict?top=3 HTTP/1.1",
+        "X-Forwarded-For: 10.0.0.1",
+        "X-Forwarded-Proto: https",
+        "X-Request-Id: 0af7651916cd43dd8448eb211c80319c",
+        "X-Request-Start: t=1700000000.123",
+        "Content-Length: 4",
+        'sec-ch-ua: "Chromium";v="120", "Not:A-Brand";v="8"',
+        "user-agent: curl/8.0 (x) ",
+        FORM,
+        body=b"body",
+    ),
+    "no body": request("GET /v2/models/imagenet HTTP/1.1"),
+    "only its head": request("HEAD /healthz HTTP/1.1", "Connection: keep-alive"),
+    "a second request behind it": request(
+        "POST /predict HTTP/1.1", "Content-Length: 1", body=b"xGET / HTTP/1.1\r\n\r\n"
+    ),
+    "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
+    "a body cut short": request("POST /predict HTTP/1.1", "Content-Length: 9", body=b"body"),
+    "an odd query": request('POST /predict?a=%ff&b=[]{}|\\^`"<>?? HTTP/1.1', "Content-Length: 0"),
+}
+UNUSUAL = {
+    "a field twice": request("POST /predict HTTP/1.1", "Accept: a", "accept: b", "Content-Length: 0"),
+    "two lengths": request("POST /predict HTTP/1.1", "Content-Length: 1", "Content-Length: 1", body=b"x"),
+    "a signed length": request("POST /predict HTTP/1.1", "Content-Length: +1", body=b"x"),
+    "a length and chunks": request("POST /predict HTTP/1.1", "Content-Length: 1", "Transfer-Encoding: chunked"),
+    "chunks": request("POST /predict HTTP/1.1", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    "another coding": request("POST /predict HTTP/1.1", "Transfer-Encoding: gzip"),
+    "a client that waits": request("POST /predict HTTP/1.1", "Expect: 100-continue", "Content-Length: 1", body=b"x"),
+    "another protocol": request("GET /healthz HTTP/1.1", "Upgrade: h2c"),
+    "an underscore": request("POST /predict HTTP/1.1", "Content_Length: 1", body=b"x"),
+    "a folded field": request("POST /predict HTTP/1.1", "Accept: a", " b", "Content-Length: 0"),
+    "a tab": request("POST /predict HTTP/1.1", "Accept:\ta", "Content-Length: 0"),
+    "a space before the colon": request("POST /predict HTTP/1.1", "Content-Length : 1", body=b"x"),
+    "an empty field": request("POST /predict HTTP/1.1", "Accept: ", "Content-Length: 0"),
+    "a letter beyond ASCII": request("POST /predict HTTP/1.1", "User-Agent: caf\xe9"),
+    "a zero byte": request("POST /predict HTTP/1.1", "User-Agent: a\0b"),
+    "bare line feeds": b"POST /predict HTTP/1.1\nHost: worker\n\n",
+    "a bare carriage return": request("POST /predict HTTP/1.1", "Accept: a\rb"),
+    "an empty line before it": b"\r\n" + request(),
+    "an old version": request("POST /predict HTTP/1.0"),
+    "another method": request("DELETE /predict HTTP/1.1"),
+    "an absolute address": request("POST http://worker/predict HTTP/1.1"),
+    "an encoded path": request("POST /%70redict HTTP/1.1"),
+    "a fragment": request("POST /predict?a#b HTTP/1.1"),
+    "two spaces": request("POST  /predict HTTP/1.1"),
+    "a head without its end": b"POST /predict HTTP/1.1\r\nHost: worker\r\n",
+    "a long head": request("POST /predict HTTP/1.1", "Cookie: " + "x" * 4096),
+    "a large body": request("POST /predict HTTP/1.1", "Content-Length: 5000000"),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("plain", PLAIN.values(), ids=PLAIN.keys())
+def test_a_plain_request_means_what_it_means_to_gunicorn(plain: bytes) -> None:
+    assert by_worker(plain) == by_gunicorn(plain)
+
+
+@pytest.mark.parametrize("unusual", UNUSUAL.values(), ids=UNUSUAL.keys())
+def test_an_unusual_request_is_left_to_gunicorn(unusual: bytes) -> None:
+    assert by_worker(unusual) is None
+
+
+LINES = strategies.one_of(
+    strategies.sampled_from(["Host: worker", "Content-Length: 4", "Content-Length: 04", "Accept: */*", FORM]),
+    strategies.from_regex(r"[A-Za-z0-9_ -]{1,8}:[ \t]?[\x00-\x09\x0b\x0c\x0e-\xff]{0,8}", fullmatch=True),
+)
+
+
+@hypothesis.given(
+    strategies.from_regex(r"(GET|POST|HEAD|PUT) [/a-z.?#%*:=\x80-]{1,9} HTTP/1\.[01]", fullmatch=True),
+    strategies.lists(LINES, max_size=5),
+)
+@hypothesis.settings(max_examples=60)
+def test_whatever_is_taken_for_plain_means_the_same_to_gunicorn(line: str, fields: list[str]) -> None:
+    made = "\r\n".join((line, *fields, "", "")).encode("latin-1") + b"body"
+    if (found := by_worker(made)) is not None:
+        assert found == by_gunicorn(made)
+
+
+ANSWERS = {
+    "a document": (
+        PLAIN["a form"],
+        "200 OK",
+        [("Content-Type", "text/plain"), ("Content-Length", "4")],
+        [b"do", b"ne"],
+    ),
+    "a problem": (PLAIN["no host"], "404 NOT FOUND", [("Content-Length", "1"), ("Allow", "GET, HEAD")], [b"x"]),
+    "a head": (PLAIN["only its head"], "200 OK", [("Content-Length", "4")], []),
+    "nothing": (PLAIN["a form"], "500 INTERNAL SERVER ERROR", [("Content-Length", "0")], [b""]),
+}
+
+
+@pytest.mark.parametrize(("asked", "status", "headers", "parts"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_an_answer_is_the_same_on_the_wire(
+    asked: bytes, status: str, headers: list[tuple[str, str]], parts: list[bytes]
+) -> None:
+    client, server = connection(asked)
+    with client, server:
+        response = wsgi.create(next(http.get_parser(Config(), server, PEER)), server, PEER, SERVER, Config())[0]
+        response.force_close()
+        response.start_response(status, headers)
+        for part in parts:
+            response.write(part)
+        response.close()
+        server.shutdown(socket.SHUT_WR)
+        wanted = client.recv(65536, socket.MSG_WAITALL)
+    answer = plain_http.Answer()
+    answer.start(status, headers)
+    date = re.compile(rb"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n")
+    assert date.sub(b"", answer.whole(parts)) == date.sub(b"", wanted)
+
+
+def test_who_watches_requests_through_gunicorn_sees_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_watched_with(**settings: Any) -> bool:
+        config = Config()
+        for name, value in settings.items():
+            config.set(name, value)
+        return is_watched(config, config.logger_class(config))
+
+    assert not is_watched_with()
+    assert not is_watched_with(errorlog="-", timeout=5, forwarded_allow_ips="")
+    assert is_watched_with(accesslog="-")
+    assert is_watched_with(logger_class=type("Other", (Logger,), {}))
+    assert is_watched_with(pre_request=lambda _worker, _request: None)
+    assert is_watched_with(certfile="pair.pem")
+    monkeypatch.setenv("SCRIPT_NAME", "/below")
+    assert is_watched_with()
