@@ -41,7 +41,7 @@ def by_gunicorn(request: bytes) -> tuple[dict[str, Any], bytes]:
 def by_worker(request: bytes) -> tuple[dict[str, Any], bytes] | None:
     client, server = connection(request)
     with client, server:
-        environ = plain_http.receive(server, Config(), SERVER, PEER)
+        environ = plain_http.Listener(Config(), SERVER).receive(server, PEER)
         if environ is not None:
             return kept(environ), environ["wsgi.input"].read()
         assert server.recv(len(request) + 1, socket.MSG_WAITALL) == request, "something was taken off"
@@ -186,5 +186,8 @@ def test_who_watches_requests_through_gunicorn_sees_all_of_them(monkeypatch: pyt
     assert is_watched_with(logger_class=type("Other", (Logger,), {}))
     assert is_watched_with(pre_request=lambda _worker, _request: None)
     assert is_watched_with(certfile="pair.pem")
+    to_a_file = Config()
+    to_a_file.set("errorlog", "errors.log")
+    assert is_watched(to_a_file, Logger(Config()))
     monkeypatch.setenv("SCRIPT_NAME", "/below")
     assert is_watched_with()

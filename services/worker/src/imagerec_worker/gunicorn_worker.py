@@ -47,6 +47,7 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         """Serve requests; see the base class."""
         util.write_error = write_problem  # there is no hook for what gunicorn answers by itself
         self._answers_plain = not is_watched(self.cfg, self.log)
+        self._listeners: dict[Any, plain_http.Listener] = {}
         super().init_process()
 
     def accept(self, listener: Any) -> None:
@@ -60,7 +61,7 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         environ = None
         try:
             if self._answers_plain:
-                environ = plain_http.receive(client, self.cfg, listener.getsockname(), addr)
+                environ = self._listener(listener).receive(client, addr)
             if environ is not None:
                 self._answer(client, environ)
         except OSError as error:
@@ -72,6 +73,11 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         else:
             if environ is None:
                 super().handle(listener, client, addr)
+
+    def _listener(self, listener: Any) -> plain_http.Listener:
+        if listener not in self._listeners:
+            self._listeners[listener] = plain_http.Listener(self.cfg, listener.getsockname())
+        return self._listeners[listener]
 
     def _answer(self, client: socket.socket, environ: dict[str, Any]) -> None:
         self.nr += 1
@@ -89,9 +95,8 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
 def is_watched(config: Config, log: Logger) -> bool:
     """Return whether gunicorn's configuration wants something done for each request that only the ordinary way does."""
     hooks = any(config.settings[name].get() != config.settings[name].default for name in _WATCHING)
-    return bool(
-        hooks or config.is_ssl or os.environ.get("SCRIPT_NAME") or type(log) is not Logger or log.access_log_enabled
-    )
+    log_is_usual = type(log) is Logger and not log.access_log_enabled and config.errorlog == "-"
+    return bool(hooks or config.is_ssl or os.environ.get("SCRIPT_NAME") or not log_is_usual)
 
 
 def write_problem(client: Any, status: int, reason: str, message: str) -> None:

@@ -23,6 +23,7 @@ _MAX_LOOKALIKES = 1000
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _LINE = re.compile(rb"\r?\n(?![ \t])")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
+_USUAL_TYPE = re.compile(r"multipart/form-data; boundary=([A-Za-z0-9-]+)")
 _USUAL = re.compile(rb'form-data; name="([^"\\]*)"(?:; (filename)="[^"\\]*")?')
 _AFTER_BOUNDARY = re.compile(rb"(--)|[ \t]*(?:\r?\n|\Z)")
 
@@ -38,12 +39,13 @@ def boundary_of(content_type: str) -> bytes:
     Raises:
         BadFormError: It gives none.
     """
-    boundary = parse_options_header(content_type)[1].get("boundary", "").encode("latin-1", "replace")
+    usual = _USUAL_TYPE.fullmatch(content_type)
+    boundary = usual[1] if usual is not None else parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise BadFormError(
             "the form's Content-Type has no boundary; leave that header to the program that writes the form"
         )
-    return boundary
+    return boundary.encode("latin-1", "replace")
 
 
 def find_file(body: bytes, content_type: str, field: str) -> bytes:

@@ -11,6 +11,7 @@ import email.utils
 import io
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -27,57 +28,65 @@ _HEAD = re.compile(
 )
 _UNUSUAL = frozenset({"HTTP_EXPECT", "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE"})
 _LENGTH = re.compile(r"[0-9]{1,9}")
-_OWN_NAMES = {"HTTP_CONTENT_LENGTH": "CONTENT_LENGTH", "HTTP_CONTENT_TYPE": "CONTENT_TYPE"}
+_OWN_NAMES = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")
+_FIELD = re.compile(r"([A-Za-z0-9-]+): (.*?) *\r\n")
 
 
-def receive(client: socket.socket, config: Config, server: Any, peer: Any) -> dict[str, Any] | None:
-    """Return the WSGI environment of the request that comes on a connection, its body read; None if it is not plain.
+class Listener:
+    """What the requests of a listener have in common.
 
     Args:
-        client: The connection, blocking.
         config: gunicorn's configuration.
-        server: Address of the listener: host and port, or the path of a unix socket.
-        peer: Address of the client: host and port, or nothing.
-
-    Raises:
-        OSError: The connection is broken.
+        address: Host and port, or the path of a unix socket.
     """
-    match = _HEAD.match(client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK))
-    if match is None:
-        return None
-    method, uri, path, query, block = (part.decode("ascii") if part else "" for part in match.groups())
-    fields: dict[str, str] = {}
-    lines = block.split("\r\n")[:-1]
-    for line in lines:
-        name, _, value = line.partition(": ")
-        key = "HTTP_" + name.upper().replace("-", "_")
-        fields[_OWN_NAMES.get(key, key)] = value.rstrip(" ")
-    length = fields.get("CONTENT_LENGTH", "0")
-    usual = len(fields) == len(lines) and _UNUSUAL.isdisjoint(fields) and _LENGTH.fullmatch(length) is not None
-    if not usual or int(length) > _MOST_BODY_BYTES:
-        return None
-    client.recv(match.end(), socket.MSG_WAITALL)
-    environ: dict[str, Any] = wsgi.base_environ(config)
-    environ.update(fields)
-    environ.update(
-        {
-            "REQUEST_METHOD": method,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "RAW_URI": uri,
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "SERVER_NAME": "localhost",
-            "SERVER_PORT": "80",
-            "REMOTE_ADDR": "",
+
+    def __init__(self, config: Config, address: Any) -> None:
+        self._is_tcp = isinstance(address, tuple)
+        host, port = address[:2] if self._is_tcp else ("localhost", 80)
+        self._common: dict[str, Any] = {
+            **wsgi.base_environ(config),
+            "wsgi.errors": sys.stderr,
             "wsgi.url_scheme": "http",
+            "SCRIPT_NAME": "",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port),
+        }
+
+    def receive(self, client: socket.socket, peer: Any) -> dict[str, Any] | None:
+        """Return the WSGI environment of the request on a connection, its body read; None if it is not plain.
+
+        Args:
+            client: The connection, blocking.
+            peer: Host and port of the client, or nothing.
+
+        Raises:
+            OSError: The connection is broken.
+        """
+        match = _HEAD.match(client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK))
+        if match is None:
+            return None
+        method, uri, path, query, block = match.groups(b"")
+        lines = _FIELD.findall(block.decode("ascii"))
+        fields = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in lines}
+        length = fields.get("HTTP_CONTENT_LENGTH", "0")
+        usual = len(fields) == len(lines) and _UNUSUAL.isdisjoint(fields) and _LENGTH.fullmatch(length) is not None
+        if not usual or int(length) > _MOST_BODY_BYTES:
+            return None
+        for name in _OWN_NAMES:
+            if name in fields:
+                fields[name.removeprefix("HTTP_")] = fields.pop(name)
+        client.recv(match.end(), socket.MSG_WAITALL)
+        return {
+            **self._common,
+            **fields,
+            **({"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])} if self._is_tcp else {"REMOTE_ADDR": ""}),
+            "REQUEST_METHOD": method.decode("ascii"),
+            "PATH_INFO": path.decode("ascii"),
+            "QUERY_STRING": query.decode("ascii"),
+            "RAW_URI": uri.decode("ascii"),
             "wsgi.input": io.BytesIO(_read(client, int(length))),
         }
-    )
-    if isinstance(server, tuple):
-        environ.update({"SERVER_NAME": server[0], "SERVER_PORT": str(server[1])})
-        environ.update({"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])})
-    return environ
 
 
 class Answer:

@@ -35,7 +35,10 @@ class Timing(NamedTuple):
 
     def header(self) -> str:
         """Return the value of ``Server-Timing``."""
-        return ", ".join(f"{phase};dur={duration_ms}" for phase, duration_ms in self._asdict().items())
+        return (
+            f"queue;dur={self.queue}, read;dur={self.read}, decode;dur={self.decode}, "
+            f"inference;dur={self.inference}, total;dur={self.total}"
+        )
 
 
 class Recognition:
