@@ -195,6 +195,31 @@ def test_labels_are_escaped_in_the_page(
     assert "&lt;script&gt;1&lt;/script&gt;" in page.text
 
 
+def test_any_label_and_name_becomes_json(
+    write_colours: Callable[..., Bundle], red: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = [
+        ("n1", 'a "cat" \\ \N{LATIN SMALL LETTER E WITH ACUTE}\n\0</script>'),
+        ("n\u2028", "b"),
+        ("n3", "\U0001f600"),
+    ]
+    odd = write_colours(tmp_path / "b", classes=labels, version="1.0+x")
+    name = 'my "own" \\ worker'
+    answer = (
+        create_app(Settings(bundle=odd.path, worker_name=name))
+        .test_client()
+        .post("/predict", data=red, content_type="image/jpeg", headers={"X-Request-Id": "a"})
+    )
+    document = answer.get_json()
+    assert json.dumps(document, separators=(",", ":")) + "\n" == answer.text
+    assert sorted((each["wnid"], each["label"]) for each in document["predictions"]) == sorted(labels)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert json.loads(line)["worker"] == document["worker"] == name
+    assert {f"{phase}_ms": spent_ms for phase, spent_ms in document["timing_ms"].items()}.items() <= json.loads(
+        line
+    ).items()
+
+
 def test_healthz_is_live(client: FlaskClient) -> None:
     assert client.get("/healthz").get_json() == {"status": "live"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -13,13 +12,11 @@ from imagerec_worker.classifier import Prediction
 from imagerec_worker.errors import BadParameterError
 from imagerec_worker.preprocess import ImageInfo
 from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, TOP_WANTED, Recognition, Timing
-from imagerec_worker.request_log import Outcome
+from imagerec_worker.request_log import Outcome, quoted
 from imagerec_worker.service import Service
 from imagerec_worker.uploads import read_image
 
 Headers = list[tuple[str, str]]
-
-_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 class Classification(NamedTuple):
@@ -49,16 +46,20 @@ def classify(service: Service, environ: dict[str, Any]) -> Classification:
 def answer(service: Service, result: Classification) -> tuple[Headers, bytes]:
     """Return the header fields and the body that answer with a classification, without those of :func:`finish`."""
     bundle, (predictions, image, timing_ms) = service.classifier.bundle, result
-    document = {
-        "predictions": [
-            {"label": label, "wnid": wnid, "probability": probability} for label, wnid, probability in predictions
-        ],
-        "model": {"name": bundle.name, "version": bundle.version},
-        "worker": service.settings.worker_name,
-        "image": {"format": image.format, "width": image.width, "height": image.height},
-        "timing_ms": timing_ms._asdict(),
-    }
-    body = f"{_JSON.encode(document)}\n".encode()
+    # Between inferences json.dumps takes twice as long for this.
+    classes = ",".join(
+        [
+            f'{{"label":{quoted(label)},"wnid":{quoted(wnid)},"probability":{probability}}}'
+            for label, wnid, probability in predictions
+        ]
+    )
+    times = ",".join([f'"{phase}":{duration_ms}' for phase, duration_ms in zip(Timing._fields, timing_ms, strict=True)])
+    body = (
+        f'{{"predictions":[{classes}],"model":{{"name":{quoted(bundle.name)},"version":{quoted(bundle.version)}}},'
+        f'"worker":{quoted(service.settings.worker_name)},'
+        f'"image":{{"format":"{image.format}","width":{image.width},"height":{image.height}}},'
+        f'"timing_ms":{{{times}}}}}\n'
+    ).encode("ascii")
     headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
