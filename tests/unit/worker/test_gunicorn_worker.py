@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import socket
@@ -9,7 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 from PIL import Image
+
+from imagerec_worker.gunicorn_worker import ImageWorker
 
 
 def picture(side: int = 64) -> bytes:
@@ -111,3 +116,33 @@ def test_a_client_that_leaves_harms_nobody(server: Any) -> None:
             connection.sendall((head(len(body)) + body)[:sent])
     assert_green(server.exchange(head(len(body)) + body))
     assert server.worker_pid() == pid
+
+
+def handled(application: Any, request: bytes) -> tuple[bytes, list[str]]:
+    """What a request gets on the wire from an application in a worker that has not forked, and what is logged."""
+    worker = ImageWorker.__new__(ImageWorker)
+    worker.cfg, worker.nr, worker.max_requests, worker.alive, worker.wsgi = Config(), 0, 9, True, application
+    worker.log = Logger(worker.cfg)
+    worker._answers_plain, worker._listeners = True, {}
+    said: list[str] = []
+    worker.log.exception = lambda text, *more: said.append(text % more)
+    client, server = socket.socketpair()
+    with client, server, socket.create_server(("127.0.0.1", 0)) as listener:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        worker.handle(listener, server, ("127.0.0.1", 40000))
+        return client.recv(65536, socket.MSG_WAITALL), said
+
+
+def test_what_an_application_cannot_answer_is_named_in_the_log() -> None:
+    def ended(*_: object) -> None:
+        raise SystemExit(1)  # as gunicorn does where a request takes too long
+
+    def away(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    request = b"GET /version?x=1 HTTP/1.1\r\nHost: worker\r\n\r\n"
+    answer, said = handled(ended, request)
+    assert answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert said == ["Error handling GET /version?x=1"]
+    assert handled(away, request) == (b"", ["Socket error processing GET /version?x=1"])

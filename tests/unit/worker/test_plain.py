@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import io
 import json
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -125,3 +128,31 @@ def test_what_goes_wrong_before_flask_is_logged_and_answered_by_flask(
     answer = app.test_client().post("/predict", data=jpeg(), content_type="image/jpeg")
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_line_that_cannot_be_written_is_an_error_and_no_silence(
+    colours: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    app = create_app(Settings(bundle=colours.path))
+    monkeypatch.setattr("imagerec_worker.plain.finish", full)
+    answer = app.test_client().post("/predict", data=jpeg(), content_type="image/jpeg")
+    assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
+
+
+@pytest.mark.parametrize("body", [b"text", jpeg()[:300]], ids=["refused at once", "refused by the decoder"])
+def test_a_body_that_was_refused_is_let_go_at_once(colours: Bundle, body: bytes) -> None:
+    """A collector of cycles comes too late: with their bodies and images, a few dozen are more than the host gives."""
+    app = create_app(Settings(bundle=colours.path))
+    stream = io.BytesIO(body)
+    held = weakref.ref(stream)
+    environ = environ_of(body) | {"wsgi.input": stream}
+    gc.disable()
+    try:
+        assert ask(app.wsgi_app, environ)[0].startswith("4")
+        del environ, stream
+        assert held() is None
+    finally:
+        gc.enable()

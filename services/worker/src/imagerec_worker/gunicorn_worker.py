@@ -12,6 +12,7 @@ document, like every other error.
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import json
 import os
@@ -58,17 +59,23 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve an accepted connection; see the base class."""
         remember_wait(client)
-        environ = None
+        environ, answer = None, b""
         try:
             if self._answers_plain:
                 environ = self._listener(listener).receive(client, addr)
             if environ is not None:
-                self._answer(client, environ)
+                answer = self._answer(environ)
+                _send(client, answer)
         except OSError as error:
-            self.log.debug("Ignoring a broken connection: %s", error)
+            if isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN:
+                self.log.debug("Ignoring a broken connection: %s", error)
+            else:
+                self.log.exception("Socket error processing %s", _name(environ))
             client.close()
-        except BaseException as error:  # like the base class, SystemExit included
-            self.handle_error(None, client, addr, error)
+        except BaseException:  # like the base class, SystemExit included
+            self.log.exception("Error handling %s", _name(environ))
+            if not answer:  # else a part of it may have left
+                write_problem(client, 500, "Internal Server Error", "")
             util.close_graceful(client)
         else:
             if environ is None:
@@ -79,17 +86,13 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
             self._listeners[listener] = plain_http.Listener(self.cfg, listener.getsockname())
         return self._listeners[listener]
 
-    def _answer(self, client: socket.socket, environ: dict[str, Any]) -> None:
+    def _answer(self, environ: dict[str, Any]) -> bytes:
         self.nr += 1
         if self.nr >= self.max_requests:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
         answer = plain_http.Answer()
-        client.sendall(answer.whole(self.wsgi(environ, answer.start)))
-        if _is_drained(client):
-            client.close()
-        else:
-            util.close_graceful(client)
+        return answer.whole(self.wsgi(environ, answer.start))
 
 
 def is_watched(config: Config, log: Logger) -> bool:
@@ -115,6 +118,20 @@ def write_problem(client: Any, status: int, reason: str, message: str) -> None:
         f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Worker: {worker}\r\n\r\n"
     )
     util.write_nonblock(client, head.encode("latin-1", "replace") + body)
+
+
+def _name(environ: dict[str, Any] | None) -> str:
+    return (
+        "a request that had not been read" if environ is None else f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}"
+    )
+
+
+def _send(client: socket.socket, answer: bytes) -> None:
+    client.sendall(answer)
+    if _is_drained(client):
+        client.close()
+    else:
+        util.close_graceful(client)
 
 
 def _is_drained(client: socket.socket) -> bool:

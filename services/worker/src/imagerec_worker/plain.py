@@ -38,12 +38,16 @@ class PlainPredict:
         if environ["PATH_INFO"] == PREDICT and environ["REQUEST_METHOD"] == "POST" and not environ["SCRIPT_NAME"]:
             try:
                 headers, body = answer(self._service, classify(self._service, environ))
+                headers += finish(self._service, environ, Outcome(PREDICT, 200, len(body)))
             except Exception as error:  # its place in the log and in the answer is Flask's matter
                 environ[_FAILURE] = error
             else:
-                start_response("200 OK", headers + finish(self._service, environ, Outcome(PREDICT, 200, len(body))))
+                start_response("200 OK", headers)
                 return [body]
-        return self.application(environ, start_response)
+        try:
+            return self.application(environ, start_response)
+        finally:
+            environ.pop(_FAILURE, None)  # its traceback holds the body, and this environment would hold both
 
 
 def raise_failure(environ: dict[str, Any]) -> None:

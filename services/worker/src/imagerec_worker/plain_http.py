@@ -29,7 +29,7 @@ _HEAD = re.compile(
 _UNUSUAL = frozenset({"HTTP_EXPECT", "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE"})
 _LENGTH = re.compile(r"[0-9]{1,9}")
 _OWN_NAMES = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")
-_FIELD = re.compile(r"([A-Za-z0-9-]+): (.*?) *\r\n")
+_FIELD = re.compile(r"([A-Za-z0-9-]+): (.*)\r\n")
 
 
 class Listener:
@@ -68,7 +68,7 @@ class Listener:
             return None
         method, uri, path, query, block = match.groups(b"")
         lines = _FIELD.findall(block.decode("ascii"))
-        fields = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in lines}
+        fields = {"HTTP_" + name.upper().replace("-", "_"): value.rstrip(" ") for name, value in lines}
         length = fields.get("HTTP_CONTENT_LENGTH", "0")
         usual = len(fields) == len(lines) and _UNUSUAL.isdisjoint(fields) and _LENGTH.fullmatch(length) is not None
         if not usual or int(length) > _MOST_BODY_BYTES:
