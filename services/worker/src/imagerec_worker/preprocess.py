@@ -35,7 +35,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 # Pillow reads images more than this many times the target in an average of blocks first: beyond three,
 # the picture is the same to the eye and needs a fraction of the time and the memory.
 _REDUCING_GAP = 3
-_BAND_ROWS = 256
+_BAND_ROWS = 64
 
 
 # How libjpeg-turbo says that pixels are missing.
