@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -64,6 +65,38 @@ def test_the_load_ends_with_its_input_once_enough_was_sent(serve: Callable[..., 
     # what was under way had its answer, though the first took longer than the load went on
     assert all(sample.status == 200 for sample in trial.samples)
     assert at_least <= len(trial.samples) < 600
+
+
+class Keeping(http.server.BaseHTTPRequestHandler):
+    """Keeps the type and the body of what it is sent."""
+
+    kept: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        self.kept.append((self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_photograph_is_the_body_or_the_file_of_a_form() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keeping) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        target = ("--target", f"http://127.0.0.1:{server.server_port}", "--users", "1", "--requests", "1")
+        for options in (target, (*target, "--form")):
+            with start(*options) as process:
+                result(process)
+        server.shutdown()
+        thread.join()
+    raw, form = Keeping.kept
+    assert raw == ("image/jpeg", PHOTO.read_bytes())
+    assert form[0].startswith("multipart/form-data; boundary=")
+    assert b'name="image"; filename="photo"' in form[1]
+    assert PHOTO.read_bytes() in form[1]
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 async def _send(options: argparse.Namespace, path: Path) -> None:
-    payloads = [_payload(image) for image in options.images]
+    payloads = [_payload(image, form=options.form) for image in options.images]
     draw, choose = (np.random.default_rng(seed) for seed in np.random.SeedSequence(options.seed).spawn(2))
 
     async def load(runner: Runner) -> Effort:
@@ -87,9 +87,9 @@ async def _stop_at_end_of_input(runner: Runner, at_least: int) -> None:
     runner.stop()
 
 
-def _payload(image: Path) -> Payload:
+def _payload(image: Path, *, form: bool) -> Payload:
     media_type = mimetypes.guess_type(image)[0] or "image/jpeg"
-    return encode(image.stem, image.read_bytes(), media_type, multipart=False)
+    return encode(image.stem, image.read_bytes(), media_type, multipart=form)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--target", required=True, metavar="URL", help="the service, such as http://127.0.0.1:8080")
     parser.add_argument("--path", default="/predict", help="where images are sent to (%(default)s)")
+    parser.add_argument("--form", action="store_true", help="as the file of a browser's form, not as the body")
     load = parser.add_mutually_exclusive_group(required=True)
     load.add_argument(
         "--phase", nargs=2, type=float, action="append", metavar=("SECONDS", "HZ"), help="open loop; may be repeated"
