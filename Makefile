@@ -4,6 +4,7 @@
 #   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run, or its file
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
 #   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to, worker to drain
+#   PEERS      other ways to serve, for `make bench`: mosec,fastapi,litserve,keras
 #   DATA       photographs to learn: one folder a class   NAME          of the learnt model (default: DATA's), or of a key
 .DEFAULT_GOAL := help
 SHELL := bash
@@ -99,6 +100,13 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
 		> "$$(.venv-keras/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
 	touch $@
 
+# A peer of `make bench`, in an environment of its own.
+.venv-peers/%/.peer: requirements/peers/%.txt
+	@echo "Installing the peer $* into .venv-peers/$* …"
+	$(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/python -m pip install --quiet --require-hashes --requirement $<
+	touch $@
+
 .PHONY: lock
 lock: $(VENV)/.dev #: renew every hashed requirements file
 	compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --generate-hashes \
@@ -118,6 +126,9 @@ lock: $(VENV)/.dev #: renew every hashed requirements file
 	compile --python-version 3.11 -c requirements/dev.txt requirements/fuzz.in -o requirements/fuzz.txt
 	compile --python-version 3.11 $$pins -c requirements/dev.txt --extra learn services/worker/pyproject.toml \
 		services/model/pyproject.toml -o requirements/learn.txt
+	for peer in requirements/peers/*.in; do
+		compile --python-version 3.11 -c services/worker/requirements.txt services/worker/pyproject.toml "$$peer" -o "$${peer%.in}.txt"
+	done
 
 # --- run ---------------------------------------------------------------------------------------------------------------
 .PHONY: up deploy rollback drain undrain down verify bundle learn
@@ -243,20 +254,21 @@ experiment: setup-test ## run DESIGN (rtt …, or a file) on what is deployed at
 		$(call extra,images,$(call path,$(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
 		$(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) $(call extra,slice_name,$(SLICE)) $(ARGS)
 
-figures: setup-test ## rebuild every summary, figure and report, and the README's table, from the raw samples
+figures: setup-test ## rebuild every summary, figure and report, and the README's figures, from the raw samples
 	@runs=$$(find results -type d -name trials -printf '%h\n' | sort)
 	test -n "$$runs" || { echo "There is no run below results/; make experiment makes one." >&2; exit 1; }
 	$(LOADTEST) summarize $$runs
 	$(LOADTEST) plot $$runs
 	$(LOADTEST) table results/reference/models --into README.md
 	$(BIN)/python -m chaos --redraw
+	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md
 
 plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
 
 .PHONY: bench durations chaos
-bench: setup-test setup-keras ## images/s against the machine's limit and a baseline, 10 minutes; RECORD=results keeps it
-	@$(BIN)/python -m bench $(if $(RECORD),--record $(RECORD)) $(ARGS)
+bench: setup-test ## images/s and latency against the limit and PEERS=mosec,fastapi,litserve,keras; RECORD=results keeps it
+	@$(BIN)/python -m bench --peers '$(PEERS)' --model '$(filter-out default,$(MODEL))' $(if $(RECORD),--record '$(RECORD)') $(ARGS)
 
 durations: setup-test #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
 	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)

@@ -43,6 +43,7 @@ STORY = [
 ELSEWHERE = {
     ("README.md", 3): "these tests are run by it",
     ("CONTRIBUTING.md", 0): "other tiers",
+    (MEASURE, 1): "half an hour; tests/unit/bench holds its parts",
     **{("docs/scale.md", block): "tests/unit/loadtest compares what it prints" for block in (0, 4)},
     **{("docs/scale.md", block): "loadtest/README.md runs the command; minutes of simulation" for block in (1, 2, 3)},
     ("inventory/README.md", 0): "needs a testbed's grant, but for what other blocks do as well",

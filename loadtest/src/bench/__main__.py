@@ -1,140 +1,177 @@
-"""`make bench`: how much of what the machine can do reaches a client, in one run with interleaved rounds.
+"""`make bench`: how much of what the machine can do reaches a client, beside other ways to serve the same network.
 
-Every round measures each system once, so that whatever else the machine does meets all of them; figures are medians
-over the rounds, and ratios are medians of the rounds' own ratios.
+Every round measures each system under each load once, so that whatever else the machine does meets all of them. The
+systems stay up between their trials; who is idle costs next to nothing, and the page says how much.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import signal
 import sys
 import tempfile
-import time
-from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from bench import limit, systems
-from bench.machine import commit_here, machine_here
-from bench.photographs import LABELLED, typical
-from bench.report import write
+from bench import processes, report, trials
+from bench.aims import what_random_costs
+from bench.alone import accuracy, expected, parts
+from bench.machine import autogroup_here, commit_here, cpu_flags_here, machine_here, nginx_version, packages_of
+from bench.peers.environment import InstallError, install
+from bench.peers.known import PEERS, PLAIN_FLASK, Peer, UnknownPeerError, chosen
+from bench.photographs import typical
+from bench.rounds import Rounds
+from bench.sender import SenderError
+from bench.systems import Limit, NotServingError, Served, deployed, one_host, serving
+from deployed.checkout import CommandError
 from deployed.local import Deployment, local_deployment
-from imagerec_worker.bundle import load_bundle
-from imagerec_worker.classifier import Classifier
+from imagerec_model.errors import ModelError
+from imagerec_model.get import NAMES, get
+from imagerec_worker.bundle import Bundle, BundleError, load_bundle
+from loadtest.draw.model_table import write_between
+from loadtest.errors import LoadtestError
 
-Rounds = dict[str, list[systems.Measured]]
-CONNECTIONS = (1, 4, 16)
-SATURATED = CONNECTIONS[-1]
 # All load comes from one address; a fast machine answers more than one address may ask.
 UNLIMITED = "-e balancer_max_conns=0 -e balancer_address_rate_hz=0 -e balancer_address_connections=0"
+OURS: dict[str, tuple[str, Callable[[Path, str | None], Deployment], str]] = {
+    "listener": ("nginx, one listener of a process for each core", one_host, "random"),
+    "random": ("`make up` as it is: nginx, random between one-process workers", local_deployment, "random"),
+    "random_two": ("the same with `POLICY=random_two`", local_deployment, "random_two"),
+}
+MARKS = ("<!-- random:begin -->", "<!-- random:end -->")
+_REFUSALS = (UnknownPeerError, ModelError, BundleError, InstallError, CommandError, NotServingError, SenderError)
 
 
-def main() -> int:
-    """Measure, print, and record where asked to."""
-    parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (%(default)s)")
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write throughput.json and throughput.md there")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        try:
-            result = _measure(Path(name), stack, options.rounds, options.seconds)
-        except RuntimeError as error:
-            sys.stderr.write(f"error: {error}\n")
-            return 1
-    print(write(result, options.record))
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, and record where asked to; or make the page of a recorded run again."""
+    options = _parser().parse_args(arguments)
+    if options.redraw:
+        return _redraw(options.redraw, options.into)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended on the way out
+    try:
+        peers = chosen(options.peers)
+        _refuse_unknown(options.model)
+        for peer in peers:
+            install(peer)
+        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+            result = _measure(Path(name), stack, [PLAIN_FLASK, *peers], options)
+    except _REFUSALS as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    if options.record:
+        trials.keep(result, options.record)
+        (options.record / report.PAGE).write_text(report.page(result), encoding="utf-8")
+    print(report.page(result))
     return 0
 
 
-def _deploy(stack: ExitStack, system: Deployment) -> tuple[systems.Served, systems.Served]:
-    stack.callback(system.make, "down")
-    system.make("up", f"ARGS={UNLIMITED}")
-    return systems.served_by(system)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--peers", default="", help=f"besides ours, with commas: {', '.join(PEERS)}")
+    parser.add_argument("--model", default="", help="of all of them (default: imagenet, or lite0 without its file)")
+    parser.add_argument("--rounds", type=_positive_int, default=5, help="interleaved rounds (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=5.0, help="of each trial (%(default)s)")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write every request and the page there")
+    parser.add_argument("--redraw", type=Path, metavar="FOLDER", help="only make the page of FOLDER again")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="with --redraw: say in FILE what random costs")
+    return parser
 
 
-def _measure(folder: Path, stack: ExitStack, rounds: int, seconds: float) -> dict[str, Any]:
-    for part in ("host", "local", "images"):
-        (folder / part).mkdir()
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 3600")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    return int(_positive(str(int(text))))
+
+
+def _redraw(folder: Path, into: Path | None) -> int:
+    try:
+        run = trials.read(folder)
+        (folder / report.PAGE).write_text(report.page(run), encoding="utf-8")
+        if into:
+            write_between(into, what_random_costs(run), *MARKS)
+    except (trials.RecordError, LoadtestError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _refuse_unknown(model: str) -> None:
+    """Refuse a model that nothing can serve, before anything is deployed."""
+    if model and model not in NAMES:
+        with tempfile.TemporaryDirectory() as name:
+            get(model, Path(name))
+
+
+def _measure(folder: Path, stack: ExitStack, peers: list[Peer], options: argparse.Namespace) -> trials.Run:
+    (folder / "images").mkdir()
     described = typical(folder / "images")
-    images = [path.read_bytes() for path in sorted((folder / "images").iterdir())]
-    one_host = systems.one_host(folder / "host")
-    through, direct = _deploy(stack, one_host)
-    pair, _ = _deploy(stack, local_deployment(folder / "local"))
-    bundle = one_host.folder / ".run/worker1/models/current"
-    in_process = systems.Limit(bundle.resolve(), folder / "images")
-    stack.callback(in_process.close)
-    old = stack.enter_context(systems.baseline())
-
-    runs: Rounds = defaultdict(list)
-    client_ms = []
-    for number in range(rounds + 1):  # the first round warms everything up and is not counted
-        sys.stderr.write(f"round {number} of {rounds}\n")
-        this: dict[str, systems.Measured] = {
-            f"limit {decoder}": in_process.run(decoder, seconds)
-            for decoder in ("served", "served_pillow", "plain_pillow")
-        }
-        for connections in CONNECTIONS:
-            this[f"gunicorn {connections}"] = direct.run(images, connections, seconds)
-            this[f"nginx {connections}"] = through.run(images, connections, seconds)
-            this[f"two workers {connections}"] = pair.run(images, connections, seconds)
-        client_ms.append(this[f"nginx {SATURATED}"].client_cpu_ms)
-        this[f"baseline {SATURATED}"] = old.run(images, SATURATED, max(seconds, 8.0))
-        if number:
-            for name, measured in this.items():
-                runs[name].append(measured)
-    return {
+    photographs = sorted((folder / "images").iterdir())
+    model = options.model if options.model in NAMES else str(Path(options.model).resolve()) if options.model else None
+    ours, bundle = _ours(folder, stack, model)
+    answers = expected(bundle, photographs)
+    limit = Limit(bundle.path, folder / "images")
+    stack.callback(limit.close)
+    systems = [*ours, *_others(folder, stack, peers, bundle, photographs[0])]
+    for system in systems:
+        if system.decoder:
+            system.check(answers[system.decoder])
+    rounds = Rounds(limit, systems, photographs, options.seconds)
+    rounds.warm_up()
+    idle_cores = rounds.idle_cores()
+    measured: list[trials.Trial] = []
+    for number in range(1, options.rounds + 1):
+        sys.stderr.write(f"round {number} of {options.rounds}\n")
+        measured += rounds.measure(number)
+    facts = {
         "machine": machine_here(),
+        "cpu_flags": cpu_flags_here(),
+        "autogroup": autogroup_here(),
         "commit": commit_here(),
+        "model": bundle.title,
+        "bundle": bundle.digest,
         "images": described,
-        "model": load_bundle(bundle).title,
-        "rounds": rounds,
-        "seconds": seconds,
-        "connections": list(CONNECTIONS),
-        "rate_hz": {name: [round(one.rate_hz, 2) for one in each] for name, each in runs.items()},
-        "cpu_ms": {name: [round(one.cpu_ms, 3) for one in each] for name, each in runs.items()},
-        "client_cpu_ms": round(statistics.median(client_ms[1:]), 3),
-        "resident_mb": [round(size / 1e6, 1) for size in direct.memory_bytes("VmRSS")],
-        "private_mb": [round(size / 1e6, 1) for size in direct.memory_bytes("RssAnon")],
-        "part_ms": _parts(bundle, images),
-        "accuracy": _accuracy(bundle),
+        "photographs": {path.name: path.stat().st_size for path in photographs},
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "limit_hz": round(rounds.limit_hz, 2),
+        "idle_cores": round(idle_cores, 4),
+        "systems": {system.key: system.title for system in systems},
+        "forms": [system.key for system in systems if system.form],
+        "memory_mb": {system.key: processes.memory_mb(system.roots) for system in systems},
+        "nginx": nginx_version(),
+        "packages": {system.key: packages_of(system.python) for system in systems},
+        "part_ms": parts(bundle, photographs),
+        "accuracy": accuracy(bundle),
     }
+    return trials.Run(facts, tuple(measured))
 
 
-def _parts(bundle_folder: Path, images: list[bytes]) -> dict[str, float]:
-    """Median milliseconds of each decoder and of an inference, alone in this process."""
-    classifier = Classifier(load_bundle(bundle_folder))
-    parts: dict[str, list[float]] = defaultdict(list)
-    for _ in range(5):
-        for image in images:
-            for name, decode in limit.DECODERS.items():
-                start_s = time.perf_counter()
-                pixels = decode(image, classifier.bundle)
-                parts[name].append(time.perf_counter() - start_s)
-            start_s = time.perf_counter()
-            classifier.classify(pixels, 5)
-            parts["inference"].append(time.perf_counter() - start_s)
-    return {name: round(1e3 * statistics.median(each), 3) for name, each in parts.items()}
+def _ours(folder: Path, stack: ExitStack, model: str | None) -> tuple[list[Served], Bundle]:
+    """Deploy the three that are ours by `make up`; return them and the bundle that they serve."""
+    served = []
+    for key, (title, prepare, policy) in OURS.items():
+        (folder / key).mkdir()
+        system = prepare(folder / key, model)
+        stack.callback(system.make, "down")
+        sys.stderr.write(f"make up: {title}\n")
+        system.make("up", f"POLICY={policy}", f"ARGS={UNLIMITED}")
+        served.append(deployed(system, key, title))
+    return served, load_bundle((folder / key / ".run/worker1/models/current").resolve())
 
 
-def _accuracy(bundle_folder: Path) -> dict[str, Any] | None:
-    """Right answers of each decoder on the labelled photographs, and how often it agrees with the slow reference."""
-    bundle = load_bundle(bundle_folder)
-    if not LABELLED.is_dir() or len(bundle.classes) != 1000:
-        return None
-    classifier = Classifier(bundle)
-    photographs = sorted(LABELLED.glob("*.JPEG"))
-    answers = {
-        name: [classifier.classify(decode(path.read_bytes(), bundle), 1)[0].wnid for path in photographs]
-        for name, decode in limit.DECODERS.items()
-    }
-    truth = [path.name.partition("_")[0] for path in photographs]
-    return {
-        "photographs": len(photographs),
-        "right": {name: sum(map(str.__eq__, each, truth)) for name, each in answers.items()},
-        "as_reference": {name: sum(map(str.__eq__, each, answers["reference"])) for name, each in answers.items()},
-    }
+def _others(folder: Path, stack: ExitStack, peers: list[Peer], bundle: Bundle, photograph: Path) -> Iterator[Served]:
+    for peer in peers:
+        for number, form in enumerate(peer.forms):
+            own = folder / f"{peer.name}-{number}"
+            own.mkdir()
+            sys.stderr.write(f"starting {peer.title} {form.name}\n")
+            yield stack.enter_context(serving(peer, form, bundle.path, own, photograph))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 from PIL import Image
-from sklearn.datasets import load_sample_image
 
 from deployed.checkout import SHARED
 
@@ -28,6 +26,9 @@ def typical(folder: Path) -> str:
         for path in fitting[:_COUNT]:
             (folder / path.name).write_bytes(path.read_bytes())
         return f"{min(len(fitting), _COUNT)} ImageNet photographs of 90 to 160 kB"
+    import skimage.data  # noqa: PLC0415  two seconds, for nothing where ImageNet's are at hand
+    from sklearn.datasets import load_sample_image  # noqa: PLC0415
+
     sources = [np.asarray(getattr(skimage.data, name)()) for name in ("chelsea", "coffee", "rocket", "astronaut")]
     sources += [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     for number in range(_COUNT):

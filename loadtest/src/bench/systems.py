@@ -1,54 +1,44 @@
-"""What is measured: processes of the limit, deployments by `make up`, the baseline; and what they cost."""
+"""What is measured: processes of the limit, deployments by `make up`, peers."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
-import itertools
+import functools
 import os
+import signal
+import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import requests
 import yaml
 
+from bench import processes
+from bench.peers.known import PROCESSES, Form, Peer
+from bench.sender import Sent, send
+from bench.trials import Load
 from deployed.checkout import REPOSITORY, run
 from deployed.local import Deployment, free_ports, local_deployment
-from loadtest.generate.client import Client, encode
-from loadtest.generate.effort import Effort
-from loadtest.generate.recording import record_load
-from loadtest.generate.samples import read_trial
+from loadtest.generate.client import encode
 
-KERAS_PYTHON = REPOSITORY / ".venv-keras/bin/python"
-_TICKS = os.sysconf("SC_CLK_TCK")
+_PATHS = os.pathsep.join(str(REPOSITORY / part) for part in ("services/worker/src", "loadtest/src"))
+_NOT_THEIRS = ("PYTHON", "MAKE", "MFLAGS", "MOSEC", "LIT", "UVICORN", "GUNICORN", "FLASK")
+_STARTS_S = 120.0
+_ENDS_S = 20.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Measured:
-    """One run of one system.
-
-    Attributes:
-        rate_hz: Images a second.
-        cpu_ms: CPU milliseconds an image on the serving side.
-        client_cpu_ms: The same of the load generator, where there is one.
-    """
-
-    rate_hz: float
-    cpu_ms: float
-    client_cpu_ms: float = 0.0
+class NotServingError(RuntimeError):
+    """A system does not start or does not answer as it should; the message says which, why and where."""
 
 
 class Limit:
-    """Two pinned processes without HTTP."""
+    """Pinned processes without HTTP, one for each core."""
 
     def __init__(self, bundle: Path, images: Path) -> None:
-        cores = sorted(os.sched_getaffinity(0))[:2]
         self._processes = [
             subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-m", "bench.limit", str(bundle), str(images), str(core)],
@@ -57,22 +47,21 @@ class Limit:
                 text=True,
                 cwd=REPOSITORY,
             )
-            for core in cores
+            for core in sorted(os.sched_getaffinity(0))
         ]
         for process in self._processes:
             assert process.stdout is not None
             if process.stdout.readline().strip() != "ready":
-                raise RuntimeError("a process of the in-process limit did not start; its reason stands above")
+                raise NotServingError("a process of the in-process limit did not start; its reason stands above")
 
-    def run(self, decoder: str, seconds: float) -> Measured:
-        """Run all processes at once with a decoder for so many seconds."""
+    def run(self, decoder: str, seconds: float) -> tuple[int, float]:
+        """Run all processes at once with a decoder for so many seconds; return images and processor seconds."""
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.write(f"{decoder} {seconds}\n")
             process.stdin.flush()
         answers = [process.stdout.readline().split() for process in self._processes if process.stdout]
-        images = sum(int(count) for count, _ in answers)
-        return Measured(images / seconds, 1e3 * sum(float(cpu) for _, cpu in answers) / images)
+        return sum(int(count) for count, _ in answers), sum(float(cpu_s) for _, cpu_s in answers)
 
     def close(self) -> None:
         """End the processes."""
@@ -82,75 +71,73 @@ class Limit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Served:
-    """An HTTP server to send load to.
+    """A system that answers HTTP on the loopback.
 
     Attributes:
+        key: Its name in files.
+        title: What the page calls it.
         port: on the loopback.
-        path: of the form.
-        roots: process ids whose trees serve.
+        path: where photographs are sent to.
+        form: Whether they are sent as the file of a form.
+        decoder: Of `bench.limit.DECODERS`; empty where the network is another one.
+        roots: Process ids whose trees serve.
+        python: Of its environment, whose packages the page lists.
     """
 
+    key: str
+    title: str
     port: int
     path: str
+    form: bool
+    decoder: str
     roots: tuple[int, ...]
+    python: Path
 
-    def run(self, images: list[bytes], connections: int, seconds: float) -> Measured:
-        """Send the images as forms, in turn, over so many connections; every answer must be 200."""
-        before = self._cpu_s()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "samples"
-            effort = asyncio.run(self._send(path, images, connections, seconds))
-            samples = read_trial(path).samples
-        spent = self._cpu_s() - before
-        statuses = Counter(sample.status for sample in samples)
-        if set(statuses) != {200}:
-            raise RuntimeError(f"port {self.port} answered {dict(statuses)}; only 200 counts")
-        client_s = effort.cpu_share * effort.wall_s
-        return Measured(len(samples) / effort.wall_s, 1e3 * spent / len(samples), 1e3 * client_s / len(samples))
+    def run(
+        self, photographs: Sequence[Path], load: Load, rate_hz: float, seconds: float, seed: int
+    ) -> tuple[Sent, float]:
+        """Send a load; return what came of it and the processor seconds of the serving processes."""
+        before_s = processes.cpu_s(self.roots)
+        sent = send(
+            self.port, self.path, photographs, load, rate_hz=rate_hz, seconds=seconds, seed=seed, form=self.form
+        )
+        return sent, processes.cpu_s(self.roots) - before_s
 
-    async def _send(self, path: Path, images: list[bytes], connections: int, seconds: float) -> Effort:
-        payloads = [encode("photograph", image, "image/jpeg", multipart=True) for image in images]
-        async with Client(f"http://127.0.0.1:{self.port}", path=self.path, timeout_s=120) as client:
-            return await record_load(
-                client,
-                path,
-                {},
-                itertools.cycle(payloads),
-                lambda runner: runner.closed_loop(connections, duration_s=seconds),
-            )
+    def ask(self, photograph: Path) -> str:
+        """Ask for one photograph and return the best class id; empty where the network is another one.
 
-    def _cpu_s(self) -> float:
-        return sum(_cpu_s(pid) for root in self.roots for pid in _tree(root))
+        Raises:
+            NotServingError: The answer is not 200.
+        """
+        payload = encode(photograph.stem, photograph.read_bytes(), "image/jpeg", multipart=self.form)
+        answer = requests.post(
+            f"http://127.0.0.1:{self.port}{self.path}",
+            data=payload.body,
+            headers={"Content-Type": payload.content_type},
+            timeout=60,
+        )
+        if answer.status_code != 200:
+            raise NotServingError(f"{self.title} answers {answer.status_code}: {answer.text.strip()[:200]}")
+        return str(answer.json()["predictions"][0]["wnid"]) if self.decoder else ""
 
-    def memory_bytes(self, field: str) -> list[int]:
-        """Memory of each process below the roots that has no children, the ones that work: VmRSS, or a part of it."""
-        leaves = [pid for root in self.roots for pid in _tree(root) if not _children(pid)]
-        return [_memory_bytes(pid, field) for pid in leaves]
+    def check(self, expected: dict[Path, str]) -> None:
+        """Ask for each photograph once: the best class must be the one that the network finds after that decoder.
 
-
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def _tree(pid: int) -> list[int]:
-    return [pid, *(below for child in _children(pid) for below in _tree(child))]
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+        Raises:
+            NotServingError: One is another.
+        """
+        for photograph, wnid in expected.items():
+            found = self.ask(photograph)
+            if found != wnid:
+                raise NotServingError(
+                    f"{self.title} says {found} for {photograph.name}, the network says {wnid}: it does not serve the "
+                    "same model, or not with the same decoder"
+                )
 
 
-def _memory_bytes(pid: int, field: str) -> int:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024
-
-
-def one_host(folder: Path) -> Deployment:
+def one_host(folder: Path, model: str | None) -> Deployment:
     """Prepare inventory/local as one machine of a slice: a single worker host that has a process for every core."""
-    system = local_deployment(folder)
+    system = local_deployment(folder, model)
     hosts = yaml.safe_load(system.inventory.read_text())
     workers = hosts["all"]["children"]["workers"]["hosts"]
     del workers["worker2"]
@@ -158,53 +145,85 @@ def one_host(folder: Path) -> Deployment:
     return dataclasses.replace(system, workers={"worker1": system.workers["worker1"]})
 
 
-def served_by(system: Deployment) -> tuple[Served, Served]:
-    """Return a deployment as seen through nginx, and its first worker seen directly."""
-    pids = {name: _supervised(system.folder, name) for name in ("balancer", *system.workers)}
-    first = next(iter(system.workers))
-    through = Served(_port(system.url), "/predict", tuple(pids.values()))
-    return through, Served(_port(system.workers[first]), "/predict", (pids[first],))
-
-
-def _supervised(folder: Path, name: str) -> int:
-    return int(run("supervisorctl", "-c", folder / ".run/supervisor/supervisord.conf", "pid", name).stdout)
-
-
-def _port(url: str) -> int:
-    return int(url.rpartition(":")[2])
+def deployed(system: Deployment, key: str, title: str) -> Served:
+    """Return a deployment that is up, as seen through nginx; all that supervisor keeps counts as serving."""
+    supervisor = system.folder / ".run/supervisor/supervisord.conf"
+    pid = int(run("supervisorctl", "-c", supervisor, "pid").stdout)
+    port = int(system.url.rpartition(":")[2])
+    python = system.folder / ".run/worker1/app/current/venv/bin/python"
+    return Served(key, title, port, "/predict", False, "served", (pid,), python)
 
 
 @contextlib.contextmanager
-def baseline() -> Iterator[Served]:
-    """Run the baseline of two servers and a balancer; gives the balancer."""
-    if not KERAS_PYTHON.exists():
-        raise RuntimeError("the baseline needs TensorFlow; run `make setup-keras`")
-    first, second, front = free_ports(3)
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    commands = [["server", str(first)], ["server", str(second)], ["balancer", str(front), str(first), str(second)]]
-    processes = [
-        subprocess.Popen(  # noqa: S603  our own program
-            [KERAS_PYTHON, Path(__file__).with_name("baseline.py"), *command],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for command in commands
-    ]
+def serving(peer: Peer, form: Form, bundle: Path, folder: Path, photograph: Path) -> Iterator[Served]:
+    """Run a peer in one of its forms, in an empty folder; it ends with the block.
+
+    Raises:
+        NotServingError: It does not start; the message has the last line that it wrote.
+    """
+    ports = free_ports(peer.ports)
+    commands = peer.commands(peer.python, ports, folder)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_THEIRS)} | {
+        "PYTHONPATH": _PATHS,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "BENCH_BUNDLE": str(bundle),
+        "BENCH_DECODER": form.decoder,
+        "BENCH_PROCESSES": str(PROCESSES),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    started: list[subprocess.Popen[bytes]] = []
+    log = folder / "log"
     try:
-        for port in (first, second, front):
-            _wait(f"http://127.0.0.1:{port}/")
-        yield Served(front, "/submit", tuple(process.pid for process in processes))
+        for command, port in zip(commands, [*ports[1:], ports[0]], strict=True):  # who answers comes last
+            if _connects(port):
+                raise NotServingError(f"127.0.0.1:{port} is taken; end the program that listens there, or try again")
+            with log.open("ab") as output:
+                process = subprocess.Popen(  # noqa: S603  our own programs
+                    command, cwd=folder, env=environment, stdout=output, stderr=output, process_group=0
+                )
+            started.append(process)
+            _wait(functools.partial(_connects, port), started, f"{peer.title} at 127.0.0.1:{port}", log)
+        key = f"{peer.name} {form.decoder}".strip()
+        title = f"{peer.title}: {form.name}" if form.name else peer.title
+        roots = tuple(process.pid for process in started)
+        served = Served(key, title, ports[0], form.path, form.form, form.decoder, roots, peer.python)
+        _wait(functools.partial(_answers, served, photograph), started, f"{title} at 127.0.0.1:{served.port}", log)
+        yield served
     finally:
-        for process in processes:
-            process.terminate()
-            process.wait(timeout=30)
+        _end(started)
 
 
-def _wait(url: str) -> None:
-    for _ in range(600):
-        with contextlib.suppress(requests.RequestException):
-            requests.get(url, timeout=60).raise_for_status()
+def _wait(ready: Callable[[], bool], started: list[subprocess.Popen[bytes]], what: str, log: Path) -> None:
+    deadline = time.monotonic() + _STARTS_S
+    while all(process.poll() is None for process in started) and time.monotonic() < deadline:
+        if ready():
             return
-        time.sleep(0.2)
-    raise RuntimeError(f"{url} did not answer within two minutes")
+        time.sleep(0.1)
+    said = log.read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
+    raise NotServingError(f"{what} does not serve: {said[-1].strip()[:300]}")
+
+
+def _connects(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _answers(served: Served, photograph: Path) -> bool:
+    with contextlib.suppress(requests.RequestException, NotServingError, ValueError):
+        served.ask(photograph)
+        return True
+    return False
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    """Ask each process to end, then end what is left of the groups that these processes began."""
+    for process in started:
+        process.terminate()
+    for process in started:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_ENDS_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -40,19 +40,19 @@ def model_table(folder: RunFolder) -> str:
     return "\n".join(lines)
 
 
-def write_between(path: Path, text: str) -> bool:
-    """Replace what stands between the marks in a file; return whether it changed.
+def write_between(path: Path, text: str, begin: str = BEGIN, end: str = END) -> bool:
+    """Replace what stands between two marks in a file, those of the table of models; return whether it changed.
 
     Raises:
         LoadtestError: The file has no such marks, or cannot be read or written.
     """
     try:
         before = path.read_text(encoding="utf-8")
-        head, begin, rest = before.partition(BEGIN)
-        _, end, tail = rest.partition(END)
-        if not begin or not end:
-            raise LoadtestError(f"{path} has no place for the table; write {BEGIN} and {END} where it belongs")
-        after = f"{head}{BEGIN}\n{text}\n{END}{tail}"
+        head, found, rest = before.partition(begin)
+        _, found_end, tail = rest.partition(end)
+        if not found or not found_end:
+            raise LoadtestError(f"{path} has no place for the text; write {begin} and {end} where it belongs")
+        after = f"{head}{begin}\n{text}\n{end}{tail}"
         if after != before:
             path.write_text(after, encoding="utf-8")
     except OSError as error:

@@ -1,11 +1,11 @@
-"""The baseline: a service written as the course project's was, to measure how far this one has come.
+"""The peer Keras: a service written as the course project's was, to measure how far this one has come.
 
 Two Flask development servers that run Keras' ``predict`` on pictures squashed to 224 × 224, and a threaded Flask
 development server before them that picks one at random and forwards the form. It needs TensorFlow (`make setup-keras`);
 the weights are random, since the arithmetic is the same.
 
-It runs as a file, in an environment that holds nothing of ours: ``baseline.py server PORT`` or ``baseline.py balancer
-PORT SERVER_PORT...``
+It runs as a file, in an environment that holds nothing of ours: ``keras_peer.py server PORT`` or
+``keras_peer.py balancer PORT SERVER_PORT...``
 """
 
 from __future__ import annotations

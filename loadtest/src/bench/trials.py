@@ -1,0 +1,172 @@
+"""A trial of the benchmark and a whole run of trials: on disk a JSON file, and a table with every request."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Microseconds = npt.NDArray[np.int64]
+FACTS, REQUESTS = "throughput.json", "throughput.csv.gz"
+_COLUMNS = ("scheduled_us", "lag_us", "service_us", "status")
+
+
+class RecordError(RuntimeError):
+    """What was recorded cannot be read; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How photographs are sent: by so many users in turn, or as a Poisson process at a share of the limit.
+
+    Attributes:
+        users: Of a closed loop; 0 in an open one.
+        share: Of the limit, in an open loop; 0 in a closed one.
+    """
+
+    users: int = 0
+    share: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Its name in files."""
+        return f"closed-{self.users}" if self.users else f"open-{self.share:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One load on one system in one round.
+
+    Attributes:
+        system: Its key.
+        load: Name of the load.
+        number: Of the round, from 1.
+        wall_s: From the first request to the last answer.
+        images: Photographs that were recognised; an answer other than 200 is none.
+        cpu_s: Processor seconds of the serving processes.
+        client_cpu_s: Of the generator.
+        rate_hz: Asked for in an open loop.
+        requests: `int64 [requests, 4]`: when it was due, how late it was sent, how long its answer took, each in µs,
+            and the HTTP status, 0 without an answer. Empty where no HTTP is involved.
+    """
+
+    system: str
+    load: str
+    number: int
+    wall_s: float
+    images: int
+    cpu_s: float
+    client_cpu_s: float
+    rate_hz: float
+    requests: Microseconds
+
+    @property
+    def images_hz(self) -> float:
+        """Photographs recognised a second."""
+        return self.images / self.wall_s
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor milliseconds of the serving processes for each photograph."""
+        return 1e3 * self.cpu_s / max(self.images, 1)
+
+    @property
+    def failed(self) -> int:
+        """Requests that were not answered 200."""
+        return int((self.requests[:, 3] != 200).sum())
+
+    @property
+    def waiting(self) -> int:
+        """Requests that waited for their answers when the last one was due: the queue that the trial left."""
+        done = self.requests[:, :3].sum(axis=1)
+        return int((done > self.requests[:, 0].max()).sum())
+
+    def response_ms(self, quantile: float) -> float:
+        """Milliseconds from when a request was due to its last byte, at a quantile between 0 and 1."""
+        return float(np.quantile(self.requests[:, 1] + self.requests[:, 2], quantile)) / 1e3
+
+    def lag_ms(self, quantile: float) -> float:
+        """Milliseconds by which the generator was late."""
+        return float(np.quantile(self.requests[:, 1], quantile)) / 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that the page is made from: what was measured where, and the trials."""
+
+    facts: dict[str, Any]
+    trials: tuple[Trial, ...]
+
+    def of(self, system: str, load: str) -> list[Trial]:
+        """Return the trials of a system under a load, by round."""
+        found = [trial for trial in self.trials if (trial.system, trial.load) == (system, load)]
+        return sorted(found, key=lambda trial: trial.number)
+
+
+def keep(run: Run, folder: Path) -> None:
+    """Write a run into a folder."""
+    rows = [
+        {
+            "system": trial.system,
+            "load": trial.load,
+            "number": trial.number,
+            "wall_s": round(trial.wall_s, 6),
+            "images": trial.images,
+            "cpu_s": round(trial.cpu_s, 6),
+            "client_cpu_s": round(trial.client_cpu_s, 6),
+            "rate_hz": round(trial.rate_hz, 6),
+            "sent": len(trial.requests),
+        }
+        for trial in run.trials
+    ]
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for trial in run.trials:
+        writer.writerows(trial.requests.tolist())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / REQUESTS).write_bytes(gzip.compress(table.getvalue().encode(), mtime=0))
+    text = json.dumps(run.facts | {"trials": "TRIALS"}, indent=1)
+    listed = ",\n  ".join(json.dumps(row) for row in rows)  # a line for each trial
+    (folder / FACTS).write_text(text.replace('"TRIALS"', f"[\n  {listed}\n ]") + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Run:
+    """Read a run.
+
+    Raises:
+        RecordError: The folder holds none, or its two files do not belong together.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        rows = facts.pop("trials")
+        requests = _requests(gzip.decompress((folder / REQUESTS).read_bytes()).decode())
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RecordError(
+            f"{folder} holds no recorded run of make bench ({error}); make bench RECORD={folder} makes one"
+        ) from error
+    counts = [row.pop("sent") for row in rows]
+    if sum(counts) != len(requests):
+        raise RecordError(f"{folder / REQUESTS} has {len(requests)} requests where {FACTS} has {sum(counts)}")
+    parts = np.split(requests, np.cumsum(counts)[:-1])
+    return Run(facts, tuple(Trial(**row, requests=part) for row, part in zip(rows, parts, strict=True)))
+
+
+def _requests(text: str) -> Microseconds:
+    lines = csv.reader(io.StringIO(text))
+    if tuple(next(lines)) != _COLUMNS:
+        raise ValueError(f"{REQUESTS} has other columns")
+    return table([int(value) for value in line] for line in lines)
+
+
+def table(rows: Iterable[Iterable[int]]) -> Microseconds:
+    """Make the array of requests from rows of four integers."""
+    return np.array([tuple(row) for row in rows], np.int64).reshape(-1, len(_COLUMNS))
