@@ -36,7 +36,7 @@ from loadtest.errors import LoadtestError
 UNLIMITED = "-e balancer_max_conns=0 -e balancer_address_rate_hz=0 -e balancer_address_connections=0"
 OURS: dict[str, tuple[str, Callable[[Path, str | None], Deployment], str]] = {
     "listener": ("nginx, one listener of a process for each core", one_host, "random"),
-    "random": ("`make up` as it is: nginx, random between one-process workers", local_deployment, "random"),
+    "random": ("`make up` as it is: nginx, random between two workers", local_deployment, "random"),
     "random_two": ("the same with `POLICY=random_two`", local_deployment, "random_two"),
 }
 MARKS = ("<!-- random:begin -->", "<!-- random:end -->")
