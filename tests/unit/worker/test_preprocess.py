@@ -103,7 +103,7 @@ def test_a_jpeg_of_any_size_becomes_nearly_what_the_reference_makes_of_it(
     assert pixels.dtype == np.uint8
     assert info == ImageInfo("JPEG", picture.shape[1], picture.shape[0])
     few = min(picture.shape[:2]) < 8  # less than a block: what two decoders make of its edge is all there is
-    assert difference(pixels, reference(data, SIZE, crop)) < (16 if few else 8)
+    assert difference(pixels, reference(data, SIZE, crop)) < (16 if few else 12)
 
 
 @given(pictures(), st.integers(1, 8), st.sampled_from(["PNG", "WEBP"]))
