@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,14 @@ def test_writing_replaces_an_older_bundle_whole(write_colours: Callable[..., Bun
     assert load_bundle(tmp_path / "bundle") == newer
     assert sorted(path.name for path in newer.path.iterdir()) == ["bundle.json", "classes.json", "model.tflite"]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_several_may_write_the_same_bundle_at_once(write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
+    """As deployments onto two inventories of one checkout do."""
+    with ThreadPoolExecutor(8) as several:
+        written = list(several.map(lambda _: write_colours(tmp_path / "shared").digest, range(40)))
+    assert set(written) == {load_bundle(tmp_path / "shared").digest}
+    assert [path.name for path in tmp_path.iterdir()] == ["shared"]
 
 
 def test_writing_refuses_a_folder_of_something_else(write_colours: Callable[..., Bundle], tmp_path: Path) -> None:

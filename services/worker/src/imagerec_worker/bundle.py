@@ -8,12 +8,14 @@ only reader and the only writer of that format; ``python -m imagerec_worker.bund
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,8 +107,10 @@ def write_bundle(
         BundleError: The arguments do not make a valid bundle, or the folder cannot be written.
     """
     target = Path(folder).absolute()
-    if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
-        raise BundleError(f"{target} holds files that are no bundle; name another folder or empty this one")
+    if target.parent.is_dir():
+        with _turn(target.parent):
+            if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
+                raise BundleError(f"{target} holds files that are no bundle; name another folder or empty this one")
     files = {
         MODEL: model if isinstance(model, bytes) else _read(Path(model)),
         CLASSES: _dump_json([{"wnid": wnid, "label": label} for wnid, label in classes]),
@@ -122,12 +126,24 @@ def write_bundle(
             aside.mkdir()
             for file, content in (*files.items(), (MANIFEST, _dump_json(document))):
                 (aside / file).write_bytes(content)
-            if target.is_dir():
-                target.rename(Path(scratch) / "old")
-            aside.rename(target)
+            with _turn(target.parent):
+                if target.is_dir():
+                    target.rename(Path(scratch) / "old")
+                aside.rename(target)
+                return load_bundle(target)
     except OSError as error:
         raise BundleError(f"cannot write the bundle {target}: {error}") from error
-    return load_bundle(target)
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Wait for others who put a bundle into the same folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes:
