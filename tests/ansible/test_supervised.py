@@ -76,9 +76,11 @@ def made(folder: Path) -> Iterator[Program]:
     folder /= AWKWARD
     (folder / "logrotate.conf").write_text(f'"{folder}/own.log" {{\n    size 1k\n    rotate 1\n}}\n')
     small = Program(folder, *free_ports(1))
-    yield small
-    for pid in small.processes():
-        os.kill(pid, signal.SIGKILL)
+    try:
+        yield small
+    finally:
+        for pid in small.processes():
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -137,10 +139,12 @@ def test_it_is_foretold_whether_processes_will_be_replaced(runs: Program) -> Non
         {"code": "a", "content": "of another kind"},
         # supervisor starts a program anew whose own configuration has changed.
         {"code": "a", "port": runs.port + 1},
+        # How long its end may take is no reason.
+        {"code": "a", "stop_timeout_s": 60},
     ]
     said = runs.play(*({"do": "foretell"} | change for change in changes))
     assert said.returncode == 0, said.stdout[-3000:]
-    assert foretold(said.stdout) == [False, True, True, True]
+    assert foretold(said.stdout) == [False, True, True, True, False]
 
 
 @pytest.mark.parametrize("change", [{"code": "b"}, {"code": "c", "listens": False}], ids=["listens", "listens nowhere"])
@@ -161,18 +165,22 @@ def test_what_supervisor_started_is_ended_also_without_it(runs: Program) -> None
     runs.kill_supervisor()
     assert served_by in runs.processes()
     # Its port is not a stranger's, and the next run takes its place.
-    done = runs.play("preflight", main("d"))
+    done = runs.play("preflight", main("c"))
     assert done.returncode == 0, done.stdout[-3000:]
     assert runs.answers()
     assert served_by not in runs.processes()
 
-    runs.kill_supervisor()
-    done = runs.play("absent")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert runs.processes() == {}
-    assert not runs.answers()
-    assert not runs.socket_folder.exists()
-    assert list((runs.folder / "supervisor").glob("conf.d/*")) == []
+    for is_killed in (False, True):
+        done = runs.play(main("c"))
+        assert done.returncode == 0, done.stdout[-3000:]
+        if is_killed:
+            runs.kill_supervisor()
+        done = runs.play("absent")
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert runs.processes() == {}
+        assert not runs.answers()
+        assert not runs.socket_folder.exists()
+        assert list((runs.folder / "supervisor").glob("conf.d/*")) == []
 
 
 def test_a_port_that_the_service_has_itself_is_free_for_it() -> None:

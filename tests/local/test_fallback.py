@@ -33,7 +33,9 @@ def dist(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A copy of what was built, without any model."""
     del deployment  # has built it
     folder = tmp_path_factory.mktemp("dist") / "dist"
-    shutil.copytree(REPOSITORY / "dist", folder, ignore=shutil.ignore_patterns("bundles", "bundle.json", "*.tar.part"))
+    shutil.copytree(
+        REPOSITORY / "dist", folder, ignore=shutil.ignore_patterns("bundles", "bundle.json", ".building*", "*.partial")
+    )
     return folder
 
 

@@ -29,7 +29,7 @@ from ansible.module_utils.supervised import (
     read_program,
 )
 
-WAIT_S = 30.0
+WAIT_S = 130.0  # more than a program has for its end
 
 
 class Supervisor:

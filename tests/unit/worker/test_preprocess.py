@@ -276,7 +276,10 @@ def test_damage_anywhere_gives_pixels_or_an_error_of_the_contract(data: st.DataO
         damaged[data.draw(st.integers(12, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
         pixels, _ = preprocess(bytes(damaged), SIZE, LIMIT)
-    except (BrokenImageError, TooLargeError, UnsupportedFormatError):  # a header may come to claim a rare variant
+    except (BrokenImageError, TooLargeError):
+        return
+    except UnsupportedFormatError:
+        assert kind == "JPEG"  # a frame header may come to claim a rare variant
         return
     assert pixels.shape == (SIZE, SIZE, 3)
 
