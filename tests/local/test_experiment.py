@@ -141,14 +141,6 @@ def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployme
     assert len(fetched) == 5
     assert {name: fetched[name] for name in finished} == finished
 
-    # What is there is kept, what is missing is fetched: nothing is measured again.
-    lost = next(iter(fetched))
-    (runs / run.name / lost).unlink()
-    readings = {path.name: path.read_bytes() for path in (runs / run.name / "cpu").iterdir()}
-    experiment(deployment, tmp_path, "2", f"-e runs_dir={runs}")
-    assert {path.name: path.read_bytes() for path in (runs / run.name / "cpu").iterdir()} == readings
-    assert samples(runs / run.name) == fetched
-
 
 @pytest.mark.parametrize(
     ("pools", "says"),
