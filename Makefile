@@ -4,7 +4,7 @@
 #   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run, or its file
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
 #   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to, worker to drain
-#   PEERS      other ways to serve, for `make bench`: mosec,fastapi,litserve,keras
+#   PEERS      other ways to serve, for `make bench`: gunicorn,mosec,fastapi,litserve,keras
 #   DATA       photographs to learn: one folder a class   NAME          of the learnt model (default: DATA's), or of a key
 .DEFAULT_GOAL := help
 SHELL := bash
@@ -267,7 +267,7 @@ plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
 
 .PHONY: bench durations chaos
-bench: setup-test ## images/s and latency against the limit and PEERS=mosec,fastapi,litserve,keras; RECORD=results keeps it
+bench: setup-test ## images/s and latency against the limit and PEERS=gunicorn,mosec,fastapi,litserve,keras; RECORD=results keeps it
 	@$(BIN)/python -m bench --peers '$(PEERS)' --model '$(filter-out default,$(MODEL))' $(if $(RECORD),--record '$(RECORD)') $(ARGS)
 
 durations: setup-test #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it

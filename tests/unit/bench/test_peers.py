@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench import __main__ as bench
 from bench import processes
-from bench.peers.known import PEERS, PLAIN_FLASK, Peer, UnknownPeerError, chosen
+from bench.peers.known import PEERS, PLAIN_FLASK, PROCESSES, Peer, UnknownPeerError, chosen
 from bench.systems import NotServingError, serving
+from deployed.checkout import REPOSITORY
 
 PHOTO = Path(bench.__file__).parents[1] / "loadtest/photo.jpg"
 
@@ -30,7 +32,7 @@ def test_peers_are_named_with_commas_in_any_order_and_each_once() -> None:
     [
         ("mosec,fastpai", "there is no peer fastpai; did you mean fastapi?"),
         ("MOSEC", "there is no peer MOSEC; did you mean mosec?"),
-        ("zzz", "there is no peer zzz. PEERS takes mosec, fastapi, litserve, keras, with commas"),
+        ("zzz", "there is no peer zzz. PEERS takes gunicorn, mosec, fastapi, litserve, keras, with"),
     ],
     ids=["slip", "capital", "far from all"],
 )
@@ -78,7 +80,7 @@ def test_every_peer_from_the_index_has_hashed_requirements_with_the_workers_vers
 
 
 def failing(program: str) -> Peer:
-    return Peer("odd", "Odd", PLAIN_FLASK.forms, "", 1, lambda python, *_: [[str(python), "-c", program]])
+    return Peer("odd", "Odd", PLAIN_FLASK.forms, "", 1, lambda python, *_: [[str(python), "-c", program]], "odd")
 
 
 def test_a_peer_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
@@ -103,6 +105,18 @@ def test_a_port_that_somebody_took_is_refused_and_nothing_is_started(
         ):
             pass
     assert not (tmp_path / "started").exists()
+
+
+def test_plain_flask_has_the_nginx_that_ours_has(tmp_path: Path) -> None:
+    defaults = yaml.safe_load((REPOSITORY / "roles/balancer/defaults/main.yml").read_text())
+    for peer, gunicorns in ((PLAIN_FLASK, PROCESSES), (PEERS["gunicorn"], 1)):
+        commands = peer.commands(Path("python"), list(range(5000, 5000 + peer.ports)), tmp_path)
+        workers = [int(words[words.index("--workers") + 1]) for words in commands[:-1]]
+        assert workers == [PROCESSES // gunicorns] * gunicorns
+        conf = (tmp_path / "nginx.conf").read_text()
+        assert "worker_processes auto;" in conf
+        assert f"client_body_buffer_size {defaults['balancer_body_buffer_bytes']};" in conf
+        assert conf.count("server 127.0.0.1:") == gunicorns
 
 
 @pytest.fixture

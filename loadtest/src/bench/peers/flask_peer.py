@@ -1,4 +1,4 @@
-"""The plain way: `gunicorn --worker-class gthread bench.peers.flask_peer:app`, behind nginx that chooses at random.
+"""The plain way: `gunicorn --worker-class gthread bench.peers.flask_peer:app`, behind nginx.
 
 `/predict` takes the file of a form, as Flask's manual shows it; `/raw` takes the raw photograph.
 """

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from deployed.checkout import REPOSITORY
 
 PROCESSES = len(os.sched_getaffinity(0))
+_BALANCER = REPOSITORY / "roles/balancer/defaults/main.yml"
 Command = list[str]
 # From the peer's Python, free ports and an empty folder to its commands, one for each port. The first port answers, and
 # its command is the last.
@@ -51,6 +54,7 @@ class Peer:
         target: What `make` makes for its environment; empty for ours.
         ports: How many it needs.
         commands: Its processes.
+        described: What runs, in a few words; the page says it.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Peer:
     target: str
     ports: int
     commands: Commands
+    described: str
 
     @property
     def python(self) -> Path:
@@ -85,9 +90,11 @@ def _litserve(python: Path, ports: list[int], _: Path) -> list[Command]:
 
 
 def _flask(python: Path, ports: list[int], folder: Path) -> list[Command]:
+    """One gunicorn for each port after the first; they share the cores."""
     front, *workers = ports
     (folder / "nginx.conf").write_text(_nginx_conf(folder, front, workers))
-    gunicorn = [str(python), "-m", "gunicorn", "--worker-class", "gthread", "--threads", "4"]
+    gunicorn = [str(python), "-m", "gunicorn", "--workers", str(PROCESSES // len(workers))]
+    gunicorn += ["--worker-class", "gthread", "--threads", "4"]
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
     return [
         *([*gunicorn, "--bind", f"127.0.0.1:{port}", "bench.peers.flask_peer:app"] for port in workers),
@@ -102,16 +109,22 @@ def _keras(python: Path, ports: list[int], _: Path) -> list[Command]:
 
 
 def _nginx_conf(folder: Path, front: int, workers: list[int]) -> str:
-    """One server before workers chosen at random; else nginx's own settings, with its files in the folder."""
+    """One server before workers chosen at random.
+
+    It has a process for each core and keeps bodies in memory, as our balancer does; the rest is as nginx has it.
+    """
+    body_bytes = yaml.safe_load(_BALANCER.read_text())["balancer_body_buffer_bytes"]
     servers = " ".join(f"server 127.0.0.1:{port};" for port in workers)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     return f"""{"user root;" if os.geteuid() == 0 else ""}
 daemon off;
+worker_processes auto;
 pid {folder}/nginx.pid;
 events {{ }}
 http {{
     access_log off;
     client_max_body_size 20m;
+    client_body_buffer_size {body_bytes};
     {" ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)}
     upstream workers {{ random; {servers} }}
     server {{ listen 127.0.0.1:{front}; location / {{ proxy_pass http://workers; }} }}
@@ -120,20 +133,63 @@ http {{
 
 
 _RAW_OR_FORM = _forms(("/raw", False), ("/predict", True))
-PLAIN_FLASK = Peer("flask", "plain Flask, gunicorn gthread, nginx random", _RAW_OR_FORM, "", 1 + PROCESSES, _flask)
+_NGINX = "nginx (`worker_processes auto`, our buffer for bodies, HTTP/1.0 to gunicorn, a connection for each request)"
+PLAIN_FLASK = Peer(
+    "flask",
+    "plain Flask, nginx random",
+    _RAW_OR_FORM,
+    "",
+    1 + PROCESSES,
+    _flask,
+    f"{_NGINX}, `random` between {PROCESSES} gunicorns, each of one `gthread` process with 4 threads",
+)
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("mosec", "mosec", _forms(*[("/inference", False)] * 2), ".venv-peers/mosec/.peer", 1, _mosec),
-        Peer("fastapi", "FastAPI and uvicorn", _RAW_OR_FORM, ".venv-peers/fastapi/.peer", 1, _fastapi),
-        Peer("litserve", "LitServe", _forms(*[("/predict", True)] * 2), ".venv-peers/litserve/.peer", 1, _litserve),
+        Peer(
+            "gunicorn",
+            "plain Flask, one listener",
+            _RAW_OR_FORM,
+            "",
+            2,
+            _flask,
+            f"{_NGINX}, one gunicorn of {PROCESSES} `gthread` processes with 4 threads each",
+        ),
+        Peer(
+            "mosec",
+            "mosec",
+            _forms(*[("/inference", False)] * 2),
+            ".venv-peers/mosec/.peer",
+            1,
+            _mosec,
+            f"mosec, one stage of {PROCESSES} processes",
+        ),
+        Peer(
+            "fastapi",
+            "FastAPI and uvicorn",
+            _RAW_OR_FORM,
+            ".venv-peers/fastapi/.peer",
+            1,
+            _fastapi,
+            f"uvicorn, {PROCESSES} processes; FastAPI's pool of threads",
+        ),
+        Peer(
+            "litserve",
+            "LitServe",
+            _forms(*[("/predict", True)] * 2),
+            ".venv-peers/litserve/.peer",
+            1,
+            _litserve,
+            f"LitServe, {PROCESSES} processes that infer",
+        ),
         Peer(
             "keras",
-            "the course project: Flask development servers, Keras `predict`, forwarding balancer",
+            "written like the course project",
             (Form("", "", "/submit", True),),
             ".venv-keras/.keras",
             3,
             _keras,
+            "two Flask development servers, Keras `predict`; a third one forwards the form to one of them at random",
         ),
     )
 }
