@@ -268,7 +268,8 @@ plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50
 
 .PHONY: bench durations chaos
 bench: setup-test ## images/s and latency against the limit and PEERS=gunicorn,mosec,fastapi,litserve,keras; RECORD=results keeps it
-	@$(BIN)/python -m bench --peers '$(PEERS)' --model '$(filter-out default,$(MODEL))' $(if $(RECORD),--record '$(RECORD)') $(ARGS)
+	@$(BIN)/python -m bench --peers '$(PEERS)' --model '$(filter-out default,$(MODEL))' \
+		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(if $(RECORD),--record '$(RECORD)') $(ARGS)
 
 durations: setup-test #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
 	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from bench import processes
 from bench.alone import expected
 from bench.peers.known import PLAIN_FLASK, PROCESSES, Form
+from bench.sender import CORES
 from bench.systems import NotServingError, serving
 from bench.trials import Load
 from loadtest.generate.images import PHOTO
@@ -28,8 +28,8 @@ def test_a_peer_is_measured_and_ends(form: Form, tmp_path: Path) -> None:
             served.check(dict.fromkeys(answers, "n99999999"))
         sent, cpu_s = served.run([PHOTO], Load(users=2), 0, 0.5, 1)
         running = [pid for root in served.roots for pid in processes.tree(root)]
-        assert len(processes.memory_mb(served.roots)) == len(running)
-        assert len(running) == 2 * PROCESSES + 1 + (os.cpu_count() or 1)  # each with its workers
+        assert processes.memory(served.roots).processes == len(running)
+        assert len(running) == 2 * PROCESSES + 1 + CORES  # gunicorns and their workers, nginx and its own
     assert {sample.status for sample in sent.samples} == {200}
     assert cpu_s > 0
     assert sent.cpu_s > 0

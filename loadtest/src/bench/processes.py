@@ -6,8 +6,25 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Memory(NamedTuple):
+    """The resident memory of a system, in MB.
+
+    Attributes:
+        processes: How many there are.
+        private_mb: Pages that one process alone has mapped, summed over the processes.
+        shared_mb: The other resident pages of the process that has most of them: what several share, counted once.
+        largest_mb: All resident pages of the process that has most.
+    """
+
+    processes: int
+    private_mb: float
+    shared_mb: float
+    largest_mb: float
 
 
 def tree(pid: int) -> list[int]:
@@ -15,15 +32,35 @@ def tree(pid: int) -> list[int]:
     return [pid, *(below for child in _children(pid) for below in tree(child))]
 
 
+def alive(pid: int) -> bool:
+    """Tell whether a process is there and has not ended."""
+    stat = _stat(pid)
+    return bool(stat) and stat[0] not in {"Z", "X"}
+
+
 def cpu_s(roots: Iterable[int]) -> float:
-    """Return the processor seconds that the trees have used; a process that ended is no longer counted."""
-    return sum(_cpu_s(pid) for root in roots for pid in tree(root))
+    """Return the processor seconds that the trees have used, and those of ended processes that they have waited for."""
+    found = (_stat(pid)[11:15] for root in roots for pid in tree(root))  # utime, stime, cutime, cstime
+    return sum(int(ticks) for times in found for ticks in times) / _TICKS
 
 
-def memory_mb(roots: Iterable[int]) -> list[float]:
-    """Return the proportional set size of each process in the trees, in MB: a shared page counts for its part."""
-    found = (_pss_bytes(pid) for root in roots for pid in tree(root))
-    return [round(size / 1e6, 1) for size in found if size]
+def memory(roots: Iterable[int]) -> Memory:
+    """Return what the trees hold in memory; what else maps the same pages hardly changes it."""
+    found = [size for root in roots for pid in tree(root) if (size := _resident_and_private(pid))]
+    private = sum(private for _, private in found)
+    shared = max((resident - private for resident, private in found), default=0)
+    largest = max((resident for resident, _ in found), default=0)
+    return Memory(len(found), *(round(size / 1e6, 1) for size in (private, shared, largest)))
+
+
+def program(roots: Iterable[int], name: str) -> Path | None:
+    """Return the file of a program of this name that runs in the trees; None where there is none."""
+    for pid in (pid for root in roots for pid in tree(root)):
+        with contextlib.suppress(OSError):
+            path = Path(f"/proc/{pid}/exe").readlink()
+            if path.name == name:
+                return path
+    return None
 
 
 def _children(pid: int) -> list[int]:
@@ -34,16 +71,16 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _cpu_s(pid: int) -> float:
+def _stat(pid: int) -> list[str]:
+    """Return the fields after the process' name; none where it is gone."""
     with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-    return 0.0
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
 
 
-def _pss_bytes(pid: int) -> int:
+def _resident_and_private(pid: int) -> tuple[int, int] | None:
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+        return sizes["Rss"], sizes["Private_Clean"] + sizes["Private_Dirty"]
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from bench.trials import Load
 from loadtest.generate.samples import Sample, trial_of
 
 _TIMEOUT_S = 60
+CORES = os.cpu_count() or 1  # all that /proc/stat counts, also those that this process may not use
 
 
 class SenderError(RuntimeError):
@@ -27,11 +28,13 @@ class Sent:
         samples: Every request, in the order of sending.
         wall_s: From the first request to the last answer.
         cpu_s: Processor seconds of the generator in that time.
+        busy_cores: Cores of the machine that anybody kept busy in that time.
     """
 
     samples: Sequence[Sample]
     wall_s: float
     cpu_s: float
+    busy_cores: float
 
 
 def send(
@@ -64,11 +67,13 @@ def send(
         assert process.stdout is not None
         first = process.stdout.readline()
         recorded = process.stdout.read()
-    if process.returncode != 0 or not first or "origin" not in json.loads(first):
+    if process.returncode != 0 or b'"origin"' not in first:
         raise SenderError(f"the load generator failed with {process.returncode}; its reason stands above")
     trial = trial_of(recorded, Path("the generator's samples"))
     if trial.damage or trial.footer is None:
         raise SenderError(f"the generator's samples are not whole: {trial.damage}")
-    wall_s = float(trial.footer["wall_s"])
+    wall_s, busy = float(trial.footer["wall_s"]), trial.footer["machine_busy"]
+    if busy is None:
+        raise SenderError(f"/proc/stat does not say what the machine did in {wall_s:.3f} s; measure longer, on Linux")
     samples = sorted(trial.samples, key=lambda sample: sample.seq)
-    return Sent(samples, wall_s, float(trial.footer["cpu_share"]) * wall_s)
+    return Sent(samples, wall_s, float(trial.footer["cpu_share"]) * wall_s, busy * CORES)

@@ -1,4 +1,4 @@
-"""What is measured: processes of the limit, deployments by `make up`, peers."""
+"""What is measured: whatever answers HTTP, and how a peer is started."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import requests
-import yaml
 
 from bench import processes
 from bench.peers.known import PROCESSES, Form, Peer
 from bench.sender import Sent, send
 from bench.trials import Load
-from deployed.checkout import REPOSITORY, run
-from deployed.local import Deployment, free_ports, local_deployment
+from deployed.checkout import REPOSITORY
+from deployed.local import free_ports
 from loadtest.generate.client import encode
 
 _PATHS = os.pathsep.join(str(REPOSITORY / part) for part in ("services/worker/src", "loadtest/src"))
@@ -33,40 +31,6 @@ _ENDS_S = 20.0
 
 class NotServingError(RuntimeError):
     """A system does not start or does not answer as it should; the message says which, why and where."""
-
-
-class Limit:
-    """Pinned processes without HTTP, one for each core."""
-
-    def __init__(self, bundle: Path, images: Path) -> None:
-        self._processes = [
-            subprocess.Popen(  # noqa: S603  our own program
-                [sys.executable, "-m", "bench.limit", str(bundle), str(images), str(core)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=REPOSITORY,
-            )
-            for core in sorted(os.sched_getaffinity(0))
-        ]
-        for process in self._processes:
-            assert process.stdout is not None
-            if process.stdout.readline().strip() != "ready":
-                raise NotServingError("a process of the in-process limit did not start; its reason stands above")
-
-    def run(self, decoder: str, seconds: float) -> tuple[int, float]:
-        """Run all processes at once with a decoder for so many seconds; return images and processor seconds."""
-        for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.write(f"{decoder} {seconds}\n")
-            process.stdin.flush()
-        answers = [process.stdout.readline().split() for process in self._processes if process.stdout]
-        return sum(int(count) for count, _ in answers), sum(float(cpu_s) for _, cpu_s in answers)
-
-    def close(self) -> None:
-        """End the processes."""
-        for process in self._processes:
-            process.communicate()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,6 +46,7 @@ class Served:
         decoder: Of `bench.limit.DECODERS`; empty where the network is another one.
         roots: Process ids whose trees serve.
         python: Of its environment, whose packages the page lists.
+        described: What runs, in a few words.
     """
 
     key: str
@@ -92,6 +57,12 @@ class Served:
     decoder: str
     roots: tuple[int, ...]
     python: Path
+    described: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether all that was started is still there."""
+        return all(map(processes.alive, self.roots))
 
     def run(
         self, photographs: Sequence[Path], load: Load, rate_hz: float, seconds: float, seed: int
@@ -107,18 +78,21 @@ class Served:
         """Ask for one photograph and return the best class id; empty where the network is another one.
 
         Raises:
-            NotServingError: The answer is not 200.
+            NotServingError: There is no answer, or it is not 200 or not like ours.
         """
         payload = encode(photograph.stem, photograph.read_bytes(), "image/jpeg", multipart=self.form)
-        answer = requests.post(
-            f"http://127.0.0.1:{self.port}{self.path}",
-            data=payload.body,
-            headers={"Content-Type": payload.content_type},
-            timeout=60,
-        )
+        url, headers = f"http://127.0.0.1:{self.port}{self.path}", {"Content-Type": payload.content_type}
+        try:
+            answer = requests.post(url, data=payload.body, headers=headers, timeout=60)
+        except requests.RequestException as error:
+            raise NotServingError(f"{self.title} gives no answer at {url} ({error})") from error
+        said = " ".join(answer.text.split())[:200]
         if answer.status_code != 200:
-            raise NotServingError(f"{self.title} answers {answer.status_code}: {answer.text.strip()[:200]}")
-        return str(answer.json()["predictions"][0]["wnid"]) if self.decoder else ""
+            raise NotServingError(f"{self.title} answers {answer.status_code}: {said}")
+        try:
+            return str(answer.json()["predictions"][0]["wnid"]) if self.decoder else ""
+        except (ValueError, LookupError, TypeError) as error:
+            raise NotServingError(f"{self.title} names no class: {said}") from error
 
     def check(self, expected: dict[Path, str]) -> None:
         """Ask for each photograph once: the best class must be the one that the network finds after that decoder.
@@ -133,25 +107,6 @@ class Served:
                     f"{self.title} says {found} for {photograph.name}, the network says {wnid}: it does not serve the "
                     "same model, or not with the same decoder"
                 )
-
-
-def one_host(folder: Path, model: str | None) -> Deployment:
-    """Prepare inventory/local as one machine of a slice: a single worker host that has a process for every core."""
-    system = local_deployment(folder, model)
-    hosts = yaml.safe_load(system.inventory.read_text())
-    workers = hosts["all"]["children"]["workers"]["hosts"]
-    del workers["worker2"]
-    system.inventory.write_text(yaml.safe_dump(hosts))
-    return dataclasses.replace(system, workers={"worker1": system.workers["worker1"]})
-
-
-def deployed(system: Deployment, key: str, title: str) -> Served:
-    """Return a deployment that is up, as seen through nginx; all that supervisor keeps counts as serving."""
-    supervisor = system.folder / ".run/supervisor/supervisord.conf"
-    pid = int(run("supervisorctl", "-c", supervisor, "pid").stdout)
-    port = int(system.url.rpartition(":")[2])
-    python = system.folder / ".run/worker1/app/current/venv/bin/python"
-    return Served(key, title, port, "/predict", False, "served", (pid,), python)
 
 
 @contextlib.contextmanager
@@ -187,7 +142,7 @@ def serving(peer: Peer, form: Form, bundle: Path, folder: Path, photograph: Path
         key = f"{peer.name} {form.decoder}".strip()
         title = f"{peer.title}: {form.name}" if form.name else peer.title
         roots = tuple(process.pid for process in started)
-        served = Served(key, title, ports[0], form.path, form.form, form.decoder, roots, peer.python)
+        served = Served(key, title, ports[0], form.path, form.form, form.decoder, roots, peer.python, peer.described)
         _wait(functools.partial(_answers, served, photograph), started, f"{title} at 127.0.0.1:{served.port}", log)
         yield served
     finally:
@@ -211,7 +166,7 @@ def _connects(port: int) -> bool:
 
 
 def _answers(served: Served, photograph: Path) -> bool:
-    with contextlib.suppress(requests.RequestException, NotServingError, ValueError):
+    with contextlib.suppress(NotServingError):
         served.ask(photograph)
         return True
     return False

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ _COLUMNS = ("scheduled_us", "lag_us", "service_us", "status")
 
 
 class RecordError(RuntimeError):
-    """What was recorded cannot be read; the message says why and what to do."""
+    """What was recorded cannot be read, or a record cannot be written; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Load:
         return f"closed-{self.users}" if self.users else f"open-{self.share:g}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """One load on one system in one round.
 
@@ -49,10 +50,13 @@ class Trial:
         system: Its key.
         load: Name of the load.
         number: Of the round, from 1.
+        position: In the order of the round under this load, from 1.
         wall_s: From the first request to the last answer.
-        images: Photographs that were recognised; an answer other than 200 is none.
+        images: Photographs that were recognised; a wrong class or an answer other than 200 is none.
+        wrong: Answers of 200 with another class than the network finds.
         cpu_s: Processor seconds of the serving processes.
         client_cpu_s: Of the generator.
+        others_cores: Cores that neither the serving processes nor the generator kept busy.
         rate_hz: Asked for in an open loop.
         requests: `int64 [requests, 4]`: when it was due, how late it was sent, how long its answer took, each in µs,
             and the HTTP status, 0 without an answer. Empty where no HTTP is involved.
@@ -61,10 +65,13 @@ class Trial:
     system: str
     load: str
     number: int
+    position: int
     wall_s: float
     images: int
+    wrong: int
     cpu_s: float
     client_cpu_s: float
+    others_cores: float
     rate_hz: float
     requests: Microseconds
 
@@ -89,9 +96,11 @@ class Trial:
         done = self.requests[:, :3].sum(axis=1)
         return int((done > self.requests[:, 0].max()).sum())
 
-    def response_ms(self, quantile: float) -> float:
-        """Milliseconds from when a request was due to its last byte, at a quantile between 0 and 1."""
-        return float(np.quantile(self.requests[:, 1] + self.requests[:, 2], quantile)) / 1e3
+    @property
+    def response_ms(self) -> npt.NDArray[np.float64]:
+        """Milliseconds from when each request was due to its last byte; infinity for one that failed."""
+        times_ms = (self.requests[:, 1] + self.requests[:, 2]) / 1e3
+        return np.where(self.requests[:, 3] == 200, times_ms, np.inf)
 
     def lag_ms(self, quantile: float) -> float:
         """Milliseconds by which the generator was late."""
@@ -110,18 +119,36 @@ class Run:
         found = [trial for trial in self.trials if (trial.system, trial.load) == (system, load)]
         return sorted(found, key=lambda trial: trial.number)
 
+    def pairs(self, one: str, other: str, load: str) -> list[tuple[Trial, Trial]]:
+        """Return the trials of two systems under a load, of the rounds that have both."""
+        others = {trial.number: trial for trial in self.of(other, load)}
+        return [(trial, others[trial.number]) for trial in self.of(one, load) if trial.number in others]
+
+    def failed_share(self, system: str, load: str) -> float:
+        """Return the share of a system's requests under a load that failed or were answered wrong."""
+        found = self.of(system, load)
+        bad = sum(trial.failed + trial.wrong for trial in found)
+        return bad / max(1, sum(len(trial.requests) for trial in found))
+
 
 def keep(run: Run, folder: Path) -> None:
-    """Write a run into a folder."""
+    """Write a run into a folder; each file is there whole or as it was.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
     rows = [
         {
             "system": trial.system,
             "load": trial.load,
             "number": trial.number,
+            "position": trial.position,
             "wall_s": round(trial.wall_s, 6),
             "images": trial.images,
+            "wrong": trial.wrong,
             "cpu_s": round(trial.cpu_s, 6),
             "client_cpu_s": round(trial.client_cpu_s, 6),
+            "others_cores": round(trial.others_cores, 4),
             "rate_hz": round(trial.rate_hz, 6),
             "sent": len(trial.requests),
         }
@@ -132,11 +159,25 @@ def keep(run: Run, folder: Path) -> None:
     writer.writerow(_COLUMNS)
     for trial in run.trials:
         writer.writerows(trial.requests.tolist())
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / REQUESTS).write_bytes(gzip.compress(table.getvalue().encode(), mtime=0))
     text = json.dumps(run.facts | {"trials": "TRIALS"}, indent=1)
     listed = ",\n  ".join(json.dumps(row) for row in rows)  # a line for each trial
-    (folder / FACTS).write_text(text.replace('"TRIALS"', f"[\n  {listed}\n ]") + "\n", encoding="utf-8")
+    write(folder / REQUESTS, gzip.compress(table.getvalue().encode(), mtime=0))
+    whole = text.replace('"TRIALS"', f"[\n  {listed}\n ]") + "\n"
+    write(folder / FACTS, whole.encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file aside and put it in place.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
+    aside = path.with_name(f".{path.name}")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written ({error.strerror}); name another folder by RECORD") from error
 
 
 def read(folder: Path) -> Run:
@@ -149,20 +190,20 @@ def read(folder: Path) -> Run:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         rows = facts.pop("trials")
         requests = _requests(gzip.decompress((folder / REQUESTS).read_bytes()).decode())
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        counts = [row.pop("sent") for row in rows]
+        if sum(counts) != len(requests):
+            raise RecordError(f"{folder / REQUESTS} has {len(requests)} requests where {FACTS} has {sum(counts)}")
+        parts = np.split(requests, np.cumsum(counts)[:-1])
+        return Run(facts, tuple(Trial(**row, requests=part) for row, part in zip(rows, parts, strict=True)))
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zlib.error) as error:
         raise RecordError(
             f"{folder} holds no recorded run of make bench ({error}); make bench RECORD={folder} makes one"
         ) from error
-    counts = [row.pop("sent") for row in rows]
-    if sum(counts) != len(requests):
-        raise RecordError(f"{folder / REQUESTS} has {len(requests)} requests where {FACTS} has {sum(counts)}")
-    parts = np.split(requests, np.cumsum(counts)[:-1])
-    return Run(facts, tuple(Trial(**row, requests=part) for row, part in zip(rows, parts, strict=True)))
 
 
 def _requests(text: str) -> Microseconds:
     lines = csv.reader(io.StringIO(text))
-    if tuple(next(lines)) != _COLUMNS:
+    if tuple(next(lines, ())) != _COLUMNS:
         raise ValueError(f"{REQUESTS} has other columns")
     return table([int(value) for value in line] for line in lines)
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from bench import __main__ as bench
-from bench import processes
+from bench import lineup, processes
+from bench.lineup import model_of
 from bench.peers.known import PEERS, PLAIN_FLASK, PROCESSES, Peer, UnknownPeerError, chosen
 from bench.systems import NotServingError, serving
-from deployed.checkout import REPOSITORY
+from deployed.checkout import REPOSITORY, CommandError
+from deployed.local import Deployment
+from imagerec_worker.bundle import BundleError
+from tests.unit.worker.conftest import write_colour_bundle
 
 PHOTO = Path(bench.__file__).parents[1] / "loadtest/photo.jpg"
 
@@ -119,34 +120,45 @@ def test_plain_flask_has_the_nginx_that_ours_has(tmp_path: Path) -> None:
         assert conf.count("server 127.0.0.1:") == gunicorns
 
 
-@pytest.fixture
-def child_of_a_thread() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that another thread than the first has started, as LitServe's are; it uses 0.1 s of a core."""
-    program = "import sys, time\nwhile time.process_time() < 0.1: pass\nprint(flush=True); sys.stdin.read()"
-    started: list[subprocess.Popen[bytes]] = []
-    ended = threading.Event()
-
-    def start() -> None:
-        words = [sys.executable, "-c", program]
-        started.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        ended.wait()
-
-    thread = threading.Thread(target=start)
-    thread.start()
-    while not started:
-        pass
-    (process,) = started
-    assert process.stdout is not None
-    process.stdout.readline()
-    yield process
-    process.communicate()
-    ended.set()
-    thread.join()
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("", None), ("lite0-192", "lite0-192"), ("lite0-float32", "lite0-float32"), ("imagenet", "imagenet")],
+    ids=["none", "size", "number type", "plain name"],
+)
+def test_the_models_that_make_up_knows_are_known(said: str, told: str | None) -> None:
+    assert model_of(said) == told
 
 
-def test_processes_of_every_thread_count(child_of_a_thread: subprocess.Popen[bytes]) -> None:
-    pid = child_of_a_thread.pid
-    assert pid in processes.tree(os.getpid())
-    assert processes.cpu_s([pid]) >= 0.09  # ticks of 10 ms
-    (size_mb,) = processes.memory_mb([pid])
-    assert 1 < size_mb < 100
+def test_a_model_by_its_path_is_verified_and_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_colour_bundle(tmp_path / "colours")
+    monkeypatch.chdir(tmp_path)
+    assert model_of("./colours") == str(tmp_path / "colours")
+    (tmp_path / "colours/model.tflite").write_bytes(b"damaged")
+    with pytest.raises(BundleError):
+        model_of("./colours")
+
+
+def test_a_size_that_the_family_has_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--model", "lite0-17"]) == 1
+    assert capsys.readouterr().err.startswith("error: there is no model lite0-17: lite0 is made for ")
+
+
+def test_make_hands_on_the_mirror(tmp_path: Path) -> None:
+    words = ["make", "-n", "-o", "setup-test", "bench", "MODEL=lite0", f"MODEL_MIRROR={tmp_path}"]
+    said = subprocess.run(words, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout
+    assert f"--mirror '{tmp_path}'" in said
+
+
+class Stuck(Deployment):
+    """A deployment that cannot be ended."""
+
+    def make(self, target: str, *_: str, **__: object) -> subprocess.CompletedProcess[str]:
+        """Fail, as a playbook does."""
+        raise CommandError(f"make {target} failed with 2: many\nlines")
+
+
+def test_a_deployment_that_does_not_end_is_told_and_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lineup._down(Stuck(tmp_path, "http://127.0.0.1:1", {}, "lite0"))
+    assert capsys.readouterr().err == f"make down failed for {tmp_path / 'inventory/local/hosts.yml'}: lines\n"

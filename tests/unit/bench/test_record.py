@@ -2,69 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench import __main__ as bench
-from bench import medians, report, trials
-from bench.rounds import IN_PROCESS, LOADS
-from bench.trials import Run, Trial
+from bench import report, trials
+from bench.quiet import quiet
+from bench.record import Record
+from bench.systems import NotServingError
+from bench.trials import RecordError, Run
+from tests.unit.bench.recorded import changed, replaced, run
 
-SYSTEMS = {
-    "listener": "nginx, one listener",
-    "random": "random",
-    "random_two": "random_two",
-    "flask served": "plain Flask: the same decoder",
-    "mosec served": "mosec: the same decoder",
-    "mosec plain_pillow": "mosec: as documented, Pillow",
-    "keras": "the course project",
-}
-
-
-def trial(system: str, load: str, number: int, images: int, took_ms: Sequence[float] = (), **changes: float) -> Trial:
-    took = np.resize(np.array(took_ms or [20.0]), images)
-    due = np.arange(images) * 1e6 / images
-    requests = trials.table(zip(due.astype(int), [100] * images, (1e3 * took).astype(int), [200] * images, strict=True))
-    plain = {"wall_s": 1.0, "cpu_s": 0.016 * images, "client_cpu_s": 0.0008 * images, "rate_hz": 0.0} | changes
-    return Trial(system, load, number, images=images, requests=requests, **plain)
-
-
-def run(**rates: int) -> Run:
-    """A run of three rounds: every system answers 100 a second in the first, 200, then 50, unless it is named here."""
-    found = []
-    for number, images in enumerate((100, 200, 50), 1):
-        for load in LOADS:
-            if load.users:
-                found += [
-                    Trial(f"limit {name}", load.name, number, 1.0, images, 1.0, 0.0, 0.0, trials.table([]))
-                    for name in IN_PROCESS
-                ]
-            asked = [key for key in SYSTEMS if load.users or key != "keras"]
-            found += [trial(key, load.name, number, rates.get(key, images)) for key in asked]
-    facts = {
-        "machine": "a machine, 2 cores",
-        "autogroup": True,
-        "cpu_flags": {"avx2": True, "avx512f": False},
-        "commit": "1234567 with local changes",
-        "model": "a network",
-        "images": "20 photographs",
-        "rounds": 3,
-        "seconds": 1.0,
-        "limit_hz": 120.0,
-        "idle_cores": 0.004,
-        "systems": SYSTEMS,
-        "forms": ["mosec plain_pillow"],
-        "memory_mb": {key: [90.4, 30.1] for key in SYSTEMS},
-        "nginx": "1.22.1",
-        "packages": {key: {"python": "3.11.7", "numpy": "2.2.6", "flask": "3.1.3"} for key in SYSTEMS},
-        "part_ms": {"inference": 4.0, "served": 1.5, "served_pillow": 3.0, "plain_pillow": 3.5, "reference": 5.0},
-        "accuracy": None,
-    }
-    return Run(facts, tuple(found))
+Damage = Callable[[Path], None]
 
 
 def test_a_run_is_read_as_it_was_written_and_written_alike_twice(tmp_path: Path) -> None:
@@ -75,93 +29,194 @@ def test_a_run_is_read_as_it_was_written_and_written_alike_twice(tmp_path: Path)
     assert again.facts == first.facts
     for one, other in zip(first.trials, again.trials, strict=True):
         assert np.array_equal(one.requests, other.requests)
-        assert (one.system, one.load, one.number, one.images) == (other.system, other.load, other.number, other.images)
+        for name in ("system", "load", "number", "position", "images", "wrong", "others_cores"):
+            assert getattr(one, name) == getattr(other, name)
         assert (one.cpu_ms, one.images_hz) == pytest.approx((other.cpu_ms, other.images_hz))
     trials.keep(again, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
 
 
-def test_the_page_is_made_again_from_the_record(tmp_path: Path) -> None:
-    recorded = run()
-    trials.keep(recorded, tmp_path)
+def test_the_page_that_is_printed_is_the_one_that_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third = 1 / 3  # the file has fewer digits
+    record = Record(tmp_path)
+    record.show()  # nothing yet
+    record.keep(
+        changed(
+            run(random=100, random_two=120),
+            lambda _: True,
+            lambda one: replaced(one, others_cores=third, wall_s=3 * third + 1e-9),
+        )
+    )
+    first = (tmp_path / report.PAGE).read_bytes()
+    record.show()
+    assert capsys.readouterr().out == first.decode() + "\n"
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- random:begin -->\n<!-- random:end -->\nafter\n")
     assert bench.main(["--redraw", str(tmp_path), "--into", str(readme)]) == 0
-    assert (tmp_path / report.PAGE).read_text() == report.page(recorded)
-    says = "At 4 users `POLICY=random_two` answers 1.00 (1.00 to 1.00) × as many requests as random, the default."
+    assert (tmp_path / report.PAGE).read_bytes() == first
+    says = "At 4 users `POLICY=random_two` answers 1.20 (1.20 to 1.20) × as many requests as random, the default."
     assert readme.read_text() == f"before\n<!-- random:begin -->\n{says}\n<!-- random:end -->\nafter\n"
 
 
-def test_a_record_whose_files_do_not_belong_together_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_each_round_is_kept_when_it_is_measured(tmp_path: Path) -> None:
+    whole = run()
+    Record(tmp_path).keep(Run(whole.facts, tuple(one for one in whole.trials if one.number < 3)))
+    assert "2 of 3 interleaved rounds" in (tmp_path / report.PAGE).read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([report.PAGE, trials.FACTS, trials.REQUESTS])
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["recorded", "not recorded"])
+def test_what_was_measured_is_shown_where_a_later_round_fails(
+    kept: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials.keep(run(random=40), tmp_path)
-    table = (tmp_path / trials.REQUESTS).read_bytes()
+    def fail(*arguments: Any) -> None:
+        arguments[-1].keep(run())
+        raise NotServingError("something ended")
+
+    monkeypatch.setattr(bench, "_measure", fail)
+    assert bench.main(["--record", str(tmp_path / "out")] if kept else []) == 1
+    said = capsys.readouterr()
+    assert said.err == "error: something ended\n"
+    assert said.out.startswith("# Throughput of the service\n")
+    assert (tmp_path / "out").exists() == kept
+
+
+def test_a_record_that_is_a_file_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("kept")
+    for place in (tmp_path / "file", tmp_path / "file/below"):
+        assert bench.main(["--record", str(place)]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: nothing can be kept in {place} (")
+        assert said.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path: Path) -> None:
+    record = Record(tmp_path / "folder")
+    (tmp_path / "folder").rename(tmp_path / "elsewhere")
+    with pytest.raises(RecordError, match=r"throughput\.csv\.gz cannot be written \(No such file"):
+        record.keep(run())
+
+
+def shortened(folder: Path) -> None:
+    path = folder / trials.REQUESTS
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def swapped(folder: Path) -> None:
+    table = (folder / trials.REQUESTS).read_bytes()
+    trials.keep(run(random=40), folder)
+    (folder / trials.REQUESTS).write_bytes(table)
+
+
+def scrambled(folder: Path) -> None:
+    path = folder / trials.REQUESTS
+    data = bytearray(path.read_bytes())
+    data[40:60] = bytes(20)
+    path.write_bytes(data)
+
+
+def without(*names: str) -> Damage:
+    def damage(folder: Path) -> None:
+        facts = json.loads((folder / trials.FACTS).read_text())
+        place = facts
+        for name in names[:-1]:
+            place = place[int(name) if isinstance(place, list) else name]
+        del place[names[-1]]
+        (folder / trials.FACTS).write_text(json.dumps(facts))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        shortened,
+        swapped,
+        scrambled,
+        without("trials"),
+        without("trials", "3", "load"),
+        without("lost"),
+        without("memory", "listener", "private_mb"),
+    ],
+    ids=["short", "of another run", "scrambled", "no trials", "no load", "older version", "no memory"],
+)
+def test_a_damaged_record_gets_one_line(damage: Damage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trials.keep(run(), tmp_path)
-    (tmp_path / trials.REQUESTS).write_bytes(table)
+    damage(tmp_path)
     assert bench.main(["--redraw", str(tmp_path)]) == 1
-    assert "requests where throughput.json has" in capsys.readouterr().err
-
-
-def test_a_ratio_is_of_trials_of_the_same_round() -> None:
-    # Half of the listener's rate in every round, though its medians' ratio would be 100 / 100.
-    trials_ = (
-        *(trial("a", "closed-4", number, images) for number, images in enumerate((100, 50, 200), 1)),
-        *(trial("b", "closed-4", number, images) for number, images in enumerate((200, 100, 100), 1)),
-    )
-    found = medians.ratio(Run({}, trials_), "a", "b", "closed-4", lambda one: one.images_hz)
-    assert found.value == 0.5
-    assert found.low < 0.5 < found.high
-    assert medians.of(Run({}, trials_), "a", "closed-4", lambda one: one.images_hz).value == 100
-
-
-def test_the_interval_is_students_of_the_logarithms() -> None:
-    found = medians.median([1.0, 2.0, 4.0])
-    assert found.value == 2
-    half = 4.302653 * math.log(2) / math.sqrt(3)  # t of 2 degrees of freedom at 0.975, deviation of the logarithms
-    assert (found.low, found.high) == pytest.approx((2 / math.exp(half), 2 * math.exp(half)), rel=1e-6)
-    assert found.text(1) == "2.0 (0.4 to 11.2)"
-    assert medians.median([3.0, 4.0]).text(1) == "3.5"  # of two rounds it would say nothing
-    assert medians.median([0.0, 3.0, 3.0]).text(1) == "3.0"  # a system answered nothing
-
-
-def test_latency_counts_from_when_a_request_was_due() -> None:
-    one = trial("a", "open-0.5", 1, 100, took_ms=range(1, 101))
-    assert one.response_ms(0.5) == pytest.approx(50.6)
-    assert one.response_ms(0.99) == pytest.approx(99.11)
-    assert one.lag_ms(0.99) == pytest.approx(0.1)
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
 
 
 def test_the_page_says_where_everything_stands() -> None:
     page = report.page(run(random=60, random_two=90, **{"mosec served": 80}))
-    assert "1234567 with local changes" in page
+    assert "1234567 with local changes: 3 interleaved rounds" in page
     assert "avx2 yes, avx512f no" in page
-    assert "autogroup, which shares the cores by session, is on" in page
+    assert "autogroup (sched(7)) is on" in page
     assert "takes 0.80 ms of CPU a request" in page.replace("\n  ", " ")
-    assert "form instead: mosec: as documented, Pillow" in page
-    assert "`POLICY=random_two` answers 1.50 (1.50 to 1.50) × as many requests as random" in page
-    assert "| random, over mosec with our decoder, 16 users | ≥ 0.95 | 0.75 (0.75 to 0.75) | not met |" in page
-    assert "| one listener, of the limit, 16 users | ≥ 0.95 | 1.00 (1.00 to 1.00) | met |" in page
+    assert "| mosec: as documented, Pillow | two processes | no | a browser's form |" in page
+    assert "| nginx, one listener | two processes | yes | raw body |" in page
+    assert "Ours run without limits (requests a second" in page
+    assert (
+        "| random, over mosec with our decoder (raw body), 16 users | ≥ 0.95 | 0.75 (0.75 to 0.75) | not met |" in page
+    )
+    assert "over mosec as documented (a browser's form), 16 users" in page
+    assert "| one listener, of the limit, 16 users | ≥ 0.95 | 0.50 (0.50 to 0.50) | not met |" in page
     assert "FastAPI" not in page  # it was not measured
     fixed = page.partition("## At fixed rates")[2].partition("## ")[0]
     assert "mosec: the same decoder" in fixed
-    assert "the course project" not in fixed  # it has no such trials
-    assert "| mosec: the same decoder | 90 | 2 | 120 |" in page
-    assert "- nginx, one listener: flask 3.1.3, numpy 2.2.6, python 3.11.7." in page
+    assert "course project" not in fixed  # it has no such trials
+    assert "| mosec: the same decoder | 110 | 70 | 40 | 2 | 90 |" in page
+    assert "cannot share cores evenly" not in page
 
 
-def test_who_falls_behind_and_who_fails_is_named() -> None:
+def test_systems_of_the_same_versions_are_named_together() -> None:
+    page = report.page(run())
+    both = "- nginx, one listener; random: nginx 1.22.1, flask 3.1.3, numpy 2.2.6, python 3.11.7."
+    assert both in page
+    assert "- random_two; plain Flask: the same decoder; mosec" in page
+
+
+def test_cores_that_two_workers_cannot_share_are_told() -> None:
     whole = run()
-    late = [trial("mosec served", "open-0.8", number, 100, took_ms=[400.0]) for number in (1, 2, 3)]
-    failing = trial("flask served", "closed-4", 1, 100)
-    failing.requests[:7, 3] = 503
-    kept = [
-        one
-        for one in whole.trials
-        if (one.system, one.load) != ("mosec served", "open-0.8")
-        and (one.system, one.load, one.number) != ("flask served", "closed-4", 1)
-    ]
-    page = report.page(Run(whole.facts, (*kept, *late, failing)))
-    assert page.count("*behind*") == 2  # what it means, and the one
-    assert next(line for line in page.splitlines() if "*behind* |" in line).startswith("| mosec: the same decoder |")
-    assert "plain Flask: the same decoder (7 requests failed)" in page
+    page = report.page(Run(whole.facts | {"cores": 3}, whole.trials))
+    assert "- The two workers of random and random_two cannot share cores evenly, for there are 3." in page
+
+
+def test_who_failed_and_who_was_wrong_is_named() -> None:
+    def first(one: trials.Trial) -> bool:
+        return (one.system, one.load, one.number) == ("flask served", "closed-4", 1)
+
+    whole = changed(run(), first, lambda one: replaced(one, wrong=3))
+    next(one for one in whole.trials if first(one)).requests[:7, 3] = 503
+    assert "plain Flask: the same decoder (7 requests failed, 3 wrong answers)" in report.page(whole)
+
+
+def test_a_system_that_ended_is_left_out_with_a_line() -> None:
+    whole = run()
+    cut = [one for one in whole.trials if one.system != "mosec served" or one.number < 2]
+    page = report.page(Run(whole.facts | {"lost": {"mosec served": "round 2, closed-4"}}, tuple(cut)))
+    assert "**Left out: mosec: the same decoder ended in round 2, closed-4.**" in page
+    assert page.count("mosec: the same decoder") == 1
+    assert "over mosec with our decoder" not in page
+    assert "over mosec as documented" in page
+
+
+def test_trials_that_others_disturbed_are_named() -> None:
+    def busy(one: trials.Trial) -> bool:
+        return (one.system, one.number) == ("random", 2)
+
+    assert "used more than 5% of all cores' time in none of 114 trials." in quiet(run())
+    said = quiet(changed(run(), busy, lambda one: replaced(one, others_cores=0.11 if one.load == "closed-4" else 0.1)))
+    assert "The median trial had 0.01 cores of others, the worst 0.11: random, 4 users, round 2." in said
+    assert "in **1 of 114 trials**: random, 4 users, round 2." in said
+
+
+def test_who_is_faster_than_the_limit_of_its_round_is_named() -> None:
+    assert "in the same round, in none of 114 trials." in quiet(run())
+    said = quiet(run(random=150))  # the limits made 200, 400, 100 a second
+    assert "in **2 of 114 trials**: random, 4 users, round 3; random, 16 users, round 3." in said

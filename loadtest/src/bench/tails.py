@@ -1,0 +1,87 @@
+"""How late the latest requests are: quantiles of the requests of all rounds together.
+
+A quantile is a request's own time, never one between two requests. So a quantile of all rounds together never lies
+outside those of the single rounds, which stand in brackets.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import means
+from bench.trials import Run
+
+Milliseconds = npt.NDArray[np.float64]
+# Which quantile so many requests can tell: ten of them are later.
+NEEDS = ((0.99, 1000), (0.95, 200))
+
+
+class Quantile(NamedTuple):
+    """A quantile of the requests of all rounds, in ms; and the lowest and the highest of the rounds' own."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self) -> str:
+        """Write it with the rounds' own; a dash where a failed request stands there."""
+        if not math.isfinite(self.value):
+            return "–"
+        return f"{_ms(self.value)} ({_ms(self.low)} to {_ms(self.high)})"
+
+
+def quantile(times_ms: Milliseconds, share: float) -> float:
+    """Return the time within which a share of the requests was answered; NaN of none, infinity where one failed."""
+    if not len(times_ms):
+        return math.nan
+    return float(np.sort(times_ms)[math.ceil(round(share * len(times_ms), 6)) - 1])
+
+
+def pooled(run: Run, system: str, load: str, share: float) -> Quantile:
+    """Return a quantile of all requests of a system under a load."""
+    rounds = [trial.response_ms for trial in run.of(system, load)]
+    if not rounds:
+        return Quantile(math.nan, math.nan, math.nan)
+    found = [quantile(times_ms, share) for times_ms in rounds]
+    return Quantile(quantile(np.concatenate(rounds), share), min(found), max(found))
+
+
+def count(run: Run, system: str, load: str) -> int:
+    """Return how many requests a system was sent under a load, in all rounds."""
+    return sum(len(trial.requests) for trial in run.of(system, load))
+
+
+def share_for(requests: int) -> float | None:
+    """Return the quantile that so many requests can tell; None where they can tell none."""
+    return next((share for share, least in NEEDS if requests >= least), None)
+
+
+def text(run: Run, system: str, load: str) -> str:
+    """Write the latest that the requests can tell, and how many requests there were."""
+    requests = count(run, system, load)
+    share = share_for(requests)
+    said = "–" if share is None else f"{name(share)} {pooled(run, system, load, share).text()}"
+    return f"{said}, n {requests}"
+
+
+def ratio(run: Run, one: str, other: str, load: str) -> tuple[float | None, means.Mean]:
+    """Return which quantile can be told of both systems, and the mean over the rounds of one's over the other's."""
+    share = share_for(min(count(run, one, load), count(run, other, load)))
+    if share is None:
+        return None, means.mean([])
+    return share, means.ratio(run, one, other, load, lambda trial: quantile(trial.response_ms, share))
+
+
+def name(share: float | None) -> str:
+    """Name a quantile as people do."""
+    return "latest" if share is None else f"p{100 * share:.0f}"
+
+
+def _ms(value: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
