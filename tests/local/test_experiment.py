@@ -84,7 +84,8 @@ def bundles(system: Deployment) -> set[str]:
 
 def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_path: Path) -> None:
     served_before, bundles_before = served(deployment), bundles(deployment)
-    experiment(deployment, tmp_path, "[1, 2], model: lite0-128")
+    levels = "[1, 2], model: lite0-128"
+    experiment(deployment, tmp_path, levels)
     (run,) = (path.parent for path in tmp_path.glob("*/run.json"))
     assert run.name.startswith("local-")
     assert len(samples(run)) == 2 * 5
@@ -109,6 +110,20 @@ def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_p
     # The experiment takes away what it brought.
     assert served(deployment) == served_before
     assert bundles(deployment) == bundles_before
+
+    # What is there is kept, what is missing is run: the same command goes on.
+    before = samples(run)
+    lost = next(iter(before))
+    (run / lost).unlink()
+    readings = {path.name: path.read_bytes() for path in (run / "cpu").iterdir()}
+    experiment(deployment, tmp_path, levels)
+    # The client still had the samples: nothing was measured again, and the readings are those of the measurement.
+    assert {path.name: path.read_bytes() for path in (run / "cpu").iterdir()} == readings
+    after = samples(run)
+    assert after.keys() == before.keys()
+    assert {name: data for name, data in after.items() if name != lost} == {
+        name: data for name, data in before.items() if name != lost
+    }
 
 
 def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployment: Deployment, tmp_path: Path) -> None:
