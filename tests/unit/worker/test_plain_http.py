@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -191,3 +192,18 @@ def test_who_watches_requests_through_gunicorn_sees_all_of_them(monkeypatch: pyt
     assert is_watched(to_a_file, Logger(Config()))
     monkeypatch.setenv("SCRIPT_NAME", "/below")
     assert is_watched_with()
+
+
+def test_what_an_application_returns_is_closed_also_where_it_fails() -> None:
+    class Parts:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"half"
+            raise ValueError("no more")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    closed: list[bool] = []
+    with pytest.raises(ValueError, match="no more"):
+        plain_http.Answer().whole(Parts())
+    assert closed == [True]

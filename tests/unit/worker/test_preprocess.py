@@ -102,8 +102,10 @@ def test_a_jpeg_of_any_size_becomes_nearly_what_the_reference_makes_of_it(
     assert pixels.shape == (SIZE, SIZE, 3)
     assert pixels.dtype == np.uint8
     assert info == ImageInfo("JPEG", picture.shape[1], picture.shape[0])
-    few = min(picture.shape[:2]) < 8  # less than a block: what two decoders make of its edge is all there is
-    assert difference(pixels, reference(data, SIZE, crop)) < (16 if few else 12)
+    wanted = reference(data, SIZE, crop)
+    # Two ways to decode and to resize differ where the picture changes: 0.16 of its contrast at the most of 12,000.
+    few = min(picture.shape[:2]) < 8  # less than a block
+    assert difference(pixels, wanted) < min(16 if few else 12, 0.18 * (wanted.std() + 8))
 
 
 @given(pictures(), st.integers(1, 8), st.sampled_from(["PNG", "WEBP"]))

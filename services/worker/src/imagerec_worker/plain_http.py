@@ -105,9 +105,11 @@ class Answer:
 
     def whole(self, parts: Iterable[bytes]) -> bytes:
         """Return the answer as it is sent, with the body that the application returned."""
-        body = b"".join(parts)
-        if hasattr(parts, "close"):
-            parts.close()
+        try:
+            body = b"".join(parts)
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
         return self._head.encode("latin-1") + body
 
 
