@@ -76,9 +76,10 @@ $(VENV)/.controller: requirements/controller.txt | $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/controller.txt
 	touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.controller
+$(VENV)/.dev: requirements/dev.txt requirements/protocol.txt $(VENV)/.controller
 	@echo "Installing what tests need into $(VENV) …"
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements/protocol.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker ./services/model ./services/pool ./loadtest
 	rm -r $(VENV)/lib/python3*/site-packages/{imagerec_worker,imagerec_model,imagerec_pool,loadtest} # commands stay, the code is the checkout's
 	printf '%s\n' $(foreach d,services/worker services/model services/pool loadtest,'$(CURDIR)/$(d)/src') '$(CURDIR)' \
@@ -123,6 +124,7 @@ lock: $(VENV)/.dev #: renew every hashed requirements file
 	compile --python-version 3.11 $$pins --extra keras services/worker/pyproject.toml services/model/pyproject.toml \
 		requirements/keras.in -o requirements/keras.txt
 	compile --python-version 3.11 --no-deps -c requirements/dev.txt requirements/examples.in -o requirements/examples.txt
+	compile --python-version 3.11 --no-deps -c requirements/dev.txt requirements/protocol.in -o requirements/protocol.txt
 	compile --python-version 3.11 -c requirements/dev.txt requirements/fuzz.in -o requirements/fuzz.txt
 	compile --python-version 3.11 $$pins -c requirements/dev.txt --extra learn services/worker/pyproject.toml \
 		services/model/pyproject.toml -o requirements/learn.txt
