@@ -262,6 +262,7 @@ figures: setup-test ## rebuild every summary, figure and report, and the README'
 	$(LOADTEST) summarize $$runs
 	$(LOADTEST) plot $$runs
 	$(LOADTEST) table results/reference/models --into README.md
+	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.results_page results
 	$(BIN)/python -m chaos --redraw
 	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md
 

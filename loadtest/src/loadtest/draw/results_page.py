@@ -1,0 +1,183 @@
+"""`results/README.md`, written from its template: every number comes from the recorded runs.
+
+python -m loadtest.draw.results_page results
+"""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from loadtest.draw import published
+from loadtest.errors import LoadtestError
+from loadtest.experiments.folder import RunFolder
+
+TEMPLATE, PAGE = "README.md.j2", "README.md"
+_NONE = "–"
+
+
+class Runs:
+    """The recorded runs, as a template asks for them.
+
+    Args:
+        folder: Holds a folder for each run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
+
+    def rows(self, run: str, table: str = "cells", **wanted: object) -> list[dict[str, Any]]:
+        """Return the rows of a run's table in which each named column has its value.
+
+        Args:
+            run: Name of the run's folder.
+            table: `cells` or `trials`.
+            wanted: Column and value; None means an empty column.
+
+        Raises:
+            LoadtestError: There is no such table or column, or no row.
+        """
+        if (run, table) not in self._tables:
+            self._tables[run, table] = _read(self._folder / run / "summary" / f"{table}.csv")
+        every = self._tables[run, table]
+        strange = wanted.keys() - every[0].keys()
+        if strange:
+            raise LoadtestError(f"{run} has no column {', '.join(sorted(strange))} in its {table}")
+        found = [row for row in every if all(row[name] == value for name, value in wanted.items())]
+        if not found:
+            raise LoadtestError(f"{run} has no row with {wanted} in its {table}; the template asks for it")
+        return found
+
+    def row(self, run: str, table: str = "cells", **wanted: object) -> dict[str, Any]:
+        """Return the one row of `rows`.
+
+        Raises:
+            LoadtestError: There is none, or more than one.
+        """
+        found = self.rows(run, table, **wanted)
+        if len(found) > 1:
+            raise LoadtestError(f"{run} has {len(found)} rows with {wanted} in its {table}; the template needs one")
+        return found[0]
+
+    def facts(self, run: str) -> dict[str, Any]:
+        """Return what is known of a run as a whole.
+
+        Returns:
+            `goal`; `requests`; `trials` and `invalid`, how many were measured and how many of them count for nothing;
+            `commits`, short and sorted; `dirty`, whether one of its levels came from changed files; `processors` of the
+            workers' hosts; `minutes` that its design takes.
+
+        Raises:
+            LoadtestError: It is no run, or a file of it is missing.
+        """
+        folder = RunFolder.open(self._folder / run)
+        levels = [folder.read_level(level) or {} for level in folder.measured_levels()]
+        deployed = [level["facts"] for level in levels]
+        trials = self.rows(run, "trials", image=None)
+        return {
+            "goal": folder.design.goal,
+            "requests": sum(trial["n"] for trial in trials),
+            "trials": len(trials),
+            "invalid": sum(trial["invalid"] is not None for trial in trials),
+            "commits": sorted({str(facts["commit"])[:7] for facts in deployed}),
+            "dirty": any(facts["dirty"] for facts in deployed),
+            "processors": sorted({host["processor"] for facts in deployed for host in facts["hosts"].values()}),
+            "minutes": round(folder.design.minutes),
+        }
+
+
+def render(folder: Path) -> str:
+    """Return the page of the template in a folder of results.
+
+    Raises:
+        LoadtestError: The template is missing or wrong, or asks for what no run has.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 — Markdown, from files of this repository
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": number, "ms": milliseconds, "percent": percent, "times": times, "count": count}
+    runs = Runs(folder / "reference")
+    asked = {"rows": runs.rows, "row": runs.row, "facts": runs.facts, "published": published}
+    try:
+        return environment.get_template(TEMPLATE).render(asked)
+    except jinja2.TemplateNotFound as error:
+        raise LoadtestError(f"there is no template {folder / TEMPLATE}") from error
+    except (jinja2.TemplateError, TypeError, KeyError) as error:
+        raise LoadtestError(f"{folder / TEMPLATE} cannot be rendered: {error}") from error
+
+
+def number(value: float, half: float | None = None, digits: int = 0) -> str:
+    """Return a number, with ± the half-width of its interval where there is one."""
+    text = f"{value:.{digits}f}"
+    return text if half is None else f"{text} ± {half:.{digits}f}"
+
+
+def milliseconds(value: float | None, half: float | None = None, digits: int = 1) -> str:
+    """Return seconds as milliseconds, with ± the half-width of their interval where there is one."""
+    return _NONE if value is None else number(1000 * value, None if half is None else 1000 * half, digits)
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """Return a share as a percentage, without the sign."""
+    return _NONE if value is None else f"{100 * value:.{digits}f}"
+
+
+def times(value: float, other: float, digits: int = 1) -> str:
+    """Return how many times `other` goes into a value."""
+    return f"{value / other:.{digits}f}"
+
+
+def count(value: int) -> str:
+    """Return a number of requests with a comma between thousands."""
+    return f"{value:,}"
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{name: _typed(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise LoadtestError(f"cannot read {path}: {error.strerror}; make figures writes it") from error
+    if not rows:
+        raise LoadtestError(f"{path} has no rows; make figures writes it anew")
+    return rows
+
+
+def _typed(text: str) -> Any:
+    """Return a number, a list or a mapping as such, an empty column as None, everything else as text."""
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the page; 0 when it is written, 1 with one message when it cannot be."""
+    parser = argparse.ArgumentParser(prog="results_page", description="write README.md of a folder of results")
+    parser.add_argument("folder", type=Path, help="holds the template, and reference/ with the runs")
+    folder: Path = parser.parse_args(arguments).folder
+    try:
+        (folder / PAGE).write_text(render(folder), encoding="utf-8")
+    except LoadtestError as error:
+        sys.stderr.write(f"results: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"results: cannot write {folder / PAGE}: {error.strerror}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
