@@ -49,14 +49,17 @@ UP_PACKAGES := python3-venv nginx logrotate
 TEST_PACKAGES := chromium fonts-dejavu-core imagemagick libnginx-mod-http-js
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 
-.PHONY: setup setup-test setup-keras setup-slice
+.PHONY: setup setup-measure setup-test setup-keras setup-slice
 setup: #: install nginx and the controller's environment
 	@tools/install_packages $(UP_PACKAGES)
 	@$(MAKE) -s $(VENV)/.controller
 
-setup-test: #: install what `make test` and `make lint` need besides
-	@tools/install_packages $(UP_PACKAGES) $(TEST_PACKAGES)
+setup-measure: #: install what measuring, drawing and `make lint` need besides
+	@tools/install_packages $(UP_PACKAGES)
 	@$(MAKE) -s $(VENV)/.dev
+
+setup-test: setup-measure #: install what `make test` needs besides
+	@tools/install_packages $(TEST_PACKAGES)
 
 setup-slice: #: install what a slice on this machine needs (root)
 	@tools/install_packages $(SLICE_PACKAGES)
@@ -237,7 +240,7 @@ fuzz: $(VENV)/.fuzz #: fuzz what strangers' bytes meet in a worker for FUZZ_MINU
 		rm -r "$$new"
 	done
 
-lint: setup-test ## ruff, mypy --strict, ansible-lint (production), yamllint
+lint: setup-measure ## ruff, mypy --strict, ansible-lint (production), yamllint
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
@@ -251,12 +254,12 @@ docs: setup #: write the roles' tables of variables
 LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest
 
 .PHONY: experiment figures plan
-experiment: setup-test ## run DESIGN (rtt …, or a file) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
+experiment: setup-measure ## run DESIGN (rtt …, or a file) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
 	@$(PLAY) playbooks/experiment.yml $(call extra,design,$(call named,$(or $(DESIGN),rtt))) \
 		$(call extra,images,$(call path,$(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
 		$(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) $(call extra,slice_name,$(SLICE)) $(ARGS)
 
-figures: setup-test ## rebuild every summary, figure and report, and the README's figures, from the raw samples
+figures: setup-measure ## rebuild every summary, figure and report, and the README's figures, from the raw samples
 	@runs=$$(find results -type d -name trials -printf '%h\n' | sort)
 	test -n "$$runs" || { echo "There is no run below results/; make experiment makes one." >&2; exit 1; }
 	$(LOADTEST) summarize $$runs
@@ -266,16 +269,16 @@ figures: setup-test ## rebuild every summary, figure and report, and the README'
 	$(BIN)/python -m chaos --redraw
 	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md
 
-plan: setup-test ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
+plan: setup-measure ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
 
 .PHONY: bench durations chaos
-bench: setup-test ## images/s and latency against the limit and PEERS=gunicorn,mosec,fastapi,litserve,keras; RECORD=results keeps it
+bench: setup-measure ## images/s and latency against the limit and PEERS=gunicorn,mosec,fastapi,litserve,keras; RECORD=results keeps it
 	@$(BIN)/python -m bench --peers '$(PEERS)' --model '$(filter-out default,$(MODEL))' \
 		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(if $(RECORD),--record '$(RECORD)') $(ARGS)
 
-durations: setup-test #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
+durations: setup-measure #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
 	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
-chaos: setup-test setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
+chaos: setup-measure setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
 	@$(BIN)/python -m chaos --slice $(or $(SLICE),local) $(ARGS)

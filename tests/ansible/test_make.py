@@ -112,3 +112,9 @@ def test_every_printed_command_is_there_and_so_is_what_it_sends(manual: Path) ->
         assert not parts or shutil.which(parts[0]) or parts[0] in {".", "cd"}, words
         for sent in re.findall(r"@([\w./]+)", " ".join(words)):
             assert parts[0] != "curl" or (REPOSITORY / sent).is_file(), words
+
+
+def test_only_tests_need_a_browser() -> None:
+    packages = {target: make("-n", target).stdout for target in ("experiment", "figures", "bench", "lint", "test-unit")}
+    assert [target for target, planned in packages.items() if "chromium" in planned] == ["test-unit"]
+    assert all("nginx" in planned for planned in packages.values())
