@@ -111,6 +111,13 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
 	.venv-peers/$*/bin/python -m pip install --quiet --require-hashes --requirement $<
 	touch $@
 
+# Triton's perf_analyzer, which a long test runs against the service.
+.cache/perf_analyzer/.installed: requirements/perf_analyzer.txt | $(VENV)/.dev
+	@tools/install_packages libb64-0d
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --target $(@D) --requirement $<
+	touch $@
+
 .PHONY: lock
 lock: $(VENV)/.dev #: renew every hashed requirements file
 	compile() { $(BIN)/uv pip compile --quiet --no-header --no-annotate --generate-hashes \
@@ -128,6 +135,7 @@ lock: $(VENV)/.dev #: renew every hashed requirements file
 		requirements/keras.in -o requirements/keras.txt
 	compile --python-version 3.11 --no-deps -c requirements/dev.txt requirements/examples.in -o requirements/examples.txt
 	compile --python-version 3.11 --no-deps -c requirements/dev.txt requirements/protocol.in -o requirements/protocol.txt
+	compile --python-version 3.11 --no-deps requirements/perf_analyzer.in -o requirements/perf_analyzer.txt
 	compile --python-version 3.11 -c requirements/dev.txt requirements/fuzz.in -o requirements/fuzz.txt
 	compile --python-version 3.11 $$pins -c requirements/dev.txt --extra learn services/worker/pyproject.toml \
 		services/model/pyproject.toml -o requirements/learn.txt

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
+import os
+import re
+import struct
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +20,7 @@ from PIL import Image
 from schemathesis.specs.openapi import checks
 from skimage import data
 
-from tests.conftest import Deployment
+from tests.conftest import REPOSITORY, Deployment
 
 CHECKS = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -52,6 +59,29 @@ def test_tritonclient_is_answered_as_predict_answers_by_every_worker(deployment:
         assert 0 < probabilities.max() <= 1
     workers = {requests.get(f"{deployment.url}/v2", timeout=5).headers["X-Worker"] for _ in range(30)}
     assert workers == set(deployment.workers)
+
+
+@pytest.mark.long
+def test_perf_analyzer_measures_it(deployment: Deployment, cats: list[bytes], tmp_path: Path) -> None:
+    installed = REPOSITORY / ".cache/perf_analyzer"
+    subprocess.run(["make", "-s", ".cache/perf_analyzer/.installed"], cwd=REPOSITORY, check=True)
+    # Of a string in base64 the program sends the bytes as they are, so its length comes before it.
+    element = base64.b64encode(struct.pack("<I", len(cats[0])) + cats[0]).decode()
+    data = {"data": [{"image": {"content": {"b64": element}, "shape": [1]}}]}
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    name = requests.get(f"{deployment.url}/version", timeout=5).json()["model"]["name"]
+    words = ["-m", name, "-u", deployment.url.removeprefix("http://"), "-i", "http", "--shape", "image:1"]
+    done = subprocess.run(
+        [installed / "bin/perf_analyzer", *words, "--input-data", tmp_path / "data.json", "-p", "1000", "-s", "90"],
+        env=os.environ | {"LD_LIBRARY_PATH": str(installed / "nvidia/cuda_runtime/lib")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (measured,) = re.findall(r"Request count: (\d+)", done.stdout)
+    assert int(measured) > 0
 
 
 def test_what_the_balancer_answers_is_as_described(deployment: Deployment) -> None:

@@ -89,8 +89,23 @@ def test_health_and_readiness(client: FlaskClient, path: str, document: dict[str
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
 def test_the_server_says_what_it_is(client: FlaskClient, path: str) -> None:
     document = client.get(path).get_json()
-    assert (document["name"], document["extensions"]) == ("imagerec-worker", ["binary_tensor_data"])
+    assert (document["name"], document["extensions"]) == (
+        "imagerec-worker",
+        ["binary_tensor_data", "model_configuration"],
+    )
     assert document["version"] == client.get("/version").get_json()["version"]
+
+
+@pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1.0"])
+def test_triton_s_configuration_says_what_the_metadata_say(client: FlaskClient, path: str) -> None:
+    metadata, configuration = client.get(path).get_json(), client.get(f"{path}/config").get_json()
+    assert (configuration["name"], configuration["max_batch_size"]) == ("colours", 0)
+    for of_metadata, of_configuration in (("inputs", "input"), ("outputs", "output")):
+        assert [
+            (one["name"], one["data_type"].removeprefix("TYPE_").replace("STRING", "BYTES"), one["dims"])
+            for one in configuration[of_configuration]
+        ] == [(one["name"], one["datatype"], one["shape"]) for one in metadata[of_metadata]]
+    assert all(one["optional"] for one in configuration["input"])
 
 
 @pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1.0"])

@@ -37,6 +37,7 @@ def refused(answer: TestResponse, status: int, *said: str) -> None:
     [
         ("/v2/models/cats", "there is no model 'cats'; this worker serves 'colours'"),
         ("/v2/models/cats/ready", "no model 'cats'"),
+        ("/v2/models/cats/config", "no model 'cats'"),
         (f"{MODEL}/versions/2", "there is no version '2' of 'colours'; this worker serves '1.0'"),
         (f"{MODEL}/versions/2/ready", "no version '2'"),
         ("/v2/models", "there is nothing at /v2/models"),

@@ -40,6 +40,10 @@ def paths(bundle: Bundle) -> Json:
             "parameters": parameters,
             "get": _operation("Say whether the model takes new work.", "V2ModelReady", 404),
         }
+        found[f"{prefix}/config"] = {
+            "parameters": parameters,
+            "get": _operation("Say it in the words of Triton's model configuration.", "V2Config", 404),
+        }
         found[f"{prefix}/infer"] = {"parameters": parameters, "post": _infer()}
     return found
 
@@ -58,6 +62,13 @@ def schemas(bundle: Bundle) -> Json:
         "parameters": _PARAMETERS,
     }
     tensors = listed(described({"name": TEXT, "datatype": TEXT, "shape": listed({"type": "integer"})}))
+    of_configuration = {
+        "name": TEXT,
+        "data_type": TEXT,
+        "dims": listed({"type": "integer"}),
+        "optional": {"const": True},
+    }
+    configured = listed(described(of_configuration, "optional"))
     return {
         "V2Error": described({"error": TEXT}),
         "V2Server": described({"name": TEXT, "version": TEXT, "extensions": listed(TEXT)}),
@@ -70,6 +81,16 @@ def schemas(bundle: Bundle) -> Json:
                 "platform": TEXT,
                 "inputs": tensors,
                 "outputs": tensors,
+            }
+        ),
+        "V2Config": described(
+            {
+                "name": {"const": bundle.name},
+                "platform": TEXT,
+                "backend": TEXT,
+                "max_batch_size": {"const": 0},
+                "input": configured,
+                "output": configured,
             }
         ),
         "V2ModelReady": described({"name": {"const": bundle.name}, "ready": {"const": True}}),

@@ -22,7 +22,9 @@ from imagerec_worker.v2_tensors import binary_of, json_of
 PREFIX = "/v2"
 # The balancer waits 30 s for an answer, and gunicorn for a sign of life; each picture may take a second and more.
 SPEND_S = 8
-_BINARY_EXTENSION = "binary_tensor_data"
+_EXTENSIONS = ["binary_tensor_data", "model_configuration"]
+
+_PLATFORM = "litert"
 
 blueprint = Blueprint("v2", __name__, url_prefix=PREFIX)
 
@@ -30,7 +32,7 @@ blueprint = Blueprint("v2", __name__, url_prefix=PREFIX)
 @blueprint.get("", strict_slashes=False)
 def server() -> ResponseReturnValue:
     """Say what serves."""
-    return {"name": "imagerec-worker", "version": current_service().version, "extensions": [_BINARY_EXTENSION]}
+    return {"name": "imagerec-worker", "version": current_service().version, "extensions": _EXTENSIONS}
 
 
 @blueprint.get("/health/live")
@@ -51,19 +53,27 @@ def ready() -> ResponseReturnValue:
 def model(name: str, version: str | None = None) -> ResponseReturnValue:
     """Say what goes into the model and what comes out."""
     bundle = _bundle(name, version)
-    size = bundle.input_size
-    shapes = {output: [-1, len(bundle.classes) if output == "probabilities" else -1] for output in OUTPUTS}
     return {
         "name": bundle.name,
         "versions": [bundle.version],
-        "platform": "litert",
-        "inputs": [
-            {"name": IMAGE, "datatype": "BYTES", "shape": [-1]},
-            {"name": PIXELS, "datatype": "UINT8", "shape": [-1, size, size, 3]},
-        ],
-        "outputs": [
-            {"name": output, "datatype": datatype, "shape": shapes[output]} for output, datatype in OUTPUTS.items()
-        ],
+        "platform": _PLATFORM,
+        "inputs": [_tensor(*one) for one in _inputs(bundle)],
+        "outputs": [_tensor(*one) for one in _outputs(bundle)],
+    }
+
+
+@blueprint.get("/models/<name>/config")
+@blueprint.get("/models/<name>/versions/<version>/config")
+def model_config(name: str, version: str | None = None) -> ResponseReturnValue:
+    """Say the same in the words of Triton's model configuration, which perf_analyzer asks for."""
+    bundle = _bundle(name, version)
+    return {
+        "name": bundle.name,
+        "platform": _PLATFORM,
+        "backend": _PLATFORM,
+        "max_batch_size": 0,  # the first side of each shape is how many pictures there are
+        "input": [_configured(*one) | {"optional": True} for one in _inputs(bundle)],
+        "output": [_configured(*one) for one in _outputs(bundle)],
     }
 
 
@@ -102,6 +112,24 @@ def _bundle(name: str, version: str | None) -> Bundle:
     if version not in {None, bundle.version}:
         raise NotFoundError(f"there is no version '{version[:64]}' of '{name}'; this worker serves '{bundle.version}'")
     return bundle
+
+
+def _inputs(bundle: Bundle) -> list[tuple[str, str, list[int]]]:
+    """Return name, type and shape of each input; a request has one of them."""
+    return [(IMAGE, "BYTES", [-1]), (PIXELS, "UINT8", [-1, bundle.input_size, bundle.input_size, 3])]
+
+
+def _outputs(bundle: Bundle) -> list[tuple[str, str, list[int]]]:
+    sides = {"probabilities": len(bundle.classes)}
+    return [(output, datatype, [-1, sides.get(output, -1)]) for output, datatype in OUTPUTS.items()]
+
+
+def _tensor(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape}
+
+
+def _configured(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
+    return {"name": name, "data_type": f"TYPE_{'STRING' if datatype == 'BYTES' else datatype}", "dims": shape}
 
 
 def _recognise(service: Service, recognition: Recognition, asked: InferenceRequest) -> dict[str, Any]:
