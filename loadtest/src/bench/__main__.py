@@ -31,8 +31,10 @@ from bench.systems import NotServingError, Served
 from deployed.checkout import CommandError
 from imagerec_model.errors import ModelError
 from imagerec_worker.bundle import BundleError
+from loadtest.arguments import number_of, whole_of
 from loadtest.draw.model_table import write_between
 from loadtest.errors import LoadtestError
+from loadtest.experiments import checks
 
 MARKS = ("<!-- random:begin -->", "<!-- random:end -->")
 _REFUSALS: tuple[type[Exception], ...] = (UnknownPeerError, ModelError, BundleError, InstallError, CommandError)
@@ -59,23 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", default="", help=f"besides ours, with commas: {', '.join(PEERS)}")
     parser.add_argument("--model", default="", help="of all of them (default: imagenet, or lite0 without its file)")
     parser.add_argument("--mirror", default="", help="folder or URL that the model is looked for before the network")
-    parser.add_argument("--rounds", type=_positive_int, default=5, help="interleaved rounds (%(default)s)")
-    parser.add_argument("--seconds", type=_positive, default=5.0, help="of each trial (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=whole_of(checks.whole(1, 3600)), default=5, help="interleaved rounds (%(default)s)"
+    )
+    seconds = number_of(checks.number(0, 3600, above=True))
+    parser.add_argument("--seconds", type=seconds, default=5.0, help="of each trial (%(default)s)")
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="write every request and the page there")
     parser.add_argument("--redraw", type=Path, metavar="FOLDER", help="only make the page of FOLDER again")
     parser.add_argument("--into", type=Path, metavar="FILE", help="with --redraw: say in FILE what random costs")
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 3600")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    return int(_positive(str(int(text))))
 
 
 def _redraw(folder: Path, into: Path | None) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import __version__
+from loadtest.arguments import Parser, number_of, whole_of, word_of
 from loadtest.errors import LoadtestError
-from loadtest.experiments.checks import number, whole
+from loadtest.experiments.checks import POLICIES, number, one_of, whole
 from loadtest.experiments.design import Design, find_design
 from loadtest.experiments.execute import run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
@@ -22,8 +23,8 @@ from loadtest.simulate.cli import add_simulate
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked, 1 with one message on standard error when it could not."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         code: int = options.command(options)
     except LoadtestError as error:
         print(f"loadtest: {error}", file=sys.stderr)
@@ -121,13 +122,6 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    limits = (
-        ("--rate", number(0, 100_000, above=True)(options.rate)),
-        ("--seconds", number(0, 3600, above=True)(options.seconds)),
-        ("--bytes", whole(0, 100_000_000)(options.bytes)),
-    )
-    if wrong := [f"{name} {reason}" for name, reason in limits if reason]:
-        raise LoadtestError("; ".join(wrong))
     result = bench(options.rate, options.seconds, options.bytes)
     effort = result.effort
     print(f"asked {result.rate_hz:g}/s of {options.bytes} bytes for {options.seconds:g} s")
@@ -143,7 +137,7 @@ def _design(options: argparse.Namespace) -> Design:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="loadtest", description=__doc__)
+    parser = Parser(prog="loadtest", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -226,20 +220,25 @@ def _parser() -> argparse.ArgumentParser:
         "plan --rate 50 --slo-p99 0.3 --from results/reference/scaling",
         "plan --rate 50 --slo-p99 0.3 --from results/reference/scaling --policy least_conn",
     )
-    plan.add_argument("--rate", required=True, type=float, metavar="HZ", help="requests a second, Poisson arrivals")
+    some = number_of(number(0, 1e6, above=True))
+    plan.add_argument("--rate", required=True, type=some, metavar="HZ", help="requests a second, Poisson arrivals")
     plan.add_argument(
-        "--slo-p99", required=True, type=float, metavar="SECONDS", help="99 of 100 answers within this time"
+        "--slo-p99", required=True, type=some, metavar="SECONDS", help="99 of 100 answers within this time"
     )
     plan.add_argument("--from", required=True, type=Path, dest="source", metavar="RUN", help="a run with a calibration")
-    plan.add_argument("--policy", default="random", help="balancing policy (default random)")
-    plan.add_argument("--seed", type=int, default=1, help="seed of the simulation (default 1)")
+    policy = word_of(one_of(*POLICIES, "shared_queue"))
+    plan.add_argument("--policy", type=policy, default="random", help="balancing policy (default random)")
+    seed = whole_of(whole(0, 2**32))
+    plan.add_argument("--seed", type=seed, default=1, help="seed of the simulation (default 1)")
 
     add_simulate(add)
 
     self_bench = add("bench", "measure the generator itself against a null server", _bench, "bench --rate 1000")
-    self_bench.add_argument("--rate", type=float, default=1000.0, metavar="HZ", help="requests a second (default 1000)")
-    self_bench.add_argument("--seconds", type=float, default=10.0, help="for how long (default 10)")
-    self_bench.add_argument("--bytes", type=int, default=20_000, help="size of the image (default 20000)")
+    rate, seconds = (number_of(number(0, most, above=True)) for most in (100_000, 3600))
+    size = whole_of(whole(0, 100_000_000))
+    self_bench.add_argument("--rate", type=rate, default=1000.0, metavar="HZ", help="requests a second (default 1000)")
+    self_bench.add_argument("--seconds", type=seconds, default=10.0, help="for how long (default 10)")
+    self_bench.add_argument("--bytes", type=size, default=20_000, help="size of the image (default 20000)")
     return parser
 
 

@@ -102,9 +102,9 @@ def test_a_tighter_objective_and_a_blind_policy_need_more(measured: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        pytest.param(["--rate", "0", "--slo-p99", "0.3"], "above 0", id="no-rate"),
+        pytest.param(["--rate", "0", "--slo-p99", "0.3"], "--rate 0.0 is impossible; give more than 0", id="no-rate"),
         pytest.param(["--rate", "5", "--slo-p99", "0.001"], "no number of workers", id="faster-than-service"),
-        pytest.param(["--rate", "5", "--slo-p99", "1", "--policy", "best"], "there is no policy 'best'", id="policy"),
+        pytest.param(["--rate", "5", "--slo-p99", "1", "--policy", "best"], "--policy 'best' is not one", id="policy"),
     ],
 )
 def test_an_impossible_plan_is_refused(

@@ -104,7 +104,7 @@ def test_the_command_says_what_its_figures_lack(
         ("--workers 2 --utilisation much", "--utilisation 'much' is not a number"),
         ("--workers 2 --service-ms 0", "--service-ms 0.0 is impossible; give more than 0 to 60000"),
         ("--workers 2 --fail 0.1", "--fail '0.1' is not SHARE,SECONDS, such as 0.1,5"),
-        ("--workers 2 --fail 2,5", "--fail: SHARE 2.0 is impossible; give more than 0 to 1"),
+        ("--workers 2 --fail 2,5", "--fail SHARE 2.0 is impossible; give more than 0 to 1"),
         ("--workers 2 --fail 0.1,5 --swing 0.1,5", "--fail and --swing are two questions; give one of them"),
         ("--workers 9000 --fail 0.1,50", "give fewer seconds or fewer workers"),
         ("--workers 2 --fail 0.5,5 --requests 1000", "needs --requests"),

@@ -7,71 +7,77 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loadtest.arguments import number_of, several, share_and_seconds, whole_of, word_of
 from loadtest.errors import LoadtestError
-from loadtest.experiments.checks import POLICIES, Check, number, one_of, whole
+from loadtest.experiments.checks import POLICIES, number, one_of, whole
 from loadtest.experiments.folder import RunFolder
 from loadtest.simulate.arrivals import MOST_REQUESTS
 
 _MOST_VIEWS = 2_000_000  # workers × balancers: each balancer remembers each worker
 _LEAST_ROUNDS = 20
-_SERVICE_MS, _CV2 = "7.0", "0.05"
-LOAD = number(0, 2, above=True)
+_SERVICE_MS, _CV2 = 7.0, 0.05
 
 
 def add_simulate(add: Callable[..., Any]) -> None:
     """Add the command; `add` makes the parser of one."""
     one = add(
         "simulate",
-        "simulate 1 to 10,000 workers behind nginx's policies",
+        "simulate 1 to 10,000 workers behind the balancer's policies",
         _simulate,
         "simulate --workers 10,100,1000,10000 --utilisation 0.8 --policy random,random_two",
         "simulate --workers 100 --balancers 1,8 --policy least_conn --from results/reference/scaling",
         "simulate --workers 100 --policy random,least_conn --fail 0.1,5 --out runs/fault",
     )
-    one.add_argument("--workers", required=True, metavar="N,N…", help="numbers of workers")
-    one.add_argument("--policy", default="random", metavar="NAME,NAME…", help=", ".join(POLICIES))
-    one.add_argument("--balancers", default="1", metavar="N,N…", help="balancers that share the load (default 1)")
-    one.add_argument("--utilisation", default="0.8", metavar="SHARE,…", help="of the workers' capacity (default 0.8)")
-    one.add_argument("--service-ms", metavar="MS", help=f"mean service time (default {_SERVICE_MS})")
-    one.add_argument("--cv2", metavar="C2", help=f"its squared coefficient of variation (default {_CV2})")
-    one.add_argument("--from", type=Path, dest="source", metavar="RUN", help="service times that a run measured")
-    one.add_argument("--max-conns", default="16", metavar="N", help="as balancer_max_conns; 0: no limit (default 16)")
-    one.add_argument("--requests", metavar="N", help="requests of each case (default: as many as it needs)")
-    one.add_argument("--fail", metavar="SHARE,SECONDS", help="so many workers die, and are back after so long")
-    one.add_argument("--swing", metavar="SHARE,SECONDS", help="the load swings by so much, with this period")
+    policies, load = several(word_of(one_of(*POLICIES))), number(0, 2, above=True)
+    pair = share_and_seconds(number(0, 1, above=True), number(0, 86_400, above=True))
+
+    def option(name: str, read: Callable[[str], Any], default: Any, metavar: str, what: str) -> None:
+        one.add_argument(name, type=read, default=default, metavar=metavar, help=what)
+
+    workers = several(whole_of(whole(1, 10_000)))
+    one.add_argument("--workers", required=True, type=workers, metavar="N,N…", help="numbers of workers")
+    option("--policy", policies, ("random",), "NAME,NAME…", ", ".join(POLICIES))
+    option("--balancers", several(whole_of(whole(1, 1000))), (1,), "N,N…", "balancers that share the load (default 1)")
+    option("--utilisation", several(number_of(load)), (0.8,), "SHARE,…", "of the workers' capacity (default 0.8)")
+    ms = number_of(number(0, 60_000, above=True))
+    option("--service-ms", ms, None, "MS", f"mean service time (default {_SERVICE_MS})")
+    option("--cv2", number_of(number(0, 100)), None, "C2", f"its squared coefficient of variation (default {_CV2})")
+    option("--from", Path, None, "RUN", "service times that a run measured")
+    max_conns = "as balancer_max_conns; 0: no limit (default 16)"
+    option("--max-conns", whole_of(whole(0, 65_535)), 16, "N", max_conns)
+    requests = whole_of(whole(1000, MOST_REQUESTS))
+    option("--requests", requests, None, "N", "requests of each case (default: as many as it needs)")
+    option("--fail", pair, None, "SHARE,SECONDS", "so many workers die, and are back after so long")
+    option("--swing", pair, None, "SHARE,SECONDS", "the load swings by so much, with this period")
     one.add_argument("--reloaded", action="store_true", help="all balancers begin with the first worker")
-    one.add_argument("--seed", default="1", metavar="N", help="seed of the simulation (default 1)")
-    one.add_argument("--out", type=Path, metavar="FOLDER", help="write simulated.csv and scale.png there")
+    option("--seed", whole_of(whole(0, 2**32)), 1, "N", "seed of the simulation (default 1)")
+    option("--out", Path, None, "FOLDER", "write simulated.csv and scale.png there")
 
 
 def _simulate(options: argparse.Namespace) -> int:
     from loadtest.simulate.cases import Question, answer, settling_s, table, write_csv  # noqa: PLC0415 — needs scipy
     from loadtest.simulate.service import of_run, supposed  # noqa: PLC0415
 
-    question = Question(
-        tuple(_whole("--workers", text, whole(1, 10_000)) for text in _words(options.workers)),
-        tuple(_checked("--policy", text, one_of(*POLICIES)) for text in _words(options.policy)),
-        tuple(_whole("--balancers", text, whole(1, 1000)) for text in _words(options.balancers)),
-        utilisations=tuple(_float("--utilisation", text, LOAD) for text in _words(options.utilisation)),
-        max_conns=_whole("--max-conns", options.max_conns, whole(0, 65_535)),
-        requests=_whole("--requests", options.requests, whole(1000, MOST_REQUESTS)) if options.requests else None,
-        seed=_whole("--seed", options.seed, whole(0, 2**32)),
-        fail=_pair("--fail", options.fail),
-        swing=_pair("--swing", options.swing),
-        reloaded=options.reloaded,
-    )
-    if question.fail and question.swing:
+    source: Path | None = getattr(options, "from")
+    if options.fail and options.swing:
         raise LoadtestError("--fail and --swing are two questions; give one of them")
-    if (views := max(question.workers) * max(question.balancers)) > _MOST_VIEWS:
+    if (views := max(options.workers) * max(options.balancers)) > _MOST_VIEWS:
         raise LoadtestError(
-            f"{max(question.workers)} workers before {max(question.balancers)} balancers are {views} views, and "
+            f"{max(options.workers)} workers behind {max(options.balancers)} balancers are {views} views, and "
             f"{_MOST_VIEWS} fit: give fewer --workers or fewer --balancers"
         )
-    if options.source and (options.service_ms or options.cv2):
+    if source and (options.service_ms is not None or options.cv2 is not None):
         raise LoadtestError("--from measures what --service-ms and --cv2 suppose; give the one or the other")
-    mean_ms = _float("--service-ms", options.service_ms or _SERVICE_MS, number(0, 60_000, above=True))
-    cv2 = _float("--cv2", options.cv2 or _CV2, number(0, 100))
-    service = of_run(RunFolder.open(options.source)) if options.source else supposed(mean_ms / 1e3, cv2, question.seed)
+    if source:
+        service = of_run(RunFolder.open(source))
+    else:
+        cv2 = _CV2 if options.cv2 is None else options.cv2
+        service = supposed((options.service_ms or _SERVICE_MS) / 1e3, cv2, options.seed)
+    question = Question(
+        options.workers, options.policy, options.balancers, utilisations=options.utilisation,
+        max_conns=options.max_conns, requests=options.requests, seed=options.seed, fail=options.fail,
+        swing=options.swing, reloaded=options.reloaded,
+    )  # fmt: skip
 
     began = time.process_time()
     rows = answer(question, service)
@@ -105,41 +111,3 @@ def _simulate(options: argparse.Namespace) -> int:
     requests = sum(row["requests"] for row in rows)
     print(f"{requests} requests counted in {took_s:.0f} s of CPU", file=sys.stderr)
     return 0
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",")]
-
-
-def _checked(name: str, value: Any, check: Check) -> Any:
-    if wrong := check(value):
-        raise LoadtestError(f"{name} {wrong}")
-    return value
-
-
-def _float(name: str, text: str, check: Check) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise LoadtestError(f"{name} {text!r} is not a number") from None
-    return float(_checked(name, value, check))
-
-
-def _whole(name: str, text: str, check: Check) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise LoadtestError(f"{name} {text!r} is not a whole number") from None
-    return int(_checked(name, value, check))
-
-
-def _pair(name: str, text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    words = _words(text)
-    if len(words) != 2:
-        raise LoadtestError(f"{name} {text!r} is not SHARE,SECONDS, such as 0.1,5")
-    return (
-        _float(f"{name}: SHARE", words[0], number(0, 1, above=True)),
-        _float(f"{name}: SECONDS", words[1], number(0, 86_400, above=True)),
-    )
