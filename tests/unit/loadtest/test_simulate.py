@@ -86,6 +86,9 @@ def test_one_worker_by_hand_idle_and_busy() -> None:
     ends = serve(arrivals, idle, busy, np.zeros(5, dtype=np.int64), 1)
     # the last one arrives at 10 and the worker is busy until 11
     assert ends.tolist() == [2.0, 5.0, 8.0, 11.0, 14.0]
+    # of two processes the second request finds one idle, and the third finds none
+    ends = serve(arrivals, idle, busy, np.zeros(5, dtype=np.int64), 1, processes=2)
+    assert ends.tolist() == [2.0, 3.0, 5.0, 11.0, 12.0]
 
 
 def loads(draw: st.DrawFn) -> tuple[Floats, Floats, Floats]:
@@ -100,16 +103,29 @@ LOADS = st.composite(loads)()
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.sampled_from(["random", "round_robin"]), LOADS, st.integers(1, 5), st.integers(1, 3), st.integers(0, 99))
+@given(
+    policy=st.sampled_from(["random", "round_robin"]),
+    load=LOADS,
+    workers=st.integers(1, 5),
+    balancers=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    processes=st.integers(1, 3),
+)
 def test_whole_arrays_give_what_playing_one_by_one_gives(
-    policy: str, load: tuple[Floats, Floats, Floats], workers: int, balancers: int, seed: int
+    policy: str, load: tuple[Floats, Floats, Floats], workers: int, balancers: int, seed: int, *, processes: int
 ) -> None:
     via = np.random.default_rng(seed).integers(0, balancers, len(load[0]))
     first = np.random.default_rng(seed).integers(0, workers, balancers)
     chosen = choose_blindly(policy, via, workers, first, np.random.default_rng(seed))
-    ends, played = play(policy, *load, via, workers=workers, first=first, max_conns=0, rng=np.random.default_rng(seed))
+    ends, played = play(
+        policy, *load, via, workers=workers, first=first, max_conns=0, rng=np.random.default_rng(seed),
+        processes=processes,
+    )  # fmt: skip
     assert played.tolist() == chosen.tolist()
-    assert ends.tolist() == serve(*load, chosen, workers).tolist()
+    for enough in (workers, 40):  # one by one, and all workers at once
+        assert ends.tolist() == serve(*load, chosen, enough, processes=processes).tolist()
+    if processes > 1:
+        return
     for limit in (1, 2, 3):
         _, limited = play(
             policy, *load, via, workers=workers, first=first, max_conns=limit, rng=np.random.default_rng(seed)

@@ -46,6 +46,15 @@ def test_a_first_service_of_its_own_is_as_welch_has_it() -> None:
     assert played("random", 200, 0.8, 400_000, service) == pytest.approx(wait + took, rel=0.02)
 
 
+@pytest.mark.parametrize("workers", [1, 40])
+def test_a_worker_of_several_processes_is_one_queue_of_so_many_servers(workers: int) -> None:
+    rng = np.random.default_rng(7)
+    arrivals = poisson(200_000, 0.8 * 3 * workers, rng)
+    outcome = simulate(System("random", workers, processes=3), arrivals, EXPONENTIAL, rng)
+    times = (outcome.ends_s - arrivals)[50_000:]
+    assert float(times.mean()) == pytest.approx(formulas.mmn_response(1.0, 3, 0.8), rel=0.04)
+
+
 def ciw_times(policy: str, workers: int, gaps: list[float], services: list[list[float]]) -> Floats:
     """Response times in ciw: an entrance that takes no time, behind it one queue a worker."""
     behind = list(range(2, workers + 2))

@@ -1,1 +1,1 @@
-"""Simulate many workers behind nginx: its four policies, its limits, faults, and loads that swing."""
+"""Simulate many workers behind balancers: nginx's four policies, its limits, workers that fail, loads that swing."""

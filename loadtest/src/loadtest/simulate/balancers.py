@@ -1,4 +1,4 @@
-"""How one nginx chooses a worker, by what it knows itself: its own open requests."""
+"""How one balancer chooses a worker, by what it knows itself: its own open requests."""
 
 from collections.abc import Callable, Iterator
 

@@ -32,12 +32,13 @@ class Question:
         policies: Policies.
         balancers: Numbers of balancers.
         utilisations: Shares of capacity asked on average.
-        max_conns: Open requests of one balancer at one worker; 0 for no limit.
+        max_conns: Open requests of one balancer at one worker, for each of its processes; 0 for no limit.
         requests: Of each case; None for as many as it needs.
         seed: Policies see the same arrivals and service times.
         fail: Share of workers that fail, and for how many seconds; None for none.
         swing: Share and period in seconds by which the load swings; None for none.
         reloaded: Every balancer begins its turns with the first worker.
+        processes: Processes of each worker.
     """
 
     workers: tuple[int, ...]
@@ -50,6 +51,7 @@ class Question:
     fail: tuple[float, float] | None = None
     swing: tuple[float, float] | None = None
     reloaded: bool = False
+    processes: int = 1
 
 
 def answer(question: Question, service: Service) -> list[Row]:
@@ -60,8 +62,9 @@ def answer(question: Question, service: Service) -> list[Row]:
     """
     loads = [(load, workers) for load in question.utilisations for workers in question.workers]
     sizes = [_size(question, service, load, workers) for load, workers in loads]
+    limit, processes = question.max_conns * question.processes, question.processes
     return [
-        _case(question, service, load, System(policy, workers, balancers, question.max_conns, question.reloaded), size)
+        _case(question, service, load, System(policy, workers, balancers, limit, question.reloaded, processes), size)
         for (load, workers), size in zip(loads, sizes, strict=True)
         for balancers in question.balancers
         for policy in question.policies
@@ -77,13 +80,13 @@ def settling_s(service: Service, utilisation: float) -> float:
 
 
 def _rate_hz(service: Service, utilisation: float, workers: int) -> float:
-    """Requests a second; the capacity of workers is n / the mean of busy service times."""
+    """Requests a second; the capacity of so many processes is n / the mean of busy service times."""
     return utilisation * workers / service.mean_s
 
 
 def _size(question: Question, service: Service, utilisation: float, workers: int) -> tuple[int, float | None]:
     """Number of requests and the second from which they count; None where a third of them is cut."""
-    rate_hz = _rate_hz(service, utilisation, workers)
+    rate_hz = _rate_hz(service, utilisation, workers * question.processes)
     if question.fail:
         begin_s = min(settling_s(service, utilisation), 100 * service.mean_s)
         what, needed_s = f"a fault of {question.fail[1]:g} s", begin_s + 2 * question.fail[1]
@@ -91,15 +94,16 @@ def _size(question: Question, service: Service, utilisation: float, workers: int
         begin_s = question.swing[1]
         what, needed_s = f"a period of {begin_s:g} s", 2 * begin_s
     else:
-        return question.requests or min(MOST_REQUESTS, max(_LEAST_REQUESTS, _A_WORKER * workers)), None
+        usual = max(_LEAST_REQUESTS, _A_WORKER * workers * question.processes)
+        return question.requests or min(MOST_REQUESTS, usual), None
     needed = math.ceil(1.01 * rate_hz * needed_s)
     if needed > MOST_REQUESTS:
         raise LoadtestError(
-            f"{what} before {workers} workers is {needed} requests, and {MOST_REQUESTS} are the most: give fewer "
+            f"{what} with {workers} workers is {needed} requests, and {MOST_REQUESTS} are the most: give fewer "
             "seconds or fewer workers"
         )
     if question.requests and question.requests < needed:
-        raise LoadtestError(f"{what} before {workers} workers needs --requests {needed}; {question.requests} are fewer")
+        raise LoadtestError(f"{what} with {workers} workers needs --requests {needed}; {question.requests} are fewer")
     return question.requests or needed, begin_s
 
 
@@ -108,7 +112,7 @@ def _case(
 ) -> Row:
     rng = np.random.default_rng([question.seed, system.workers])
     count, begin_s = size
-    arrivals_s = arrive(_rate_hz(service, utilisation, system.workers), count, rng, question.swing)
+    arrivals_s = arrive(_rate_hz(service, utilisation, system.workers * system.processes), count, rng, question.swing)
     if begin_s is None:
         begin_s = float(arrivals_s[count // 3])
     faults = []

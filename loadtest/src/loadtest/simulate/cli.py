@@ -39,11 +39,12 @@ def add_simulate(add: Callable[..., Any]) -> None:
     option("--policy", policies, ("random",), "NAME,NAME…", ", ".join(POLICIES))
     option("--balancers", several(whole_of(whole(1, 1000))), (1,), "N,N…", "balancers that share the load (default 1)")
     option("--utilisation", several(number_of(load)), (0.8,), "SHARE,…", "of the workers' capacity (default 0.8)")
+    option("--processes", whole_of(whole(1, 256)), None, "N", "of each worker (default 1)")
     ms = number_of(number(0, 60_000, above=True))
-    option("--service-ms", ms, None, "MS", f"mean service time (default {_SERVICE_MS})")
+    option("--service-ms", ms, None, "MS", f"mean service time of a process (default {_SERVICE_MS})")
     option("--cv2", number_of(number(0, 100)), None, "C2", f"its squared coefficient of variation (default {_CV2})")
     option("--from", Path, None, "RUN", "service times that a run measured")
-    max_conns = "as balancer_max_conns; 0: no limit (default 16)"
+    max_conns = "as balancer_max_conns, for each process of a worker; 0: no limit (default 16)"
     option("--max-conns", whole_of(whole(0, 65_535)), 16, "N", max_conns)
     requests = whole_of(whole(1000, MOST_REQUESTS))
     option("--requests", requests, None, "N", "requests of each case (default: as many as it needs)")
@@ -68,6 +69,7 @@ def _simulate(options: argparse.Namespace) -> int:
         )
     if source and (options.service_ms is not None or options.cv2 is not None):
         raise LoadtestError("--from measures what --service-ms and --cv2 suppose; give the one or the other")
+    processes = options.processes or 1
     if source:
         service = of_run(RunFolder.open(source))
     else:
@@ -76,13 +78,15 @@ def _simulate(options: argparse.Namespace) -> int:
     question = Question(
         options.workers, options.policy, options.balancers, utilisations=options.utilisation,
         max_conns=options.max_conns, requests=options.requests, seed=options.seed, fail=options.fail,
-        swing=options.swing, reloaded=options.reloaded,
+        swing=options.swing, reloaded=options.reloaded, processes=processes,
     )  # fmt: skip
 
     began = time.process_time()
     rows = answer(question, service)
     took_s = time.process_time() - began
     about = f"Limit: max_conns {question.max_conns or 'none'}; seed {question.seed}. Service times {service.source}."
+    if processes > 1:
+        about += f" A worker has {processes} processes, and {processes} times the limit."
     print(f"{table(rows)}\n{about}")
     print("A time is wait and service at the worker, without network and balancer; ±: 95 % interval of p99.")
     if not (question.fail or question.swing):
@@ -90,7 +94,7 @@ def _simulate(options: argparse.Namespace) -> int:
             if load >= 1:
                 print(f"ρ = {load:g}: there is no steady state; the more --requests, the longer they wait.")
                 continue
-            own = min(row["requests"] / row["workers"] for row in rows if row["utilisation"] == load)
+            own = min(row["requests"] / row["workers"] / processes for row in rows if row["utilisation"] == load)
             if own / 2 * service.mean_s / load < settling_s(service, load):  # the warm-up is half of what is counted
                 print(f"ρ = {load:g}: the warm-up, a third, is short for random balancing; give more --requests.")
     rounds = [

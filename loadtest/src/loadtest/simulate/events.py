@@ -48,14 +48,16 @@ def play(
     max_conns: int,
     rng: np.random.Generator,
     faults: Sequence[Fault] = (),
+    processes: int = 1,
+    slowness: Floats | None = None,
 ) -> tuple[Floats, Ints]:
     """Send each request through its balancer to a worker.
 
     Args:
         policy: A name of BALANCERS.
         arrivals_s: Arrival times in seconds, ascending, shape (m,).
-        idle_s: Service time in seconds where the worker was idle before, shape (m,).
-        busy_s: Service time in seconds where it was not, shape (m,).
+        idle_s: Service time in seconds where a process was idle before, shape (m,).
+        busy_s: Service time in seconds where none was, shape (m,).
         via: Balancer of each request, shape (m,).
         workers: Number of workers n.
         first: Worker with which each balancer begins to take turns, shape (balancers,); none knows what another one
@@ -63,13 +65,17 @@ def play(
         max_conns: Open requests of one balancer at one worker; 0 for no limit.
         rng: Source of random choices.
         faults: Workers that fail.
+        processes: Processes of each worker, which share its queue.
+        slowness: Factor on the service time of each worker, shape (n,); all 1 by default.
 
     Returns:
         Times of departure in seconds (of refused and lost requests when that is known), and the worker of each
         request, REFUSED or LOST; both of shape (m,).
     """
     draw = draws(workers, rng).__next__
-    state = _State([BALANCERS[policy](workers, max_conns, draw) for _ in first], workers, len(arrivals_s))
+    views = [BALANCERS[policy](workers, max_conns, draw) for _ in first]
+    state = _State(views, workers, len(arrivals_s), processes)
+    state.slow = [1.0] * workers if slowness is None else cast("list[float]", slowness.tolist())
     for view, begin in zip(state.views, cast("list[int]", first.tolist()), strict=True):
         for _ in range(begin):
             view.fair.take()
@@ -101,10 +107,11 @@ class _State:
     idle: list[float]
     busy: list[float]
     via: list[int]
+    slow: list[float]
 
-    def __init__(self, views: list[Balancer], workers: int, count: int) -> None:
+    def __init__(self, views: list[Balancer], workers: int, count: int, processes: int) -> None:
         self.views = views
-        self.free = [0.0] * workers
+        self.free = [[0.0] * processes for _ in range(workers)]  # when each process is free: heaps
         self.alive = [True] * workers
         self.held: list[list[int]] = [[] for _ in range(workers)]  # requests at each worker, the oldest first
         self.ends = [0.0] * count
@@ -119,8 +126,8 @@ class _State:
         while departures and departures[0][0] <= now:
             _, number, worker = heapq.heappop(departures)
             own = held[worker]
-            if own and own[0] == number:  # else the worker died with it
-                del own[0]
+            if number in own:  # else the worker died with it
+                own.remove(number)
                 self.views[self.via[number]].end(worker)
 
     def place(self, number: int, now: float) -> None:
@@ -142,9 +149,11 @@ class _State:
         if worker < 0:
             self.ends[number] = now
             return
-        free_at = self.free[worker]
-        done = free_at + self.busy[number] if free_at > now else now + self.idle[number]
-        self.free[worker] = self.ends[number] = done
+        free = self.free[worker]
+        slow = self.slow[worker]
+        done = free[0] + self.busy[number] * slow if free[0] > now else now + self.idle[number] * slow
+        self.ends[number] = done
+        heapq.heapreplace(free, done)
         self.held[worker].append(number)
         heapq.heappush(self.departures, (done, number, worker))
         view.begin(worker)
@@ -171,4 +180,4 @@ class _State:
                     view.put_back(worker)
             if what == 2:
                 self.alive[worker] = True
-                self.free[worker] = now
+                self.free[worker] = [now] * len(self.free[worker])

@@ -17,7 +17,7 @@ BLIND = ("random", "round_robin")
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Equal workers behind balancers that do not know what the others send.
+    """Workers behind balancers that do not know what the others send.
 
     Attributes:
         policy: How each balancer chooses: random, round_robin, least_conn or random_two.
@@ -26,6 +26,7 @@ class System:
         max_conns: Open requests of one balancer at one worker; 0 for no limit.
         reloaded: Every balancer begins its turns with the first worker, as when all are reloaded at once; else each
             begins somewhere, as when they have run for long.
+        processes: Processes of each worker, which share its queue.
     """
 
     policy: str
@@ -33,6 +34,7 @@ class System:
     balancers: int = 1
     max_conns: int = 0
     reloaded: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ def simulate(
     service: Service,
     rng: np.random.Generator,
     faults: Sequence[Fault] = (),
+    *,
+    slowness: Floats | None = None,
 ) -> Outcome:
     """Send requests through a system.
 
@@ -101,6 +105,7 @@ def simulate(
         service: Service times to draw from.
         rng: Source of chance.
         faults: Workers that fail.
+        slowness: Factor on the service time of each worker, shape (n,); all 1 by default.
     """
     count = len(arrivals_s)
     idle_s, busy_s = service.draw(count, rng)
@@ -109,14 +114,15 @@ def simulate(
     if system.policy in BLIND and not faults:
         state = rng.bit_generator.state
         chosen = choose_blindly(system.policy, via, system.workers, first, rng)
-        ends_s = serve(arrivals_s, idle_s, busy_s, chosen, system.workers)
-        if not system.max_conns or not limit_may_matter(
+        idle, busy = (one if slowness is None else one * slowness[chosen] for one in (idle_s, busy_s))
+        ends_s = serve(arrivals_s, idle, busy, chosen, system.workers, processes=system.processes)
+        if not system.max_conns or (system.processes == 1 and not limit_may_matter(
             system.policy, system.max_conns, arrivals_s, ends_s, chosen=chosen, workers=system.workers
-        ):
+        )):  # fmt: skip
             return Outcome(arrivals_s, ends_s, chosen)
         rng.bit_generator.state = state
     ends_s, chosen = play(
         system.policy, arrivals_s, idle_s, busy_s, via, workers=system.workers, first=first,
-        max_conns=system.max_conns, rng=rng, faults=faults,
+        max_conns=system.max_conns, rng=rng, faults=faults, processes=system.processes, slowness=slowness,
     )  # fmt: skip
     return Outcome(arrivals_s, ends_s, chosen)
