@@ -226,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
         "--slo-p99", required=True, type=some, metavar="SECONDS", help="99 of 100 answers within this time"
     )
     plan.add_argument("--from", required=True, type=Path, dest="source", metavar="RUN", help="a run with a calibration")
-    policy = word_of(one_of(*POLICIES, "shared_queue"))
+    policy = word_of(one_of(*POLICIES))
     plan.add_argument("--policy", type=policy, default="random", help="balancing policy (default random)")
     seed = whole_of(whole(0, 2**32))
     plan.add_argument("--seed", type=seed, default=1, help="seed of the simulation (default 1)")

@@ -16,7 +16,7 @@ goal: Does the whole chain run?
 seed: 7
 repetitions: 5
 deployment: {pool_size: 2, policy: random}
-calibration: {unloaded_requests: 12, saturated_s: 1.5}
+calibration: {unloaded_requests: 12, saturated_s: 1.5, idle_requests: 0}
 validity: {lag_of_service: 50, client_cpu: 64}   # a busy test machine is no reason to leave trials out
 cells:
   - {arrivals: poisson, utilisation: [0.5, 1.2], image_px: 64, duration_s: 0.5, warmup_s: 0.1}

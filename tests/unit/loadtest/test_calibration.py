@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from loadtest.analyse.theory.prediction import ServiceLaw, predict, replay, service_law
+from loadtest.analyse.theory.law import ServiceLaw, service_law
+from loadtest.analyse.theory.prediction import predict, replay
 from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, estimate, from_facts
 from loadtest.generate.samples import Sample
@@ -52,7 +53,7 @@ def test_too_few_answers_say_what_failed() -> None:
 
 
 def test_the_law_keeps_means_and_shape(capacity: Capacity) -> None:
-    law = service_law(capacity, tuple(saturated()))
+    law = service_law(capacity, tuple(unloaded()), tuple(saturated()))
     assert law.means_s == pytest.approx([0.02, 0.02, 0.06], rel=0.12)
     assert law.cv2 == pytest.approx(0.25, rel=0.2)  # a gamma law of shape 4
     assert float(np.mean(law.shape)) == pytest.approx(1.0)
@@ -62,7 +63,7 @@ def test_the_law_keeps_means_and_shape(capacity: Capacity) -> None:
 def test_prediction_agrees_with_the_formula_in_the_steady_state() -> None:
     law = ServiceLaw(np.random.default_rng(1).exponential(1.0, 20_000), (0.01, 0.01), 0.003)
     found = predict(law, "random", 0.6 * 200, duration_s=200.0, warmup_s=5.0, seed=1, trials=10)
-    assert found.mean_s == pytest.approx(law.mg1_mean(0.6 * 200), rel=0.05)
+    assert found.mean_s == pytest.approx(law.steady_mean(0.6 * 200), rel=0.05)
     assert found.p50_s < found.mean_s < found.p99_s
 
 

@@ -92,7 +92,7 @@ def test_a_tighter_objective_and_a_blind_policy_need_more(measured: Path) -> Non
     run = RunFolder.open(measured)
     loose = plan(run, 90, 3.0, "random", seed=1)
     tight = plan(run, 90, 0.2, "random", seed=1)
-    shared = plan(run, 90, 0.2, "shared_queue", seed=1)
+    shared = plan(run, 90, 0.2, "least_conn", seed=1)
     assert loose.workers < tight.workers
     fewest = min(tight.tried)
     assert shared.tried[fewest].p99_s < tight.tried[fewest].p99_s

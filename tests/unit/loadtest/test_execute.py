@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from loadtest.analyse.laws import law_of
 from loadtest.cli import main
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.samples import read_trial
+from loadtest.simulate.measured import of_run
 
 TINY = """
 name: tiny
@@ -61,6 +63,24 @@ def test_a_run_explains_itself(measured: Path) -> None:
         assert trial.header["repetition"] == number
         assert trial.header["seed"][0] == folder.design.seed
     assert json.loads((measured / "run.json").read_text())["design"]["seed"] == 7
+
+
+def test_calibration_runs_an_open_loop_for_each_regime(tmp_path: Path, serve: Callable[..., str]) -> None:
+    design = tmp_path / "regimes.yml"
+    calibration = "{unloaded_requests: 10, saturated_s: 0.4, idle_requests: 16, busy_s: 0.3}"
+    cell = "{arrivals: poisson, utilisation: 0.5, image_px: 16, duration_s: 0.05}"
+    design.write_text(TINY.partition("cells:")[0] + f"calibration: {calibration}\ncells: [{cell}]\n")
+    assert run(design, serve("--workers", "2", "--service-ms", "5")) == 0
+    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "run/levels").iterdir())
+    assert {"idle", "busy", "network_s", "closed_hz", "open_hz"} <= record["capacity"]["16px"].keys()
+    kinds = {path.name.split(".")[-3] for path in (tmp_path / "run/calibration").iterdir()}
+    assert kinds == {"unloaded", "saturated", "idle", "busy"}
+    folder = RunFolder.open(tmp_path / "run")
+    law = law_of(folder, folder.design.levels[0], record, folder.design.cells[0])
+    assert law is not None
+    assert law.idle is not None
+    assert law.means_s == pytest.approx(tuple(record["capacity"]["16px"]["busy"]["workers"].values()))
+    assert of_run(folder).service.mean_s == pytest.approx(record["capacity"]["16px"]["busy"]["service_s"], rel=1e-4)
 
 
 def test_provenance_names_no_path_and_no_host_of_this_machine(measured: Path) -> None:

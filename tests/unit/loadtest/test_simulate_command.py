@@ -15,7 +15,7 @@ from loadtest.cli import main
 from loadtest.experiments.folder import RunFolder
 from loadtest.simulate.cases import figures, table
 from loadtest.simulate.events import LOST, REFUSED
-from loadtest.simulate.service import of_run
+from loadtest.simulate.measured import of_run
 from loadtest.simulate.system import Outcome
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +40,7 @@ def test_a_run_gives_both_regimes(tmp_path: Path, capsys: pytest.CaptureFixture[
     for part in ("calibration", "levels"):
         shutil.copytree(recorded / part, run / part)
     shutil.copy(recorded / "run.json", run)
-    service = of_run(RunFolder.open(run))
+    service = of_run(RunFolder.open(run)).service
     capacity = json.loads((run / "levels/pool4-random.json").read_text())["capacity"]["128px"]
     assert service.mean_s == pytest.approx(capacity["service_s"])
     assert float(service.idle_s.mean()) == pytest.approx(
@@ -48,7 +48,7 @@ def test_a_run_gives_both_regimes(tmp_path: Path, capsys: pytest.CaptureFixture[
     )
     for path in (run / "calibration").glob("*unloaded*"):
         path.unlink()
-    alone = of_run(RunFolder.open(run))
+    alone = of_run(RunFolder.open(run)).service
     assert "one regime" in alone.source
     assert alone.idle_s.tolist() == alone.busy_s.tolist()
     for path in (run / "calibration").glob("*saturated*"):

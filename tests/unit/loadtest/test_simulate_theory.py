@@ -36,14 +36,15 @@ def test_least_conn_of_a_thousand_is_hardly_worse_than_one_queue() -> None:
     assert played("least_conn", 1000, 0.8, 80_000) == pytest.approx(formulas.mmn_response(1.0, 1000, 0.8), rel=0.01)
 
 
-def test_a_first_service_of_its_own_is_as_welch_has_it() -> None:
-    """M/G/1 whose first customer of a busy period is served by another law (Welch, 1964)."""
-    service = Service(np.array([0.5, 0.7]), np.array([0.8, 1.2]), "")
-    rate, idle, busy = 0.8, 0.6, 1.0
-    idle2, busy2 = np.mean(service.idle_s**2), np.mean(service.busy_s**2)
-    wait = rate * busy2 / (2 * (1 - rate * busy)) + rate * (idle2 - busy2) / (2 * (1 - rate * (busy - idle)))
-    took = idle / (1 - rate * (busy - idle))
-    assert played("random", 200, 0.8, 400_000, service) == pytest.approx(wait + took, rel=0.02)
+@pytest.mark.parametrize("rho", [0.3, 0.7])
+@pytest.mark.parametrize("idle", [0.6, 1.4])
+def test_a_first_service_of_its_own_is_as_welch_has_it(idle: float, rho: float) -> None:
+    """M/G/1 whose first customer of a busy period is served by another law, quicker or slower (Welch, 1964)."""
+    service = Service(idle * np.array([0.8, 1.2]), np.array([0.7, 1.3]), "")
+    formula = formulas.first_service_response(idle, 0.04, 1.0, 0.09, rho)
+    assert played("random", 500, rho, 800_000, service) == pytest.approx(formula, rel=0.01)
+    same = formulas.first_service_response(1.0, 0.09, 1.0, 0.09, rho)
+    assert same == pytest.approx(formulas.mg1_response(1.0, 0.09, rho))
 
 
 @pytest.mark.parametrize("workers", [1, 40])

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from loadtest.analyse.theory import formulas
-from loadtest.analyse.theory.simulation import POLICIES, Floats, lindley, simulate
+from loadtest.analyse.theory.simulation import Floats, lindley
+from loadtest.experiments.checks import POLICIES
+from loadtest.simulate.arrivals import poisson
+from loadtest.simulate.service import Service
+from loadtest.simulate.system import System, simulate
 
 SERVICE_S = 1.0
 Draw = Callable[[np.random.Generator, int], Floats]
@@ -53,9 +57,12 @@ def constant(_: np.random.Generator, count: int) -> Floats:
 
 def simulated(policy: str, draw: Draw, workers: int = 4, rho: float = 0.8, count: int = 150_000) -> tuple[float, float]:
     rng = np.random.default_rng(11)
-    arrivals = np.cumsum(rng.exponential(SERVICE_S / (rho * workers), count))
-    times, chosen = simulate(policy, arrivals, draw(rng, count), workers, rng)
-    assert np.bincount(chosen, minlength=workers).min() > 0.8 * count / workers
+    # one queue before all processes is one worker that has them all
+    system = System("random", 1, processes=workers) if policy == "shared_queue" else System(policy, workers)
+    arrivals, services = poisson(count, rho * workers / SERVICE_S, rng), draw(rng, 50_000)
+    outcome = simulate(system, arrivals, Service(services, services, ""), rng)
+    assert np.bincount(outcome.chosen, minlength=system.workers).min() > 0.8 * count / system.workers
+    times = outcome.ends_s - arrivals
     return float(times.mean()), float(np.quantile(times, 0.99))
 
 
@@ -80,7 +87,7 @@ def test_two_choices_of_many_workers_come_near_the_limit() -> None:
 
 @pytest.mark.parametrize("draw", [pytest.param(constant, id="constant"), pytest.param(exponential, id="exponential")])
 def test_policies_that_look_are_better_the_more_they_see(draw: Draw) -> None:
-    p99 = {policy: simulated(policy, draw)[1] for policy in POLICIES}
+    p99 = {policy: simulated(policy, draw)[1] for policy in (*POLICIES, "shared_queue")}
     assert p99["shared_queue"] <= p99["least_conn"] * 1.001 < p99["random_two"] < p99["random"]
     assert p99["round_robin"] < p99["random"]
 
@@ -95,16 +102,29 @@ def test_lindley_is_the_recursion_done_by_hand() -> None:
 def test_a_slower_worker_takes_longer() -> None:
     rng = np.random.default_rng(1)
     arrivals = np.array([10.0 * number for number in range(100)])
-    times, chosen = simulate("round_robin", arrivals, np.ones(100), 2, rng, slowness=np.array([1.0, 3.0]))
-    assert set(times[chosen == 0]) == {1.0}
-    assert set(times[chosen == 1]) == {3.0}
+    service = Service(np.ones(1), np.ones(1), "")
+    for policy in POLICIES:
+        outcome = simulate(System(policy, 2), arrivals, service, rng, slowness=np.array([1.0, 3.0]))
+        times = outcome.ends_s - arrivals
+        assert set(times[outcome.chosen == 0]) == {1.0}
+        assert set(times[outcome.chosen == 1]) == {3.0}
 
 
 def test_overload_has_no_steady_state() -> None:
     assert math.isinf(formulas.mg1_response(1.0, 1.0, 1.0))
+    assert math.isinf(formulas.first_service_response(0.5, 1.0, 1.0, 1.0, 1.0))
     assert math.isinf(formulas.mmn_response(1.0, 2, 1.1))
     assert math.isinf(formulas.two_choices_response(1.0, 1.0))
     assert formulas.erlang_c(2, 2.5) == 1.0
+
+
+def test_the_formula_of_two_regimes_and_several_processes_holds_its_special_cases() -> None:
+    two_regimes = {"idle_s": 0.7, "idle_cv2": 0.1, "busy_s": 1.0, "busy_cv2": 0.4}
+    one = formulas.first_service_mgn_response(**two_regimes, servers=1, rate_hz=0.6)
+    assert one == pytest.approx(formulas.first_service_response(0.7, 0.1, 1.0, 0.4, 0.6), rel=1e-9)
+    same = formulas.first_service_mgn_response(1.0, 0.4, 1.0, 0.4, servers=3, rate_hz=2.4)
+    assert same == pytest.approx(formulas.mgn_response(1.0, 0.4, 3, 0.8), rel=1e-9)
+    assert math.isinf(formulas.first_service_mgn_response(**two_regimes, servers=2, rate_hz=2.0))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +133,7 @@ def test_overload_has_no_steady_state() -> None:
         pytest.param(lambda: formulas.mg1_wait(-1.0, 0.0, 0.5), id="negative-service"),
         pytest.param(lambda: formulas.erlang_c(0, 0.5), id="no-workers"),
         pytest.param(lambda: formulas.two_choices_response(1.0, 0.5, 1), id="one-choice"),
-        pytest.param(lambda: simulate("best", np.zeros(1), np.ones(1), 1, np.random.default_rng(1)), id="no-policy"),
+        pytest.param(lambda: formulas.first_service_response(-1.0, 0.0, 1.0, 0.0, 0.5), id="negative-first-service"),
     ],
 )
 def test_impossible_arguments_are_refused(call: Callable[[], object]) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from loadtest.analyse.statistics import t_interval
-from loadtest.analyse.theory.prediction import ServiceLaw, predict, replay
+from loadtest.analyse.theory.law import ServiceLaw
+from loadtest.analyse.theory.prediction import predict, replay
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import Design
 from loadtest.generate.samples import Trial
@@ -40,9 +41,10 @@ def predictions(
         trials: The valid trials.
 
     Returns:
-        Mean service time S and its c²; utilisation ρ; mean by M/G/1 where the policy is random and ρ < 1; mean and p99
-        of simulated trials of the same length; mean of the trials' own arrivals replayed through the law, with its
-        interval; how far the measured mean is off each (measured ÷ predicted − 1). None where it does not apply.
+        Mean service time S of busy workers and its c²; utilisation ρ; mean by M/G/1 with exceptional first service
+        (Welch) where the policy is random and ρ < 1; mean and p99 of simulated trials of the same length; mean of the
+        trials' own arrivals replayed through the law, with its interval; how far the measured mean is off each
+        (measured ÷ predicted − 1). None where it does not apply.
     """
     found: dict[str, float | None] = dict.fromkeys(_NAMES)
     if law is None:
@@ -51,10 +53,9 @@ def predictions(
     rate_hz, mean_s = row["asked_hz"], row["mean_s"]
     if cell.arrivals != "poisson" or rate_hz is None:
         return found
-    capacity_hz = sum(1 / mean for mean in law.means_s)
-    found["rho"] = rate_hz / capacity_hz
+    found["rho"] = rate_hz / law.capacity_hz
     policy = level.policy or "random"
-    mg1 = law.mg1_mean(rate_hz)
+    mg1 = law.steady_mean(rate_hz)
     if policy == "random" and math.isfinite(mg1):
         found["mg1_mean_s"] = mg1
     simulated = predict(

@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 
-from loadtest.analyse.summary import law_of
-from loadtest.analyse.theory.prediction import Prediction, ServiceLaw, predict
-from loadtest.analyse.theory.simulation import POLICIES
+from loadtest.analyse.laws import law_of
+from loadtest.analyse.theory.law import ServiceLaw
+from loadtest.analyse.theory.prediction import Prediction, predict
 from loadtest.errors import LoadtestError
+from loadtest.experiments.checks import POLICIES
 from loadtest.experiments.folder import RunFolder
 
 _MOST_WORKERS = 4096

@@ -18,11 +18,11 @@ import numpy as np
 
 from loadtest.analyse.accuracy import ACCURACY, accuracy
 from loadtest.analyse.against_theory import predictions
+from loadtest.analyse.laws import law_of
 from loadtest.analyse.models import model_rows
 from loadtest.analyse.statistics import t_interval, wilson
-from loadtest.analyse.theory.prediction import ServiceLaw, service_law
+from loadtest.analyse.theory.law import ServiceLaw
 from loadtest.errors import LoadtestError
-from loadtest.experiments.calibration import from_facts
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.validity import invalid_because
@@ -113,15 +113,6 @@ def models_of(folder: RunFolder) -> list[Row]:
         LoadtestError: A samples file is none.
     """
     return summarize(folder).models if folder.measured_levels() else []
-
-
-def law_of(folder: RunFolder, level: Level, record: Row, cell: Cell) -> ServiceLaw | None:
-    """The measured law of a level's service times for what a cell sends; None where it was not calibrated."""
-    facts = record.get("capacity", {}).get(cell.images_id)
-    path = folder.calibration_path(level, cell.images_id, "saturated")
-    if facts is None or not path.exists():
-        return None
-    return service_law(from_facts(facts), read_trial(path).samples)
 
 
 def kept(samples: Sequence[Sample], cell: Cell, image: str = "") -> list[Sample]:

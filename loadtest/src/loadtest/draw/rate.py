@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from loadtest.analyse.summary import law_of
+from loadtest.analyse.laws import law_of
 from loadtest.draw import published
 from loadtest.draw.style import COLOURS, GREY, MARKERS, Row, figure, milliseconds, plain_ticks, provenance, save
 from loadtest.experiments.folder import RunFolder
@@ -48,7 +48,7 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
             if off:
                 axes[2].plot(*np.array(off).T, color=colour, marker=marker, linestyle=line, markerfacecolor=look,
                              label=label if key == "mg1" else None)  # fmt: skip
-    axes[0].plot([], [], color=GREY, label="M/G/1 from measured service times")
+    axes[0].plot([], [], color=GREY, label="M/G/1 from measured service times, idle and busy")
     axes[0].plot([], [], color=GREY, marker="_", markersize=9, linestyle="none", label="simulated trials")
     axes[0].set(xlabel="requests a second, asked", ylabel="mean response time, ms (logarithmic)", yscale="log",
                 title="Response time")  # fmt: skip
@@ -86,10 +86,10 @@ def _theory(folder: RunFolder, axes: Axes, rows: list[Row], colour: str) -> None
     law = law_of(folder, level, record, cell)
     if law is None:
         return
-    capacity_hz = sum(1 / mean for mean in law.means_s)
     load = np.linspace(0.02, 0.985, 120)
-    axes.plot(load * capacity_hz, [1e3 * law.mg1_mean(one * capacity_hz) for one in load], color=colour)
-    axes.axvline(capacity_hz, color=colour, linewidth=0.8, linestyle=":")
+    rates = load * law.capacity_hz
+    axes.plot(rates, [1e3 * law.steady_mean(rate) for rate in rates], color=colour)
+    axes.axvline(law.capacity_hz, color=colour, linewidth=0.8, linestyle=":")
 
 
 def _agreement(rows: list[Row]) -> str:

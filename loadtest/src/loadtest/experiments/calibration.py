@@ -1,16 +1,40 @@
-"""What a deployment can do, from two short closed loops: one user, and workers that always have a queue."""
+"""What a deployment can do: its capacity from two short closed loops, its two regimes from two open ones.
+
+The closed loops are one user, and workers that always have a queue. The open ones ask for a twentieth of the capacity,
+so that nearly every request finds its worker idle, and for more than the capacity, so that hardly one does.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.regimes import LEAST, Floats, after_idleness, answered_hz, network_of, when_busy
 from loadtest.generate.samples import Sample
 
+IDLE_LOAD, BUSY_LOAD = 0.05, 1.3  # of the capacity: what the two open loops ask
+IDLE_MOST_S = 60.0  # the longer of them lasts no longer
 _LEAST_GAPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """Service times of workers that were idle before, or of workers that were busy.
+
+    Attributes:
+        service_s: Mean over the requests, in seconds.
+        cv2: Squared coefficient of variation, each time divided by the mean of its worker.
+        requests: How many there were.
+        workers: Name of each worker and its mean in seconds.
+    """
+
+    service_s: float
+    cv2: float
+    requests: int
+    workers: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +51,11 @@ class Capacity:
         workers: Name of each worker and its answers a second.
         processes: Server processes a worker has, as far as its throughput shows.
         how: `gaps` where capacity comes from workers with a queue, `throughput` where workers do not state their queue.
+        idle: Service times after idleness, in an open loop; None where it was not run, as in earlier runs.
+        busy: Service times of requests that waited, in an open loop; None where it was not run.
+        network_s: Mean time outside the worker, in seconds; None where there is no open loop.
+        closed_hz: Answers a second of the closed loop that saturates; None in earlier runs.
+        open_hz: Answers a second of the open loop that asks for too much; None where it was not run.
     """
 
     capacity_hz: float
@@ -38,10 +67,15 @@ class Capacity:
     workers: dict[str, float]
     processes: int
     how: str
+    idle: Regime | None = None
+    busy: Regime | None = None
+    network_s: float | None = None
+    closed_hz: float | None = None
+    open_hz: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """The same as JSON values."""
-        return {
+        facts: dict[str, Any] = {
             "capacity_hz": round(self.capacity_hz, 4),
             "service_s": round(self.service_s, 7),
             "cv2": round(self.cv2, 5),
@@ -52,6 +86,13 @@ class Capacity:
             "processes": self.processes,
             "how": self.how,
         }
+        for name, regime in (("idle", self.idle), ("busy", self.busy)):
+            if regime is not None:
+                facts[name] = {key: _short(value) for key, value in asdict(regime).items()}
+        for name, value in (("network_s", self.network_s), ("closed_hz", self.closed_hz), ("open_hz", self.open_hz)):
+            if value is not None:
+                facts[name] = _short(value)
+        return facts
 
 
 def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample]) -> Capacity:
@@ -109,7 +150,42 @@ def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample]) -> Capacit
         workers=workers,
         processes=processes,
         how=how,
+        closed_hz=answered_hz(saturated),
     )
+
+
+def with_regimes(capacity: Capacity, idle: Sequence[Sample], busy: Sequence[Sample]) -> Capacity:
+    """Add what two open loops say of idle and of busy workers; a regime with too few requests stays None.
+
+    Args:
+        capacity: What the closed loops said.
+        idle: Samples of a load of IDLE_LOAD of the capacity.
+        busy: Samples of a load of BUSY_LOAD of it.
+    """
+    network_s = network_of(idle, capacity.processes, capacity.overhead_s)
+    return replace(
+        capacity,
+        idle=_regime(after_idleness(idle, capacity.processes, network_s)),
+        busy=_regime(when_busy(busy, capacity.processes, network_s)),
+        network_s=network_s,
+        open_hz=answered_hz(busy),
+    )
+
+
+def _regime(times: dict[str, Floats]) -> Regime | None:
+    every = np.concatenate(list(times.values())) if times else np.zeros(0)
+    if len(every) < LEAST:
+        return None
+    means = {name: float(own.mean()) for name, own in times.items()}
+    shapes = [own / means[name] for name, own in times.items() if means[name] > 0]
+    cv2 = float(np.concatenate(shapes).var()) if shapes else 0.0
+    return Regime(float(every.mean()), cv2, len(every), means)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _short(one) for key, one in value.items()}
+    return round(value, 7) if isinstance(value, float) else value
 
 
 def _busy_gaps(alone: Sequence[Sample], busy: Sequence[Sample], total_s: float) -> dict[str, list[float]]:
@@ -134,4 +210,5 @@ def _busy_gaps(alone: Sequence[Sample], busy: Sequence[Sample], total_s: float) 
 
 def from_facts(facts: dict[str, Any]) -> Capacity:
     """Rebuild a capacity from its JSON values."""
-    return Capacity(**facts)
+    regimes: dict[str, Any] = {name: Regime(**facts[name]) for name in ("idle", "busy") if name in facts}
+    return Capacity(**(facts | regimes))

@@ -122,6 +122,8 @@ SECTIONS: dict[str, dict[str, Check]] = {
         "unloaded_requests": whole(10, 100_000),
         "saturated_s": number(0, 3600, above=True),
         "in_flight_per_worker": whole(2, 1000),
+        "idle_requests": whole(0, 100_000),
+        "busy_s": number(0, 3600),
     },
     "validity": {"lag_of_service": number(0, 100, above=True), "client_cpu": number(0, 64, above=True)},
 }

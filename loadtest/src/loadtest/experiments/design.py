@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.calibration import IDLE_LOAD, IDLE_MOST_S
 from loadtest.experiments.cells import Cell, Level, shuffled
 
 _ANSWER_S, _LABELLED, _DEPLOY_S = 0.05, 100, 20.0
@@ -28,7 +29,8 @@ class Design:
         cells: Loads, each run at every level.
         images: jpeg_quality, photo (None: the one that comes with the package), labelled.
         client: timeout_s, max_in_flight, warmup_requests, body, keep_alive.
-        calibration: unloaded_requests, saturated_s, in_flight_per_worker.
+        calibration: unloaded_requests, saturated_s, in_flight_per_worker; idle_requests and busy_s of the open loops
+            (0: none; earlier runs have neither).
         validity: Limits beyond which a trial is marked invalid: lag_of_service, client_cpu.
         figures: Names of the figures it is drawn as.
         scale: Factor on the length of every trial, asked for when the run was begun.
@@ -70,7 +72,9 @@ class Design:
         trials_s = sum(len(self.numbers(cell)) * cell.expected_s(_ANSWER_S, _LABELLED) for cell in self.cells)
         calibrated = {cell.images_id for cell in self.cells if cell.arrivals != "closed"}
         unloaded_s = _ANSWER_S * float(self.calibration["unloaded_requests"])
-        level_s = trials_s + len(calibrated) * (unloaded_s + float(self.calibration["saturated_s"])) + _DEPLOY_S
+        idle_s = min(IDLE_MOST_S, _ANSWER_S * float(self.calibration.get("idle_requests", 0)) / IDLE_LOAD)
+        busy_s = float(self.calibration["saturated_s"]) + float(self.calibration.get("busy_s", 0))
+        level_s = trials_s + len(calibrated) * (unloaded_s + idle_s + busy_s) + _DEPLOY_S
         return len(self.levels) * level_s / 60
 
     def numbers(self, cell: Cell) -> range:

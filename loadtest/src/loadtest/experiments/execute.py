@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from loadtest.errors import LoadtestError
-from loadtest.experiments.calibration import Capacity, estimate, from_facts
+from loadtest.experiments.calibration import Capacity, estimate, from_facts, with_regimes
 from loadtest.experiments.cells import Cell, Level, trial_seed
 from loadtest.experiments.folder import RunFolder, write_json
-from loadtest.experiments.loads import legacy_seed, load_of
+from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, open_loops
 from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.progress import Reporter
 from loadtest.experiments.record import begin_record, now_utc, unlike
@@ -19,7 +19,7 @@ from loadtest.experiments.validity import invalid_because
 from loadtest.generate.client import Client
 from loadtest.generate.effort import raise_file_limit
 from loadtest.generate.recording import Load, record_load
-from loadtest.generate.samples import read_trial
+from loadtest.generate.samples import Sample, read_trial
 
 _SETTLE_S = 15.0
 # Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.
@@ -155,25 +155,29 @@ class _Session:
     async def _calibrate(self, cell: Cell, described: dict[str, Any]) -> Capacity:
         settings = self.folder.design.calibration
         workers = len((described["status"] or {}).get("workers") or [1])
-        users = settings["in_flight_per_worker"] * workers
-        paths = {
-            kind: self.folder.calibration_path(self.level, cell.images_id, kind) for kind in ("unloaded", "saturated")
-        }
-        loads: dict[str, Load] = {
-            "unloaded": lambda runner: runner.closed_loop(1, requests=settings["unloaded_requests"]),
-            "saturated": lambda runner: runner.closed_loop(users, duration_s=settings["saturated_s"]),
-        }
-        for kind, path in paths.items():
-            if not self.folder.is_complete(path):
-                header = {"calibration": kind, "level": self.level.id, "images": cell.images_id, "begun": now_utc()}
-                self.reporter.begin(f"calibration, {kind}, {cell.images_id}", None)
-                await self._record_load(path, header, cell, np.random.default_rng(1), loads[kind])
-        capacity = estimate(read_trial(paths["unloaded"]).samples, read_trial(paths["saturated"]).samples)
-        self.reporter.say(
+        closed = closed_loops(settings, workers)
+        capacity = estimate(*[await self._calibration(cell, kind, load) for kind, load in closed.items()])
+        text = (
             f"{self.level.id}, {cell.images_id}: {capacity.capacity_hz:.1f} answers/s, service time "
             f"{capacity.service_s * 1e3:.1f} ms, c² {capacity.cv2:.2f} (by {capacity.how})"
         )
+        opened = open_loops(settings, capacity.capacity_hz)
+        if opened:
+            capacity = with_regimes(
+                capacity, *[await self._calibration(cell, kind, load) for kind, load in opened.items()]
+            )
+            means = [f"{one.service_s * 1e3:.1f} ms" if one else "–" for one in (capacity.idle, capacity.busy)]
+            text += f"; {means[0]} after idleness, {means[1]} busy"
+        self.reporter.say(text)
         return capacity
+
+    async def _calibration(self, cell: Cell, kind: str, load: Load) -> tuple[Sample, ...]:
+        path = self.folder.calibration_path(self.level, cell.images_id, kind)
+        if not self.folder.is_complete(path):
+            header = {"calibration": kind, "level": self.level.id, "images": cell.images_id, "begun": now_utc()}
+            self.reporter.begin(f"calibration, {kind}, {cell.images_id}", None)
+            await self._record_load(path, header, cell, np.random.default_rng(1), load)
+        return read_trial(path).samples
 
     async def _trial(self, cell: Cell, repetition: int, capacity: Capacity | None) -> None:
         seed = trial_seed(self.folder.design.seed, cell, repetition)

@@ -131,7 +131,7 @@ class RunFolder:
         return self.path / "trials" / level.id / f"{cell.id}.r{repetition}.jsonl.gz"
 
     def calibration_path(self, level: Level, images_id: str, kind: str) -> Path:
-        """Where the samples behind a capacity lie; kind is `unloaded` or `saturated`."""
+        """Where the samples behind a capacity lie; kind is `unloaded`, `saturated`, `idle` or `busy`."""
         return self.path / "calibration" / f"{level.hardware_id}.{images_id}.{kind}.jsonl.gz"
 
     def is_complete(self, path: Path) -> bool:

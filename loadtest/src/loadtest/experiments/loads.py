@@ -1,11 +1,14 @@
-"""The load of a cell: which loop of the generator sends it, and when."""
+"""The load of a cell, or of a calibration: which loop of the generator sends it, and when."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.calibration import BUSY_LOAD, IDLE_LOAD, IDLE_MOST_S
 from loadtest.experiments.cells import Cell
 from loadtest.generate import arrivals
 from loadtest.generate.recording import Load
@@ -65,3 +68,35 @@ def load_of(
 def legacy_seed(seed: np.random.SeedSequence) -> int:
     """A seed for numpy's older generator."""
     return int(seed.generate_state(1)[0])
+
+
+def closed_loops(settings: Mapping[str, Any], workers: int) -> dict[str, Load]:
+    """The two closed loops of a calibration, by kind: one user, and users that leave no worker without a queue.
+
+    Args:
+        settings: A design's calibration.
+        workers: How many there are.
+    """
+    users = settings["in_flight_per_worker"] * workers
+    return {
+        "unloaded": lambda runner: runner.closed_loop(1, requests=settings["unloaded_requests"]),
+        "saturated": lambda runner: runner.closed_loop(users, duration_s=settings["saturated_s"]),
+    }
+
+
+def open_loops(settings: Mapping[str, Any], capacity_hz: float) -> dict[str, Load]:
+    """The two open loops of a calibration, by kind: workers that are idle, and busy ones; empty where there are none.
+
+    Args:
+        settings: A design's calibration; that of an earlier run has no open loops.
+        capacity_hz: Answers a second, as the closed loops found it.
+    """
+    requests, busy_s = settings.get("idle_requests", 0), settings.get("busy_s", 0)
+    if not requests or not busy_s:
+        return {}
+    idle_s = min(IDLE_MOST_S, requests / (IDLE_LOAD * capacity_hz))
+
+    def poisson(load: float, length_s: float) -> Load:
+        return lambda runner: runner.open_loop(arrivals.poisson(load * capacity_hz, length_s, np.random.default_rng(1)))
+
+    return {"idle": poisson(IDLE_LOAD, idle_s), "busy": poisson(BUSY_LOAD, busy_s)}

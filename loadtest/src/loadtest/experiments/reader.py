@@ -25,7 +25,13 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "body": "multipart",
         "keep_alive": True,
     },
-    "calibration": {"unloaded_requests": 100, "saturated_s": 10.0, "in_flight_per_worker": 4},
+    "calibration": {
+        "unloaded_requests": 100,
+        "saturated_s": 10.0,
+        "in_flight_per_worker": 4,
+        "idle_requests": 100,
+        "busy_s": 10.0,
+    },
     "validity": {"lag_of_service": 0.25, "client_cpu": 0.9},
 }
 

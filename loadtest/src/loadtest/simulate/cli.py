@@ -39,7 +39,7 @@ def add_simulate(add: Callable[..., Any]) -> None:
     option("--policy", policies, ("random",), "NAME,NAME…", ", ".join(POLICIES))
     option("--balancers", several(whole_of(whole(1, 1000))), (1,), "N,N…", "balancers that share the load (default 1)")
     option("--utilisation", several(number_of(load)), (0.8,), "SHARE,…", "of the workers' capacity (default 0.8)")
-    option("--processes", whole_of(whole(1, 256)), None, "N", "of each worker (default 1)")
+    option("--processes", whole_of(whole(1, 256)), None, "N", "of each worker (default 1, or as the run had)")
     ms = number_of(number(0, 60_000, above=True))
     option("--service-ms", ms, None, "MS", f"mean service time of a process (default {_SERVICE_MS})")
     option("--cv2", number_of(number(0, 100)), None, "C2", f"its squared coefficient of variation (default {_CV2})")
@@ -57,7 +57,8 @@ def add_simulate(add: Callable[..., Any]) -> None:
 
 def _simulate(options: argparse.Namespace) -> int:
     from loadtest.simulate.cases import Question, answer, settling_s, table, write_csv  # noqa: PLC0415 — needs scipy
-    from loadtest.simulate.service import of_run, supposed  # noqa: PLC0415
+    from loadtest.simulate.measured import of_run  # noqa: PLC0415
+    from loadtest.simulate.service import supposed  # noqa: PLC0415
 
     source: Path | None = getattr(options, "from")
     if options.fail and options.swing:
@@ -71,7 +72,8 @@ def _simulate(options: argparse.Namespace) -> int:
         raise LoadtestError("--from measures what --service-ms and --cv2 suppose; give the one or the other")
     processes = options.processes or 1
     if source:
-        service = of_run(RunFolder.open(source))
+        measured = of_run(RunFolder.open(source))
+        service, processes = measured.service, options.processes or measured.processes
     else:
         cv2 = _CV2 if options.cv2 is None else options.cv2
         service = supposed((options.service_ms or _SERVICE_MS) / 1e3, cv2, options.seed)

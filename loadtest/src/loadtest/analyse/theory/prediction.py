@@ -5,46 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.analyse.theory.formulas import mg1_response
-from loadtest.analyse.theory.simulation import Floats, lindley, simulate
-from loadtest.experiments.calibration import Capacity
+from loadtest.analyse.theory.law import ServiceLaw
 from loadtest.generate.samples import Sample
+from loadtest.simulate.service import Service
+from loadtest.simulate.steps import serve
+from loadtest.simulate.system import System, simulate
 
 _REPLAYS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceLaw:
-    """Measured service times of a deployment.
-
-    Attributes:
-        shape: Service times divided by the mean of their worker, shape (k,); their mean is 1.
-        means_s: Mean service time of each server process, S, in seconds.
-        outside_s: What an answer takes besides wait and service: network, balancer. It is the unloaded response less
-            the mean service, and may be negative where an idle worker is faster than a busy one.
-        processes: Server processes of each worker.
-    """
-
-    shape: Floats
-    means_s: tuple[float, ...]
-    outside_s: float
-    processes: int = 1
-
-    @property
-    def service_s(self) -> float:
-        """Mean over the processes, S in seconds."""
-        return float(np.mean(self.means_s))
-
-    @property
-    def cv2(self) -> float:
-        """Squared coefficient of variation of one process's service times, c²."""
-        return float(np.var(self.shape))
-
-    def mg1_mean(self, rate_hz: float) -> float:
-        """Mean response in seconds of Poisson arrivals split at random: S + wait by Pollaczek–Khinchine, + outside."""
-        share_hz = rate_hz / len(self.means_s)
-        times = [mg1_response(mean_s, self.cv2, share_hz * mean_s) for mean_s in self.means_s]
-        return float(np.mean(times)) + self.outside_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +23,13 @@ class Prediction:
     p99_s: float
 
 
-def service_law(capacity: Capacity, saturated: tuple[Sample, ...]) -> ServiceLaw:
-    """Make the law of service times from a calibration.
-
-    Args:
-        capacity: What the calibration found; each worker's mean is the reciprocal of its answers a second.
-        saturated: Samples of the saturated loop; the shape is that of the workers' own totals.
-    """
-    shapes = []
-    for name in sorted(capacity.workers):
-        own = np.array([one.total_s for one in saturated if one.ok and one.worker == name and one.total_s is not None])
-        if len(own) > 1 and own.mean() > 0:
-            shapes.append(own / own.mean())
-    shape = np.concatenate(shapes) if shapes else np.ones(1)
-    means = [
-        capacity.processes / rate for _, rate in sorted(capacity.workers.items()) for _ in range(capacity.processes)
-    ]
-    return ServiceLaw(shape, tuple(means), capacity.unloaded_response_s - float(np.mean(means)), capacity.processes)
-
-
 def replay(law: ServiceLaw, samples: Sequence[Sample], warmup_s: float, rng: np.random.Generator) -> float | None:
     """Mean response in seconds that the law gives for a trial's own arrivals and its own choices of workers.
 
-    Each worker is a FIFO queue (Lindley's recursion) and service times are drawn from the law, so what is left between
-    this and the measured mean is neither luck with arrivals nor an unfinished queue, but a service that is not as the
-    law says. None where nothing was answered, or a worker has more than one process.
+    Each worker is one FIFO queue before its processes. Service times are drawn from the law: from those after idleness
+    where a request finds a process idle, else from the busy ones. So what is left between this and the measured mean
+    is neither luck with arrivals nor an unfinished queue, but a service that is not as the law says. None where
+    nothing was answered.
 
     Args:
         law: Measured service times; one mean for each worker, in the order of the workers' names.
@@ -90,14 +39,19 @@ def replay(law: ServiceLaw, samples: Sequence[Sample], warmup_s: float, rng: np.
     """
     good = sorted((one for one in samples if one.ok and one.worker is not None), key=lambda one: one.scheduled_s)
     names = sorted({str(one.worker) for one in good})
-    if not good or len(names) > len(law.means_s) or law.processes != 1:
+    if not good or len(names) > len(law.means_s):
         return None
-    responses = []
-    for name, mean_s in zip(names, law.means_s, strict=False):
-        own = np.array([one.scheduled_s for one in good if one.worker == name])
-        services = rng.choice(law.shape, (_REPLAYS, len(own))) * mean_s
-        responses += [(lindley(own, drawn) + drawn)[own >= warmup_s] for drawn in services]
-    return float(np.mean(np.concatenate(responses))) + law.outside_s
+    # every replay has workers of its own, and all are served at once
+    workers = len(names)
+    place = {name: number for number, name in enumerate(names)}
+    who = np.array([place[str(one.worker)] for one in good])
+    due = np.tile(np.array([one.scheduled_s for one in good]), _REPLAYS)
+    chosen = np.concatenate([who + number * workers for number in range(_REPLAYS)])
+    mean_s = np.array(law.means_s)[chosen % workers]
+    idle_s, busy_s = (rng.choice(shape, len(due)) * mean_s for shape in (law.idle_shape, law.shape))
+    ends = serve(due, idle_s, busy_s, chosen, workers * _REPLAYS, processes=law.processes)
+    counted = due >= warmup_s
+    return float(np.mean((ends - due)[counted])) + law.outside_s if counted.any() else None
 
 
 def predict(
@@ -112,18 +66,21 @@ def predict(
 ) -> Prediction:
     """Simulate trials of Poisson arrivals under a policy: the same length and warm-up as the measured ones.
 
-    So it holds in overload too, where there is no steady state and the answer depends on the length.
+    So it holds in overload too, where there is no steady state and the answer depends on the length. The balancer
+    chooses as nginx does, with its limit of requests at a worker; what it refuses is in no figure, as in those that
+    were measured.
     """
     rng = np.random.default_rng(seed)
     base_s = min(law.means_s)
+    service = Service(law.idle_shape * base_s, law.shape * base_s, "")
+    system = System(policy, len(law.means_s), max_conns=law.max_conns, processes=law.processes)
     slowness = np.array(law.means_s) / base_s
     means, medians, tails = [], [], []
     for _ in range(trials):
-        count = int(rng.poisson(rate_hz * duration_s))
-        arrivals_s = np.sort(rng.uniform(0.0, duration_s, count))
-        services_s = rng.choice(law.shape, count) * base_s
-        responses, _ = simulate(policy, arrivals_s, services_s, len(slowness), rng, slowness=slowness)
-        kept = responses[arrivals_s >= warmup_s] + law.outside_s
+        arrivals_s = np.sort(rng.uniform(0.0, duration_s, int(rng.poisson(rate_hz * duration_s))))
+        outcome = simulate(system, arrivals_s, service, rng, slowness=slowness)
+        counted = outcome.answered & (arrivals_s >= warmup_s)
+        kept = (outcome.ends_s - arrivals_s)[counted] + law.outside_s
         if len(kept):
             means.append(kept.mean())
             medians.append(np.quantile(kept, 0.5))
