@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import __version__
-from loadtest.arguments import Parser, number_of, whole_of, word_of
+from loadtest.analyse.cli import add_plan
+from loadtest.arguments import Parser, number_of, whole_of
 from loadtest.errors import LoadtestError
-from loadtest.experiments.checks import POLICIES, number, one_of, whole
+from loadtest.experiments.checks import number, whole
 from loadtest.experiments.design import Design, find_design
 from loadtest.experiments.execute import run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
@@ -113,14 +114,6 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(options: argparse.Namespace) -> int:
-    from loadtest.analyse.plan import plan  # noqa: PLC0415
-
-    result = plan(RunFolder.open(options.source), options.rate, options.slo_p99, options.policy, seed=options.seed)
-    print(result.text())
-    return 0
-
-
 def _bench(options: argparse.Namespace) -> int:
     result = bench(options.rate, options.seconds, options.bytes)
     effort = result.effort
@@ -213,24 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("one", type=Path, metavar="RUN")
     compare.add_argument("other", type=Path, metavar="OTHER")
 
-    plan = add(
-        "plan",
-        "say how many workers a rate needs, from measured service times",
-        _plan,
-        "plan --rate 50 --slo-p99 0.3 --from results/reference/scaling",
-        "plan --rate 50 --slo-p99 0.3 --from results/reference/scaling --policy least_conn",
-    )
-    some = number_of(number(0, 1e6, above=True))
-    plan.add_argument("--rate", required=True, type=some, metavar="HZ", help="requests a second, Poisson arrivals")
-    plan.add_argument(
-        "--slo-p99", required=True, type=some, metavar="SECONDS", help="99 of 100 answers within this time"
-    )
-    plan.add_argument("--from", required=True, type=Path, dest="source", metavar="RUN", help="a run with a calibration")
-    policy = word_of(one_of(*POLICIES))
-    plan.add_argument("--policy", type=policy, default="random", help="balancing policy (default random)")
-    seed = whole_of(whole(0, 2**32))
-    plan.add_argument("--seed", type=seed, default=1, help="seed of the simulation (default 1)")
-
+    add_plan(add)
     add_simulate(add)
 
     self_bench = add("bench", "measure the generator itself against a null server", _bench, "bench --rate 1000")

@@ -7,13 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.analyse.plan import plan
 from loadtest.cli import main
 from loadtest.experiments.design import find_design
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.reader import load_design
 
-COMMANDS = ["begin", "run", "show", "summarize", "plot", "table", "compare", "plan", "simulate", "bench"]
+COMMANDS = [
+    "begin",
+    "run",
+    "show",
+    "summarize",
+    "plot",
+    "table",
+    "compare",
+    "plan",
+    "simulate",
+    "bench",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -78,25 +88,16 @@ def test_show_describes_a_design(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_plan_answers_with_workers_utilisation_and_assumptions(
-    measured: Path, capsys: pytest.CaptureFixture[str]
+    measured: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("loadtest.analyse.plan._COUNTED", 10_000)
     assert main(["plan", "--rate", "100", "--slo-p99", "0.3", "--from", str(measured)]) == 0
     text = capsys.readouterr().out
     workers = int(re.match(r"(\d+) workers answer 100 requests/s", text)[1])  # type: ignore[index]
     assert workers >= 3  # 100/s of 20 ms is two workers' whole time
     assert "Assumed: Poisson arrivals" in text
-    assert "simulated" in text
-
-
-def test_a_tighter_objective_and_a_blind_policy_need_more(measured: Path) -> None:
-    run = RunFolder.open(measured)
-    loose = plan(run, 90, 3.0, "random", seed=1)
-    tight = plan(run, 90, 0.2, "random", seed=1)
-    shared = plan(run, 90, 0.2, "least_conn", seed=1)
-    assert loose.workers < tight.workers
-    fewest = min(tight.tried)
-    assert shared.tried[fewest].p99_s < tight.tried[fewest].p99_s
-    assert tight.tried[tight.workers].p99_s <= 0.2 < tight.tried[tight.workers - 1].p99_s
+    assert "worker-seconds for a million good answers" in text
+    assert re.search(r"Interval, 95 %: \d+( to \d+)?\.", text)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,9 @@ def test_a_tighter_objective_and_a_blind_policy_need_more(measured: Path) -> Non
     [
         pytest.param(["--rate", "0", "--slo-p99", "0.3"], "--rate 0.0 is impossible; give more than 0", id="no-rate"),
         pytest.param(["--rate", "5", "--slo-p99", "0.001"], "no number of workers", id="faster-than-service"),
-        pytest.param(["--rate", "5", "--slo-p99", "1", "--policy", "best"], "--policy 'best' is not one", id="policy"),
+        pytest.param(
+            ["--rate", "5", "--slo-p99", "1", "--policy", "best"], "--policy 'best' is not one of random", id="policy"
+        ),
     ],
 )
 def test_an_impossible_plan_is_refused(

@@ -1,19 +1,48 @@
-"""How many workers a rate needs, from the service times that a run measured."""
+"""How many workers a rate needs in the steady state, what they cost, and what a failed one does."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from loadtest.analyse.laws import law_of
-from loadtest.analyse.theory.law import ServiceLaw
-from loadtest.analyse.theory.prediction import Prediction, predict
+import numpy as np
+
+from loadtest.analyse.statistics import t_interval
 from loadtest.errors import LoadtestError
 from loadtest.experiments.checks import POLICIES
-from loadtest.experiments.folder import RunFolder
+from loadtest.simulate.arrivals import poisson
+from loadtest.simulate.cases import settling_s
+from loadtest.simulate.events import Fault
+from loadtest.simulate.measured import Measured
+from loadtest.simulate.service import Service
+from loadtest.simulate.system import BLIND, Outcome, System, simulate
 
-_MOST_WORKERS = 4096
-_LONGEST_SLO_S = 60.0  # no client waits longer
-_TRIALS = 30
-_REQUESTS = 4000
+MOST_WORKERS = 10_000
+LONGEST_S = 60.0  # no client waits longer
+_PARTS = 10
+_COUNTED = 150_000  # requests that count, of each number of workers
+_MOST_PLAYED = 1_000_000  # so near to ρ = 1 that more are needed is taken for too few workers
+_FAULT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """What so many workers do in the steady state.
+
+    Attributes:
+        workers: How many there are.
+        utilisation: ρ, share of their capacity.
+        mean_s: Mean response of the answers in seconds.
+        p99_s: Time within which 99 of 100 requests are answered, in seconds; a refused one never is.
+        p99_half_s: Half-width of its 95 % t-interval over ten parts of the time.
+        refused: Share of requests that are refused.
+    """
+
+    workers: int
+    utilisation: float
+    mean_s: float
+    p99_s: float
+    p99_half_s: float
+    refused: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,100 +53,190 @@ class Plan:
         rate_hz: Requests a second.
         slo_p99_s: Time within which 99 of 100 answers must come, in seconds.
         policy: Balancing policy.
-        law: Measured service times of one worker process.
-        source: Run and cell they come from.
-        tried: Simulated response times by number of workers, up to the first that suffices.
+        measured: Service times, processes and network.
+        workers: Smallest number whose p99 is within the objective, its interval included.
+        fewest: Fewest that may do, by the intervals of the simulation and of the measured service times.
+        most: As many as may be needed, by the same.
+        tried: What was simulated, by number of workers.
+        after_failure: One worker less, in the steady state; None where they cannot serve the rate.
+        failed_late: Share of requests that are later than the objective, refused or lost in the ten seconds after one
+            worker died.
     """
 
     rate_hz: float
     slo_p99_s: float
     policy: str
-    law: ServiceLaw
-    source: str
-    tried: dict[int, Prediction]
+    measured: Measured
+    workers: int
+    fewest: int
+    most: int
+    tried: dict[int, Steady]
+    after_failure: Steady | None
+    failed_late: float
 
     @property
-    def workers(self) -> int:
-        """Smallest number of workers that suffices."""
-        return max(self.tried)
-
-    def text(self) -> str:
-        """The answer for a person."""
-        service_ms = 1e3 * self.law.service_s
-        utilisation = self.rate_hz * self.law.service_s / self.workers
-        lines = [
-            f"{self.workers} workers answer {self.rate_hz:g} requests/s with p99 ≤ {1e3 * self.slo_p99_s:g} ms under "
-            f"{self.policy} balancing, at ρ = {utilisation:.2f}.",
-            f"{'workers':>8} {'ρ':>6} {'mean ms':>9} {'p99 ms':>9}",
-        ]
-        lines += [
-            f"{count:>8} {self.rate_hz * self.law.service_s / count:>6.2f} {1e3 * found.mean_s:>9.1f} "
-            f"{1e3 * found.p99_s:>9.1f}"
-            for count, found in sorted(self.tried.items())
-        ]
-        lines += [
-            f"Measured: S = {service_ms:.2f} ms, c² = {self.law.cv2:.2f}, {1e3 * self.law.outside_s:+.2f} ms outside "
-            f"the worker ({self.source}).",
-            "Assumed: Poisson arrivals; equal workers, one request at a time each, with these service times whatever "
-            f"the load; a balancer and a network that do not saturate. p99 is simulated: {_TRIALS} trials of "
-            f"{_REQUESTS} requests, of which the first tenth is cut.",
-        ]
-        return "\n".join(lines)
+    def cost_s(self) -> float:
+        """Worker-seconds for a million good answers."""
+        return 1e6 * self.workers / (self.rate_hz * (1 - self.tried[self.workers].refused))
 
 
-def plan(folder: RunFolder, rate_hz: float, slo_p99_s: float, policy: str, *, seed: int) -> Plan:
-    """Find the smallest number of workers whose simulated p99 is within the objective.
+class _Question:
+    """The steady state of any number of workers, and what follows from it."""
+
+    def __init__(
+        self, measured: Measured, rate_hz: float, policy: str, *, max_conns: int, seed: int, scale: float = 1.0
+    ) -> None:
+        self.service: Service = measured.service.scaled(scale)
+        self.processes = measured.processes
+        self.network_s = measured.network_s
+        self.rate_hz = rate_hz
+        self.policy = policy
+        self.max_conns = max_conns * measured.processes
+        self.seed = seed
+        self._known: dict[int, Steady | None] = {}
+
+    def least(self) -> int:
+        """The fewest workers whose capacity is above the rate."""
+        return math.floor(self.rate_hz * self.service.mean_s / self.processes) + 1
+
+    @property
+    def tried(self) -> dict[int, Steady]:
+        """What was simulated."""
+        return {workers: found for workers, found in sorted(self._known.items()) if found is not None}
+
+    def steady(self, workers: int) -> Steady | None:
+        """The steady state of so many workers; None where there is none, or it is too far to be simulated."""
+        if workers not in self._known:
+            self._known[workers] = self._simulated(workers)
+        return self._known[workers]
+
+    def _simulated(self, workers: int) -> Steady | None:
+        utilisation = self.rate_hz * self.service.mean_s / (workers * self.processes)
+        if utilisation >= 1:
+            return None
+        begin_s = self.settling_s(workers)
+        count = math.ceil(self.rate_hz * begin_s + max(_COUNTED, self.rate_hz * begin_s))
+        if count > _MOST_PLAYED:
+            return None
+        outcome = self.play(workers, count).between(begin_s, math.inf)
+        times = np.where(outcome.answered, outcome.ends_s - outcome.arrivals_s + self.network_s, math.inf)
+        parts = [float(np.quantile(part, 0.99, method="higher")) for part in np.array_split(times, _PARTS)]
+        good = times[outcome.answered]
+        p99_s = float(np.quantile(times, 0.99, method="higher"))
+        half_s = t_interval(parts)[1] if all(map(math.isfinite, parts)) else None
+        return Steady(
+            workers,
+            utilisation,
+            float(good.mean()),
+            p99_s,
+            math.inf if half_s is None else half_s,
+            1 - len(good) / len(times),
+        )
+
+    def settling_s(self, workers: int) -> float:
+        """Seconds until queues no longer know that they began empty; policies that look settle sooner."""
+        utilisation = self.rate_hz * self.service.mean_s / (workers * self.processes)
+        queues = 1 if self.policy in BLIND else workers
+        return max(settling_s(self.service, utilisation) / (queues * self.processes), 20 * self.service.mean_s)
+
+    def play(self, workers: int, count: int, fault: Fault | None = None) -> Outcome:
+        """Send so many requests to so many workers, one of which may fail."""
+        rng = np.random.default_rng([self.seed, workers])
+        system = System(self.policy, workers, max_conns=self.max_conns, processes=self.processes)
+        arrivals_s = poisson(count, self.rate_hz, rng)
+        return simulate(system, arrivals_s, self.service, rng, [fault] if fault else [])
+
+    def within(self, slo_s: float, sign: float) -> Callable[[int], bool]:
+        """Whether so many workers keep an objective: for sure (sign 1), or perhaps (sign −1)."""
+
+        def keep(workers: int) -> bool:
+            found = self.steady(workers)
+            if found is None or not math.isfinite(found.p99_s):
+                return False
+            if not math.isfinite(found.p99_half_s):
+                return sign < 0  # some part of the time refuses too much
+            return found.p99_s + sign * found.p99_half_s <= slo_s
+
+        return keep
+
+    def late_after_failure(self, workers: int, slo_s: float) -> float:
+        """Share of requests of ten seconds that do not keep the objective, when one worker dies at their beginning."""
+        begin_s = self.settling_s(workers)
+        count = math.ceil(1.05 * self.rate_hz * (begin_s + _FAULT_S))
+        fault = Fault((0,), begin_s, 2 * _FAULT_S)
+        outcome = self.play(workers, count, fault).between(begin_s, begin_s + _FAULT_S)
+        late = ~outcome.answered | (outcome.ends_s - outcome.arrivals_s + self.network_s > slo_s)
+        return float(late.mean()) if len(late) else 0.0
+
+
+def plan(measured: Measured, rate_hz: float, slo_p99_s: float, policy: str, *, seed: int, max_conns: int = 16) -> Plan:
+    """Find the smallest number of workers whose p99 is within the objective in the steady state.
 
     Args:
-        folder: A run with a calibration.
+        measured: What a run says of its workers.
         rate_hz: Requests a second, above 0.
         slo_p99_s: Objective for the 99th percentile in seconds, above 0.
-        policy: One of the simulated policies.
+        policy: A balancer's policy.
         seed: Seed of the simulation.
+        max_conns: Requests that the balancer lets a worker have at a time, for each of its processes; 0 for no limit.
 
     Raises:
-        LoadtestError: An argument is impossible, the run has no calibration, or no number of workers can do it.
+        LoadtestError: An argument is impossible, or no number of workers can do it.
     """
     if policy not in POLICIES:
         raise LoadtestError(f"there is no policy {policy!r}; choose one of {', '.join(POLICIES)}")
-    if not (0 < rate_hz < math.inf and 0 < slo_p99_s < math.inf):
-        raise LoadtestError("--rate and --slo-p99 must be finite numbers above 0")
-    if slo_p99_s > _LONGEST_SLO_S:
+    if slo_p99_s > LONGEST_S:
         raise LoadtestError(f"--slo-p99 {slo_p99_s:g} is in seconds; {slo_p99_s:g} ms are {slo_p99_s / 1e3:g}")
-    law, source = _find_law(folder)
-    fastest_s = min(law.shape) * law.service_s + law.outside_s
-    floor_s = predict(replace(law, means_s=(law.service_s,)), "random", 1e-3 / law.service_s, duration_s=1e6 *
-                      law.service_s, seed=seed, trials=3).p99_s  # fmt: skip
+    floor_s = float(np.quantile(measured.service.idle_s, 0.99)) + measured.network_s
     if floor_s > slo_p99_s:
         raise LoadtestError(
             f"no number of workers gives p99 ≤ {1e3 * slo_p99_s:g} ms: a request that never waits takes "
-            f"{1e3 * floor_s:.1f} ms at p99 (fastest {1e3 * fastest_s:.1f} ms). Give "
-            "workers more CPU, or a larger --slo-p99"
+            f"{1e3 * floor_s:.1f} ms at p99. Give workers more CPU, or a larger --slo-p99"
         )
-    count = max(1, math.floor(rate_hz * law.service_s) + 1)
-    tried: dict[int, Prediction] = {}
-    duration_s = _REQUESTS / rate_hz
-    while count <= _MOST_WORKERS:
-        own = replace(law, means_s=(law.service_s,) * count)
-        tried[count] = predict(own, policy, rate_hz, duration_s=duration_s, warmup_s=duration_s / 10, seed=seed,
-                               trials=_TRIALS)  # fmt: skip
-        if tried[count].p99_s <= slo_p99_s:
-            return Plan(rate_hz, slo_p99_s, policy, law, source, tried)
-        count += 1
-    raise LoadtestError(f"more than {_MOST_WORKERS} workers would be needed; check --rate and --slo-p99")
-
-
-def _find_law(folder: RunFolder) -> tuple[ServiceLaw, str]:
-    """The law of the level with most workers whose workers are equal: it has the most samples."""
-    levels = sorted(folder.measured_levels(), key=lambda level: (level.slow_worker, -(level.pool_size or 0), level.id))
-    for level in levels:
-        record = folder.read_level(level)
-        if record is None:
-            continue
-        for cell in folder.design.cells:
-            law = law_of(folder, level, record, cell)
-            if law is not None:
-                return law, f"{folder.path.name}, {level.id}, {cell.images_id}"
-    raise LoadtestError(
-        f"{folder.path} has no calibration, from which service times come; use a run of scaling or policies"
+    own = _Question(measured, rate_hz, policy, max_conns=max_conns, seed=seed)
+    workers = _smallest(own.within(slo_p99_s, 1.0), own.least())
+    # the service times are a sample too: as if they were shorter, and longer, by its interval
+    off = _off(measured.service)
+    quick, slow = (
+        _Question(measured, rate_hz, policy, max_conns=max_conns, seed=seed, scale=1 + sign * off) for sign in (-1, 1)
     )
+    fewest = _smallest(quick.within(slo_p99_s, -1.0), quick.least(), near=workers)
+    most = _smallest(slow.within(slo_p99_s, 1.0), slow.least(), near=workers)
+    fewer = own.steady(workers - 1) if workers > 1 else None
+    return Plan(
+        rate_hz, slo_p99_s, policy, measured, workers, min(fewest, workers), max(most, workers), own.tried, fewer,
+        own.late_after_failure(workers, slo_p99_s),
+    )  # fmt: skip
+
+
+def _smallest(keep: Callable[[int], bool], least: int, near: int | None = None) -> int:
+    """The smallest number from `least` on that keeps what is asked, where every larger one does; steps double."""
+    high, low, step = max(least, near or least), least - 1, 1
+    if keep(high):
+        while high > least:
+            lower = max(least, high - step)
+            if not keep(lower):
+                low = lower
+                break
+            high, step = lower, 2 * step
+    else:
+        low, high = high, high + step
+        while not keep(high):
+            step *= 2
+            low, high = high, high + step
+            if high > 2 * MOST_WORKERS:
+                raise LoadtestError(f"more than {MOST_WORKERS} workers would be needed; check --rate and --slo-p99")
+    while high - low > 1:
+        middle = (low + high) // 2
+        if keep(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _off(service: Service) -> float:
+    """Half-width of the 95 % interval of the mean busy service time, as a share of it, over 20 parts of the sample."""
+    parts = [float(part.mean()) for part in np.array_split(service.busy_s, 20) if len(part)]
+    half_s = t_interval(parts)[1]
+    return min(0.5, half_s / service.mean_s) if half_s and len(service.busy_s) >= 40 else 0.0

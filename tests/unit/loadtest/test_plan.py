@@ -1,0 +1,78 @@
+"""Plans: the fewest workers of queues whose quantiles are known, what they cost and what a failure does."""
+
+import math
+
+import pytest
+
+from loadtest.analyse.plan import _smallest, plan
+from loadtest.analyse.plan_text import text
+from loadtest.errors import LoadtestError
+from loadtest.simulate.cases import Question, answer
+from loadtest.simulate.measured import Measured
+from loadtest.simulate.service import supposed
+
+SERVICE_S, NETWORK_S = 0.02, 0.01
+EXPONENTIAL = Measured(supposed(SERVICE_S, 1.0, 1), 1, NETWORK_S)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the requests: wider intervals, and a second for all of these tests."""
+    monkeypatch.setattr("loadtest.analyse.plan._COUNTED", 40_000)
+
+
+def p99_s(rate_hz: float, workers: int) -> float:
+    """Of M/M/1 behind random balancing, with the network: ln(100)/(μ − λ)."""
+    return math.log(100) / (1 / SERVICE_S - rate_hz / workers) + NETWORK_S
+
+
+def test_the_fewest_workers_are_those_of_theory_and_their_steady_state_keeps_the_objective() -> None:
+    rate_hz, slo_s = 400.0, 0.31
+    found = plan(EXPONENTIAL, rate_hz, slo_s, "random", seed=1, max_conns=0)
+    exact = next(count for count in range(9, 99) if p99_s(rate_hz, count) <= slo_s)
+    assert found.fewest <= exact <= found.most
+    assert abs(found.workers - exact) <= 1
+    own = found.tried[found.workers]
+    assert own.p99_s == pytest.approx(p99_s(rate_hz, found.workers), rel=0.06)
+    assert own.p99_s + own.p99_half_s <= slo_s
+    # the command `simulate` says the same of them
+    question = Question((found.workers,), ("random",), utilisations=(own.utilisation,), max_conns=0)
+    (row,) = answer(question, EXPONENTIAL.service)
+    assert row["p99_ms"] / 1e3 + NETWORK_S == pytest.approx(own.p99_s, rel=0.06)
+    assert found.cost_s == pytest.approx(1e6 * found.workers / rate_hz)
+
+
+def test_policies_that_look_and_workers_of_several_processes_need_less() -> None:
+    needed = {policy: plan(EXPONENTIAL, 150.0, 0.2, policy, seed=1).workers for policy in ("random", "least_conn")}
+    assert needed["least_conn"] < needed["random"]
+    double = plan(Measured(EXPONENTIAL.service, 2, NETWORK_S), 150.0, 0.2, "random", seed=1)
+    assert double.workers < needed["random"] / 2 + 1
+    assert "2 processes each, which share a queue" in text(double)
+
+
+def test_a_failed_worker_is_told() -> None:
+    found = plan(EXPONENTIAL, 90.0, 3.0, "random", seed=1, max_conns=0)
+    assert found.workers == 2
+    assert found.after_failure is None
+    # for 1.2 s nobody takes the dead worker out, and the other one cannot serve alone
+    assert 0.3 < found.failed_late <= 1.0
+    assert "The workers that are left cannot serve this rate." in text(found)
+    spare = plan(EXPONENTIAL, 40.0, 0.31, "random", seed=1)
+    assert spare.after_failure is not None
+    assert spare.after_failure.workers == spare.workers - 1
+    assert f"With {spare.workers + 1} workers the objective holds without one of them." in text(spare)
+
+
+def test_a_refused_request_is_one_that_is_never_in_time() -> None:
+    """One worker with places for 1: it refuses what comes while it serves, more than 1 %."""
+    tight = plan(EXPONENTIAL, 2.0, 1.0, "random", seed=1, max_conns=1)
+    assert tight.workers > 1
+    assert plan(EXPONENTIAL, 2.0, 1.0, "random", seed=1, max_conns=0).workers == 1
+
+
+def test_the_smallest_is_found_from_anywhere() -> None:
+    for truth in (1, 2, 7, 40):
+        for near in (None, 1, 6, 40, 100):
+            assert _smallest(lambda count, truth=truth: count >= truth, 1, near) == truth  # type: ignore[misc]
+    with pytest.raises(LoadtestError, match="more than 10000 workers"):
+        _smallest(lambda _: False, 1)
