@@ -261,7 +261,7 @@ docs: setup #: write the roles' tables of variables
 # --- measure -----------------------------------------------------------------------------------------------------------
 LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest
 
-.PHONY: experiment figures plan
+.PHONY: experiment figures plan capacity slo
 experiment: setup-measure ## run DESIGN (rtt …, or a file) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
 	@$(PLAY) playbooks/experiment.yml $(call extra,design,$(call named,$(or $(DESIGN),rtt))) \
 		$(call extra,images,$(call path,$(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
@@ -279,6 +279,14 @@ figures: setup-measure ## rebuild every summary, figure and report, and the READ
 
 plan: setup-measure ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
+
+# A new folder each time.
+FOUND = results/runs/$@-$$(date -u +%Y%m%d-%H%M%S)
+capacity: setup-measure #: answers a second that the service at TARGET (default http://127.0.0.1:8080) can give; ARGS='--minutes 20'
+	@$(LOADTEST) capacity --target '$(or $(TARGET),http://127.0.0.1:8080)' --out $(FOUND) $(ARGS)
+
+slo: setup-measure #: highest rate at TARGET whose p99 is within P99 seconds (default 0.3); ARGS='--minutes 60'
+	@$(LOADTEST) slo --p99 $(or $(P99),0.3) --target '$(or $(TARGET),http://127.0.0.1:8080)' --out $(FOUND) $(ARGS)
 
 .PHONY: bench durations chaos
 bench: setup-measure ## images/s and latency against the limit and PEERS=gunicorn,mosec,fastapi,litserve,keras; RECORD=results keeps it

@@ -1,4 +1,4 @@
-"""The command `loadtest`: begin, run, summarize, plot, table, compare, plan, simulate, show, bench."""
+"""The command `loadtest`: begin, run, summarize, plot, table, compare, plan, simulate, capacity, slo, show, bench."""
 
 import argparse
 import json
@@ -18,6 +18,7 @@ from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continu
 from loadtest.experiments.provenance import read_facts
 from loadtest.experiments.reader import load_design
 from loadtest.experiments.record import now_utc
+from loadtest.find.cli import add_find
 from loadtest.generate.bench import bench
 from loadtest.simulate.cli import add_simulate
 
@@ -208,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_plan(add)
     add_simulate(add)
+    add_find(add)
 
     self_bench = add("bench", "measure the generator itself against a null server", _bench, "bench --rate 1000")
     rate, seconds = (number_of(number(0, most, above=True)) for most in (100_000, 3600))

@@ -23,6 +23,8 @@ COMMANDS = [
     "plan",
     "simulate",
     "bench",
+    "capacity",
+    "slo",
 ]
 
 
