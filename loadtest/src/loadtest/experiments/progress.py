@@ -1,11 +1,13 @@
-"""What a person sees while a run goes: bars on a terminal, one line a trial elsewhere; always on standard error."""
+"""What a person sees while a run goes: a live view on a terminal, else a line a trial; always on standard error."""
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from loadtest.generate.view import Glimpse, View
 
 
 class Reporter:
@@ -13,57 +15,53 @@ class Reporter:
 
     Args:
         trials: How many trials there are.
-        terminal: Draw bars; by default where standard error is a terminal.
+        terminal: Draw a live view; by default where standard error is a terminal.
     """
 
     def __init__(self, trials: int, *, terminal: bool | None = None) -> None:
         self._console = Console(stderr=True, highlight=False)
-        self._bars = sys.stderr.isatty() if terminal is None else terminal
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-            disable=not self._bars,
-        )
+        self._view = View() if (sys.stderr.isatty() if terminal is None else terminal) else None
         self._trials = trials
         self._done = 0
-        self._all: TaskID | None = None
-        self._one: TaskID | None = None
         self._began = time.monotonic()
 
     def __enter__(self) -> "Reporter":
-        """Show the bars within a block."""
-        self._progress.start()
-        self._all = self._progress.add_task("trials", total=self._trials)
-        self._one = self._progress.add_task("", total=None)
+        """Show the view within a block."""
+        if self._view:
+            self._view.__enter__()
+            self._view.trials(0, self._trials)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the last state on the screen."""
-        self._progress.stop()
+        """Take the view away; what was said stays on the screen."""
+        if self._view:
+            self._view.__exit__(kind, error, trace)
+
+    @property
+    def watch(self) -> Callable[[Glimpse], None] | None:
+        """What a runner tells its glimpses to; None where nobody looks."""
+        return self._view.show if self._view else None
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        if self._view:
+            self._view.say(text)
+        else:
+            self._console.print(text, markup=False, soft_wrap=True)
 
-    def begin(self, name: str, requests: int | None) -> None:
-        """Something begins: a calibration or a trial, with so many requests if that is known."""
-        if self._one is not None:
-            self._progress.reset(self._one, description=name, total=requests)
-
-    def requests(self, finished: int) -> None:
-        """So many of its requests are finished."""
-        if self._one is not None:
-            self._progress.update(self._one, completed=finished)
+    def begin(
+        self, name: str, requests: int | None, *, asked_hz: float | None = None, length_s: float | None = None
+    ) -> None:
+        """Something begins: a calibration or a trial, with what is known of its requests, rate and length."""
+        if self._view:
+            self._view.begin(name, asked_hz=asked_hz, length_s=length_s, requests=requests)
 
     def trial_done(self, name: str, note: str) -> None:
         """A trial has ended."""
         self._done += 1
-        if self._all is not None:
-            self._progress.update(self._all, completed=self._done)
+        if self._view:
+            self._view.trials(self._done, self._trials)
         elapsed_s = time.monotonic() - self._began
         self.say(f"{self._done}/{self._trials}  {elapsed_s:6.0f} s  {name}: {note}")

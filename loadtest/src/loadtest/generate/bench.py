@@ -1,6 +1,5 @@
 """Measure the generator itself: how late it sends, against a null server on the loopback."""
 
-import asyncio
 import contextlib
 import os
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtest.errors import LoadtestError
-from loadtest.generate import arrivals
+from loadtest.generate import arrivals, punctual
 from loadtest.generate.client import Client, encode
 from loadtest.generate.effort import Effort, core_count
 from loadtest.generate.recording import record_load
@@ -74,7 +73,7 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int, seed: int = 1) -> 
             os.sched_setaffinity(0, {cores[-1]})
         try:
             path = Path(folder) / "bench.jsonl.gz"
-            effort = asyncio.run(_drive(target, path, rate_hz, duration_s, body_bytes, seed=seed))
+            effort = punctual.run(_drive(target, path, rate_hz, duration_s, body_bytes, seed=seed))
         finally:
             os.sched_setaffinity(0, set(cores))
         samples = read_trial(path).samples

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.generate import punctual
+
 Times = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -17,6 +19,7 @@ class Effort:
     Attributes:
         wall_s: From the first request to the last answer.
         cpu_share: CPU seconds of this process for each second of wall time; near 1 its one core was full.
+        spin_share: The part of it that was spent awake, waiting for the moment to send.
         machine_busy: Share of all cores of this machine that were busy, by anyone; None where it cannot be read.
         peak_in_flight: Most requests under way at one time.
         mean_in_flight: Time average of the requests under way, counted as they come and go.
@@ -25,6 +28,7 @@ class Effort:
 
     wall_s: float
     cpu_share: float
+    spin_share: float
     machine_busy: float | None
     peak_in_flight: int
     mean_in_flight: float
@@ -35,10 +39,26 @@ class Effort:
         return {
             "wall_s": round(self.wall_s, 6),
             "cpu_share": round(self.cpu_share, 4),
+            "spin_share": round(self.spin_share, 4),
             "machine_busy": None if self.machine_busy is None else round(self.machine_busy, 4),
             "peak_in_flight": self.peak_in_flight,
             "mean_in_flight": round(self.mean_in_flight, 6),
             "not_sent": self.not_sent,
+        }
+
+
+class Meter:
+    """What this process and this machine have spent since it was made."""
+
+    def __init__(self) -> None:
+        self._busy, self._cpu_s, self._spun_s = machine_times(), cpu_s(), punctual.spun_s()
+
+    def shares(self, wall_s: float) -> dict[str, Any]:
+        """Three of the attributes of an Effort, over so many seconds."""
+        return {
+            "cpu_share": (cpu_s() - self._cpu_s) / wall_s,
+            "spin_share": (punctual.spun_s() - self._spun_s) / wall_s,
+            "machine_busy": busy_share(self._busy, machine_times()),
         }
 
 

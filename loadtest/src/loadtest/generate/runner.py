@@ -13,12 +13,14 @@ from typing import Any
 
 from loadtest.generate.answers import Reply
 from loadtest.generate.client import Client, Payload
-from loadtest.generate.effort import Effort, busy_share, cpu_s, machine_times
+from loadtest.generate.effort import Effort, Meter
 from loadtest.generate.recorder import Recorder, RecorderError
 from loadtest.generate.samples import Sample
+from loadtest.generate.view import Glimpse, Seen
 
 NOT_SENT = "not sent: in-flight limit"
 _PAUSE_AFTER_FAILURE_S = 0.1
+_GLIMPSE_EVERY_S = 0.25
 
 
 class Runner:
@@ -29,8 +31,9 @@ class Runner:
         recorder: Keeps the samples.
         payloads: What to send, one for each request; an iterator that ends ends the trial.
         max_in_flight: Open loop: a request due while so many are under way is not sent, and recorded as failed.
-        progress: Called with the number of finished requests, now and then.
+        watch: Called four times a second with what has happened since the last time.
         started: Called when the clock of the samples begins.
+        begin_s: When that is, by time.perf_counter; None: at once.
     """
 
     def __init__(
@@ -40,18 +43,21 @@ class Runner:
         payloads: Iterator[Payload],
         *,
         max_in_flight: int = 2000,
-        progress: Callable[[int], None] | None = None,
+        watch: Callable[[Glimpse], None] | None = None,
         started: Callable[[], None] | None = None,
+        begin_s: float | None = None,
     ) -> None:
         self._client = client
         self._recorder = recorder
         self._payloads = payloads
         self._max_in_flight = max_in_flight
-        self._progress = progress
+        self._watch = watch
+        self._fresh: list[Seen] = []
         self._started = started
+        self._begin_s = begin_s
         self._stopped = False
         self._origin = 0.0
-        self._in_flight = self._peak = self._finished = self._not_sent = self._seq = 0
+        self._in_flight = self._peak = self._not_sent = self._seq = 0
         self._area = self._changed = 0.0
         self._failure: RecorderError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,12 +101,11 @@ class Runner:
 
     async def _open(self, offsets: Iterable[float]) -> None:
         for offset in offsets:
-            delay = offset - self._now()
-            await asyncio.sleep(max(delay, 0.0))
-            if self._over:
-                return
-            payload = next(self._payloads, None)
+            payload = next(self._payloads, None)  # before the wait: making one may take a millisecond
             if payload is None:
+                return
+            await asyncio.sleep(max(offset - self._now(), 0.0))
+            if self._over:
                 return
             if self._in_flight >= self._max_in_flight:
                 self._drop(offset, payload)
@@ -177,9 +182,8 @@ class Runner:
             self._recorder.add(sample)
         except RecorderError as error:
             self._failure = error
-        self._finished += 1
-        if self._progress and self._finished % 20 == 0:
-            self._progress(self._finished)
+        if self._watch:
+            self._fresh.append((round(sample.response_s * 1e6), round(sample.lag_s * 1e6), sample.ok))
 
     @property
     def _over(self) -> bool:
@@ -194,11 +198,13 @@ class Runner:
         froze_before = gc.get_freeze_count() > 0  # a process that has done so for itself keeps it
         gc.collect()
         gc.freeze()  # what exists now is not looked at again: a collection would hold up the requests for milliseconds
-        busy_before, cpu_before = machine_times(), cpu_s()
-        self._origin = time.perf_counter()
+        await asyncio.sleep(max((self._begin_s or 0.0) - time.perf_counter(), 0.0))
+        meter = Meter()
+        self._origin = self._begin_s or time.perf_counter()
         self._changed = 0.0
         if self._started:
             self._started()
+        watching = asyncio.create_task(self._show(self._watch)) if self._watch else None
         try:
             await load
             while self._tasks and self._failure is None:
@@ -207,6 +213,8 @@ class Runner:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if watching:
+                watching.cancel()
             if not froze_before:
                 gc.unfreeze()
         wall_s = max(self._now(), 1e-9)
@@ -215,12 +223,17 @@ class Runner:
             raise self._failure
         return Effort(
             wall_s=wall_s,
-            cpu_share=(cpu_s() - cpu_before) / wall_s,
-            machine_busy=busy_share(busy_before, machine_times()),
+            **meter.shares(wall_s),
             peak_in_flight=self._peak,
             mean_in_flight=self._area / wall_s,
             not_sent=self._not_sent,
         )
+
+    async def _show(self, watch: Callable[[Glimpse], None]) -> None:
+        while True:
+            await asyncio.sleep(_GLIMPSE_EVERY_S)
+            seen, self._fresh = self._fresh, []
+            watch(Glimpse(self._now(), self._seq, self._in_flight, seen))
 
     def _count(self, now: float, change: int) -> None:
         self._area += self._in_flight * (now - self._changed)

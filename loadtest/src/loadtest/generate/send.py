@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.generate import arrivals
+from loadtest.generate import arrivals, punctual
 from loadtest.generate.client import Client, Payload, encode
 from loadtest.generate.effort import Effort, raise_file_limit
 from loadtest.generate.parent import end_of_input
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     raise_file_limit()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "samples"
-        asyncio.run(_send(options, path))
+        punctual.run(_send(options, path))
         sys.stdout.buffer.write(path.read_bytes())
 
 
