@@ -120,7 +120,8 @@ def test_the_access_log_names_the_worker_and_the_times(deployment: Deployment, c
 def test_the_pool_is_told(deployment: Deployment) -> None:
     status = requests.get(f"{deployment.url}/status", timeout=5).json()
     assert re.fullmatch("[0-9a-f]{64}", status.pop("configuration"))
-    assert status == {"policy": "random", "pool_size": 2, "workers": ["worker1", "worker2"]}
+    limits = {"max_conns": 16, "address_rate_hz": 500, "address_connections": 512}
+    assert status == {"policy": "random", "pool_size": 2, "workers": ["worker1", "worker2"], "limits": limits}
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def test_policy_and_pool_size_are_changed_by_playbook(deployment: Deployment, ca
     try:
         deployment.play("balancers", "-e", "balancer_policy=least_conn", "-e", "balancer_pool_size=1")
         status = requests.get(f"{deployment.url}/status", timeout=5).json()
-        del status["configuration"]
+        del status["configuration"], status["limits"]
         assert status == {"policy": "least_conn", "pool_size": 1, "workers": ["worker1"]}
         assert {predict(deployment, cat).json()["worker"] for _ in range(10)} == {"worker1"}
     finally:

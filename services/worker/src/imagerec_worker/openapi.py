@@ -153,5 +153,13 @@ def _schemas() -> Json:
             }
         ),
         "Pool": described({"serving": COUNT, "workers": listed(described(worker))}),
-        "Balancing": described({"policy": TEXT, "pool_size": COUNT, "workers": listed(TEXT), "configuration": TEXT}),
+        "Balancing": described(
+            {
+                "policy": TEXT,
+                "pool_size": COUNT,
+                "workers": listed(TEXT),
+                "limits": described(dict.fromkeys(("max_conns", "address_rate_hz", "address_connections"), COUNT)),
+                "configuration": TEXT,
+            }
+        ),
     }
