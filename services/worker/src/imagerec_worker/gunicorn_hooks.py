@@ -1,13 +1,16 @@
-"""Server hooks for gunicorn's configuration: ``on_starting`` and ``child_exit``.
+"""Server hooks for gunicorn's configuration: ``on_starting``, ``child_exit`` and ``on_exit``.
 
-They keep the metrics that the processes of a listener share, and do nothing where none are shared.
+The first two keep the metrics that the processes of a listener share, and do nothing where none are shared. The last
+says why a listener ends that nobody asks (see :mod:`imagerec_worker.idleness`).
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from imagerec_worker import shared_metrics
+from imagerec_worker import idleness, shared_metrics
+from imagerec_worker.on_demand import ASLEEP
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -27,3 +30,11 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
             shared_metrics.inherit(shared, worker.pid)
         except Exception as error:  # half a file of a killed process must not end the listener
             server.log.warning("the counts of process %s are lost: %s", worker.pid, error)
+
+
+def on_exit(server: Arbiter) -> None:
+    """End with a status of its own where nobody has asked for long, so that a connection alone starts it anew."""
+    shared = idleness.shared()
+    if shared is not None and shared.ended:
+        server.log.info("Nobody has asked for %g s: asleep until the next connection.", shared.limit_s)
+        sys.exit(ASLEEP)

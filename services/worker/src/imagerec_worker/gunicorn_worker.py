@@ -25,7 +25,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
-from imagerec_worker import plain_http
+from imagerec_worker import idleness, plain_http
 from imagerec_worker.waiting import remember_wait
 
 _MAX_DETAIL = 200
@@ -44,12 +44,24 @@ _WATCHING = ("pre_request", "post_request")
 class ImageWorker(SyncWorker):  # type: ignore[misc]
     """The ``sync`` worker with fewer steps a request."""
 
+    _idleness: idleness.Idleness | None = None
+
     def init_process(self) -> None:
         """Serve requests; see the base class."""
         util.write_error = write_problem  # there is no hook for what gunicorn answers by itself
         self._answers_plain = not is_watched(self.cfg, self.log)
         self._listeners: dict[Any, plain_http.Listener] = {}
+        self._idleness = idleness.shared()
         super().init_process()
+
+    def wait(self, timeout: float) -> Any:
+        """Wait for a connection, and let the listener end where none came for long; see the base class."""
+        if self._idleness is None:
+            return super().wait(timeout)
+        ready = super().wait(min(timeout, self._idleness.limit_s / 4))
+        if not ready:
+            self._idleness.end_if_long(self.ppid)
+        return ready
 
     def accept(self, listener: Any) -> None:
         """Serve a connection that waits; see the base class. Python has made it blocking and not inheritable."""
@@ -59,6 +71,8 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve an accepted connection; see the base class."""
         remember_wait(client)
+        if self._idleness is not None:
+            self._idleness.asked()
         environ, answer = None, b""
         try:
             if self._answers_plain:
