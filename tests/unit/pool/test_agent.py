@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -64,13 +67,20 @@ class Loop:
     def look(self, times: int = 1, step_s: float = 0.1) -> None:
         """Look, and let what was asked be answered."""
 
+        self.course([(times, lambda: None)], step_s)
+
+    def course(self, steps: list[tuple[int, Callable[[], object]]], step_s: float = 0.1) -> None:
+        """Look so many times, then do something, and so on: a worker is asked in one session."""
+
         async def looks() -> None:
             async with aiohttp.ClientSession() as session:
-                for _ in range(times):
-                    self.agent.look(session, self.now_s, step_s)
-                    self.now_s += step_s
-                    if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-                        await asyncio.wait(tasks, timeout=30)
+                for times, then in steps:
+                    for _ in range(times):
+                        self.agent.look(session, self.now_s, step_s)
+                        self.now_s += step_s
+                        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                            await asyncio.wait(tasks, timeout=30)
+                    then()
 
         asyncio.run(looks())
 
@@ -304,3 +314,50 @@ def test_a_worker_that_a_large_photograph_goes_to_slowly_is_not_silent(tmp_path:
                 reader.kill()
     assert DOWN not in states[:20]
     assert states[-1] == DOWN
+
+
+class Asked(http.server.BaseHTTPRequestHandler):
+    """A worker that is ready, and counts who asks."""
+
+    def do_GET(self) -> None:
+        self.server.asked += 1  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def sleeper() -> Iterator[http.server.HTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+    server.asked = 0  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_sleeper_is_not_asked_until_it_is_wanted_or_nobody_else_serves(
+    settings: Settings, sleeper: http.server.HTTPServer
+) -> None:
+    settings.servers.write_text(
+        f"server 127.0.0.1:1 max_fails=0;  # worker1\nserver 127.0.0.1:{sleeper.server_port} max_fails=0;  # worker2\n"
+    )
+    standby = settings.servers.with_name("standby.json")
+    settings = dataclasses.replace(settings, standby=standby)
+    standby.write_text('{"asleep": ["worker2", "worker9"]}')
+    loop = Loop(settings)
+    seen: list[tuple[object, bool]] = []
+
+    def note() -> None:
+        (state,) = (each["state"] for each in loop.agent.report() if each["name"] == "worker2")
+        seen.append((state, sleeper.asked > 0))  # type: ignore[attr-defined]
+        sleeper.asked = 0  # type: ignore[attr-defined]
+
+    loop.course(
+        [(20, note), (40, note), (10, note), (0, lambda: standby.write_text('{"asleep": "half of i')), (10, note)]
+    )
+    assert seen == [("standby", False), ("up", True), ("up", True), ("up", True)]

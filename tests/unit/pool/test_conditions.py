@@ -14,7 +14,9 @@ from imagerec_pool.conditions import (
     DRAINING,
     FAILING,
     READY,
+    STANDBY,
     UP,
+    WAKING,
     Condition,
     Rules,
     Seen,
@@ -55,6 +57,18 @@ def after(before: dict[str, Condition], *steps: dict[str, Seen], every_s: float 
 def test_one_look_decides(seen: Seen, state: str, why: str) -> None:
     found = after(pool(), {"worker1": seen})["worker1"]
     assert (found.state, found.why) == (state, why)
+
+
+def test_a_sleeper_is_left_out_and_returns_with_its_first_answer() -> None:
+    """While it starts its silence is no fall, whatever it was before."""
+    fallen = after(pool(), {"worker1": SILENT}, {"worker1": Seen(STANDBY)})
+    assert (fallen["worker1"].state, left_out(fallen)) == (STANDBY, {"worker1"})
+    waking = after(fallen, {}, {"worker1": Seen(None, 3 * RULES.silent_s)})
+    assert (waking["worker1"].state, waking["worker1"].why) == (WAKING, "is starting")
+    assert decide(waking, {"worker1": SILENT}, 9, RULES)[1] == set()
+    assert after(waking, {"worker1": Seen(READY)})["worker1"].state == UP
+    assert after(waking, {"worker1": Seen("refuses connections")})["worker1"].state == DOWN
+    assert after(waking, {"worker1": Seen(DRAINING)})["worker1"].state == DRAINING
 
 
 def test_the_time_of_the_change_is_kept_while_the_state_is() -> None:
@@ -138,7 +152,7 @@ def test_nobody_is_cut_off_while_nobody_else_serves() -> None:
 seens = some.sampled_from(
     [
         Seen(answer, waited_s, failures)
-        for answer in (None, READY, DRAINING, "refuses connections")
+        for answer in (None, READY, DRAINING, STANDBY, "refuses connections")
         for waited_s in (0.0, 0.5, 1.2, 4.0)
         for count in range(9)
         for failures in itertools.product((False, True), repeat=count)

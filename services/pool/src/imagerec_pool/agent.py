@@ -18,6 +18,7 @@ from imagerec_pool.conditions import DOWN, UP, Condition, Rules, decide, left_ou
 from imagerec_pool.nginx import Nginx, Server, marked, servers_in
 from imagerec_pool.probes import Probe
 from imagerec_pool.settings import Settings
+from imagerec_pool.standby import Standby
 
 _TICK_S = 0.1
 # Of a longer pause (a machine that stood still, a clock that jumped) nothing is held against the workers.
@@ -38,6 +39,7 @@ class Agent:
         self._nginx = Nginx(settings.servers, settings.serves, settings.nginx_pid)
         self._log = AccessLog(settings.access_log)
         self._arrivals = Arrivals(settings.silent_s)
+        self._standby = Standby(settings.standby)
         self._servers: dict[str, Server] = {}
         self._upstreams: dict[str, str] = {}
         self._addresses = Addresses(
@@ -81,7 +83,11 @@ class Agent:
             name = self._upstreams.get(answer.address)
             if name is not None:
                 self._probes[name].answered(failed=answer.status == 500)
+        asleep = self._standby.asleep(self._pool, serving(self._pool), now_s)
         for name, probe in self._probes.items():
+            if name in asleep:  # a question would wake it
+                probe.rest()
+                continue
             serves = self._pool[name].state == UP
             probe.tick(now_s, passed_s, self._settings.probe_interval_s, serves=serves)
             if self._arrivals.grow(name, probe.waited_s, self._place(name), now_s):

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 UP, DRAINING, DOWN, FAILING = "up", "draining", "down", "failing"
+# Told to sleep by the autoscaler, and told to come back.
+STANDBY, WAKING = "standby", "waking"
 READY = "ready"
 
 
@@ -43,7 +45,7 @@ class Seen:
     """What was seen of a worker since the last decision.
 
     Attributes:
-        answer: ``ready`` or ``draining``, or in words why the probe failed; None while there is no news.
+        answer: ``ready``, ``draining`` or ``standby``, or in words why the probe failed; None while there is no news.
         waited_s: Seconds for which a probe has been under way without any sign of life, in the access log either.
         failures: Of each answer in the access log, whether it was a 500.
     """
@@ -137,8 +139,12 @@ def _step(was: Condition, seen: Seen, now_s: float, rules: Rules) -> Condition:
         ejections=tuple(each for each in was.ejections if now_s - each < 10 * rules.memory_s),
         heard=was.heard or seen.answer is not None or bool(seen.failures) or seen.waited_s >= rules.silent_s,
     )
+    if seen.answer == STANDBY:
+        return replace(_become(was, STANDBY, "sleeps until it is needed", now_s), ready=0, falls=(), latest=())
+    if was.state == STANDBY:
+        was = _become(was, WAKING, "is starting", now_s)
     if seen.waited_s >= rules.silent_s:
-        return _fall(was, "does not answer", now_s)
+        return was if was.state == WAKING else _fall(was, "does not answer", now_s)
     if seen.answer is None:
         return was
     if seen.answer == DRAINING:
@@ -191,6 +197,8 @@ def _cut(pool: Mapping[str, Condition], seen: Mapping[str, Seen], now_s: float, 
         return now_s - pool[name].cut_s < rules.calm_s or (name in cut and _moved(pool[name], now_s))
 
     for name in pool if serving(pool) else ():
+        if pool[name].state in {STANDBY, WAKING}:
+            continue
         factor = rules.patience if any(is_fresh(other) for other in pool if other != name) else 1
         if seen.get(name, Seen()).waited_s >= rules.silent_s * factor:
             cut.add(name)

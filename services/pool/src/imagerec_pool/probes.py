@@ -8,7 +8,7 @@ import os
 
 import aiohttp
 
-from imagerec_pool.conditions import DRAINING, READY, Seen
+from imagerec_pool.conditions import DRAINING, READY, STANDBY, Seen
 
 # A probe waits in the worker's queue like any request, so it is not given up early while the worker serves. One that is
 # out is asked anew, since the kernel repeats what it has sent at ever longer intervals.
@@ -70,6 +70,12 @@ class Probe:
         self._news = None
         self._failures = []
         return seen
+
+    def rest(self) -> None:
+        """Ask nothing until the next tick; what is seen is that the worker sleeps."""
+        self.stop()
+        self._task, self._news, self._failures, self._broken = None, STANDBY, [], 0
+        self.waited_s = 0.0
 
     def stop(self) -> None:
         """Give up what is under way."""
