@@ -98,10 +98,30 @@ def _paths(service: Service) -> Json:
         "/workers": {
             "get": _operation(BALANCER, "Tell the state of each worker.", answered("All.", refer("Pool")), 429, 503)
         },
+        "/autoscaler": {
+            "get": _operation(
+                BALANCER, "Tell how many workers serve, and why.", answered("So many.", _scaling()), 429, 503
+            )
+        },
         "/status": {"get": _operation(BALANCER, "Tell how requests are spread.", answered("How.", refer("Balancing")))},
         "/readyz": {"get": _operation(WORKER, "Say whether new work is welcome.", answered("It is.", status), 503)},
         "/metrics": {"get": _operation(WORKER, "Give the metrics.", answered("Prometheus' text.", TEXT, "text/plain"))},
     }
+
+
+def _scaling() -> Json:
+    names, numbers = ("minimum", "maximum", "active", "target"), {"type": ["integer", "null"]}
+    decision = described(
+        {**dict.fromkeys(("time", "reason"), TEXT), "from": COUNT, "to": COUNT, "metrics": {"type": "object"}}
+    )
+    rest = {
+        "acts": {"type": "boolean"},
+        "objective_s": {"type": "number"},
+        "asleep": listed(TEXT),
+        "notices": listed(TEXT),
+    }
+    fields = {**dict.fromkeys(names, numbers), **rest, "decisions": listed(decision)}
+    return described({"on": {"type": "boolean"}, **fields}, *fields)
 
 
 def _schemas() -> Json:
