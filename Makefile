@@ -79,13 +79,13 @@ $(VENV)/.controller: requirements/controller.txt | $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/controller.txt
 	touch $@
 
-$(VENV)/.dev: requirements/dev.txt requirements/protocol.txt $(VENV)/.controller
+$(VENV)/.dev: requirements/dev.txt requirements/protocol.txt $(wildcard services/*/pyproject.toml) $(VENV)/.controller
 	@echo "Installing what tests need into $(VENV) …"
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements/protocol.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker ./services/model ./services/pool ./loadtest
-	rm -r $(VENV)/lib/python3*/site-packages/{imagerec_worker,imagerec_model,imagerec_pool,loadtest} # commands stay, the code is the checkout's
-	printf '%s\n' $(foreach d,services/worker services/model services/pool loadtest,'$(CURDIR)/$(d)/src') '$(CURDIR)' \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker ./services/model ./services/pool ./services/autoscaler ./loadtest
+	rm -r $(VENV)/lib/python3*/site-packages/{imagerec_worker,imagerec_model,imagerec_pool,imagerec_autoscaler,loadtest} # commands stay, the code is the checkout's
+	printf '%s\n' $(foreach d,services/worker services/model services/pool services/autoscaler loadtest,'$(CURDIR)/$(d)/src') '$(CURDIR)' \
 		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
 	touch $@
 
@@ -127,6 +127,8 @@ lock: $(VENV)/.dev #: renew every hashed requirements file
 	hosts loadtest
 	compile --python-version 3.11 -c loadtest/requirements.txt services/pool/pyproject.toml requirements/wheelhouse.in \
 		-o services/pool/requirements.txt
+	compile --python-version 3.11 -c services/pool/requirements.txt services/autoscaler/pyproject.toml requirements/wheelhouse.in \
+		-o services/autoscaler/requirements.txt
 	pins="-c services/worker/requirements.txt -c loadtest/requirements.txt"
 	compile --python-version 3.11 $$pins --group controller -o requirements/controller.txt
 	compile --python-version 3.11 $$pins -c requirements/controller.txt --group dev --extra figures \

@@ -28,7 +28,9 @@ def test_playbook_parses(playbook: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["balancers", "down", "drain", "preflight", "rollback", "undrain", "workers"])
+@pytest.mark.parametrize(
+    "name", ["autoscaler", "balancers", "down", "drain", "preflight", "rollback", "undrain", "workers"]
+)
 def test_what_changes_hosts_is_alone_there(name: str) -> None:
     plays = yaml.safe_load((REPOSITORY / f"playbooks/{name}.yml").read_text())
     assert [play.get("ansible.builtin.import_playbook") for play in plays][:2] == ["known.yml", "lock.yml"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shutil
@@ -29,6 +30,8 @@ FILES = [
     "logrotate.conf",
     "imagerec-pool.service",
     "pool.json",
+    "imagerec-autoscaler.service",
+    "autoscaler.json",
     "servers.conf",
     "supervisor-imagerec-worker.conf",
     "ready",
@@ -56,6 +59,15 @@ def wanted(place: Path) -> dict[str, dict[str, object]]:
             "variants": of_ipv6,
         },
         "backlog": {"worker_backlog": 99, "variants": []},
+        "asleep": {
+            "state": str(place / "asleep"),
+            "user": user,
+            "variants": [{"name": "asleep"}],
+            "worker_stands_by": True,
+            "worker_idle_exit_s": 7,
+            "pool_standby_file": "/var/lib/imagerec-autoscaler/standby.json",
+            "balancer_autoscaler_socket": "/run/imagerec-autoscaler/autoscaler.sock",
+        },
         "free": {"variants": [{"name": "free", "limit": 0, "api_keys": [free_key]}]},
     }
 
@@ -147,6 +159,23 @@ def test_one_number_says_how_many_may_wait_for_a_worker(renderings: dict[str, Pa
     assert "\nBacklog=99\n" in (renderings["backlog"] / "imagerec-worker.socket").read_text()
 
 
+def test_a_pool_that_follows_its_load_has_workers_that_sleep(renderings: dict[str, Path]) -> None:
+    folder = renderings["asleep"]
+    program = "/opt/imagerec-worker/current/venv/bin/python"
+    command = f"{program} -m imagerec_worker.on_demand 10.10.1.1 5000 2048 {program} -m gunicorn --config "
+    unit = (folder / "imagerec-worker.service").read_text()
+    assert f"\nExecStart={command}" in unit
+    assert "\nSuccessExitStatus=77\nRestartPreventExitStatus=77\n" in unit
+    assert f"\ncommand = {command}" in (folder / "supervisor-imagerec-worker.conf").read_text()
+    configuration = (folder / "gunicorn.conf.py").read_text()
+    assert "\nbegin(7)" in configuration
+    assert "import child_exit, on_exit, on_starting" in configuration
+    assert json.loads((folder / "pool.json").read_text())["standby"] == "/var/lib/imagerec-autoscaler/standby.json"
+    nginx = (folder / "nginx-asleep.conf").read_text()
+    assert 'proxy_pass "http://unix:/run/imagerec-autoscaler/autoscaler.sock";' in nginx
+    accepted(folder / "nginx-asleep.conf")
+
+
 def test_nginx_accepts_ipv6_addresses(renderings: dict[str, Path]) -> None:
     accepted(renderings["ipv6-acceptable"] / "nginx-random.conf")
 
@@ -193,11 +222,7 @@ def test_systemd_accepts_the_units(rendered: Path, tmp_path: Path) -> None:
         pytest.skip("needs systemd-analyze (package systemd)")
     for name in (name for name in FILES if name.startswith("imagerec-")):
         text = (rendered / name).read_text()
-        (tmp_path / name).write_text(
-            text.replace("/opt/imagerec-worker/current/venv/bin/python", "/usr/bin/true").replace(
-                "/opt/imagerec-pool/current/venv/bin/python", "/usr/bin/true"
-            )
-        )
+        (tmp_path / name).write_text(re.sub("/opt/imagerec-[a-z]+/current/venv/bin/python", "/usr/bin/true", text))
     done = subprocess.run(
         [analyze, "verify", "--man=no", "--recursive-errors=no", *map(str, sorted(tmp_path.iterdir()))],
         capture_output=True,

@@ -1,0 +1,218 @@
+"""The loop: look each second, decide, and say who sleeps. What is decided stands in `law` and `choice`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+
+from imagerec_autoscaler.access_log import AccessLog, Tally
+from imagerec_autoscaler.choice import UP, sleepers, startable
+from imagerec_autoscaler.fitness import Fitness
+from imagerec_autoscaler.hook import Hook
+from imagerec_autoscaler.law import Decision, Seen, State, decide, impossible
+from imagerec_autoscaler.lease import Turn, turn
+from imagerec_autoscaler.settings import Settings
+from imagerec_autoscaler.standby import Standby
+
+_LOOK_S = 1.0
+_KEPT = 50
+_NUMBER = re.compile(r"[0-9.]+")
+
+
+class Controller:
+    """Decides for one balancer.
+
+    Attributes:
+        settings: What it was told by the deployment.
+    """
+
+    def __init__(self, settings: Settings, standby: Standby) -> None:
+        self.settings = settings
+        self._standby = standby
+        self._asleep, self._service_s = standby.read()
+        self._log = AccessLog(settings.access_log)
+        self._hook = Hook(settings.hook, lambda text: self._notice("hook", text))
+        self._fitness = Fitness(settings.start_timeout_s)
+        self._state: State | None = None
+        self._turn = Turn(acts=True)
+        self._serving = 0
+        self._in_flight: int | None = None
+        self._owed = 0
+        self._decisions: deque[dict[str, object]] = deque(maxlen=_KEPT)
+        self._said: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        agent = aiohttp.UnixConnector(str(self.settings.pool_socket), force_close=True)
+        async with (
+            aiohttp.ClientSession(connector=agent, timeout=aiohttp.ClientTimeout(total=0.8)) as pool,
+            aiohttp.ClientSession(trust_env=False) as network,
+        ):
+            try:
+                while True:
+                    began_s = time.monotonic()
+                    told, self._turn = await asyncio.gather(self._ask(pool), turn(network, self.settings))
+                    self.look(told, time.monotonic())
+                    await asyncio.sleep(max(0.0, began_s + _LOOK_S - time.monotonic()))
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._log.close()
+
+    def look(self, workers: list[dict[str, Any]] | None, now_s: float) -> None:
+        """Look once, decide, and say who sleeps.
+
+        Args:
+            workers: What the agent of the pool says of each; None where it says nothing.
+            now_s: The time, in seconds of a clock that goes forward.
+        """
+        tally = self._read_log()
+        states = {str(each["name"]): str(each["state"]) for each in workers or ()}
+        self._notice("agent", "" if states else "the agent of the pool does not answer; the pool stays as it is")
+        if not states:
+            if self._state is not None:
+                self._state, _ = decide(self._state, Seen(now_s, known=False), self.settings.rules)
+            return
+        asleep = self._asleep | self._fitness.look(states, self._asleep, now_s)
+        if self._state is None:
+            self._state = State(len(states.keys() - self._asleep), service_s=self._service_s)
+        unfit = self._fitness.unfit(now_s)
+        can = startable(states, asleep, unfit)
+        self._serving = sum(state == UP for state in states.values())
+        seen = replace(
+            self._count(tally, workers or []),
+            now_s=now_s,
+            serving=self._serving,
+            processes=tuple(self.settings.processes.get(name, 1) for name in can),
+        )
+        before = self._state.target
+        self._state, decision = decide(self._state, seen, self.settings.rules)
+        self._notice("law", impossible(self._state, seen.processes, self.settings.rules))
+        self._notice("turn", "" if self._turn.acts else f"stands by: {self._turn.why}")
+        if not self._turn.acts:
+            self._follow(states)
+            return
+        if decision.target != before:
+            self._tell(before, decision)
+        missing = decision.target > len(can)
+        self._notice("start", f"{decision.target} workers are wanted, {len(can)} can serve; start others" * missing)
+        self._put(sleepers(decision.target, states, asleep, unfit), states, now_s)
+
+    def report(self) -> dict[str, object]:
+        """Return what this program does, and its last decisions."""
+        settings, state = self.settings, self._state
+        return {
+            "on": True,
+            "acts": self._turn.acts,
+            "minimum": settings.minimum,
+            "maximum": settings.maximum,
+            "objective_s": settings.objective_s,
+            "active": self._serving,
+            "target": None if state is None else state.target,
+            "asleep": sorted(self._asleep),
+            "notices": sorted(self._said.values()),
+            "decisions": list(self._decisions),
+        }
+
+    async def _ask(self, pool: aiohttp.ClientSession) -> list[dict[str, Any]] | None:
+        try:
+            async with pool.get("http://pool/workers") as answer:
+                said = await answer.json()
+                return list(said["workers"])
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+            return None
+
+    def _read_log(self) -> Tally | None:
+        try:
+            tally = self._log.read()
+        except OSError as error:
+            self._log.close()
+            self._notice("log", f"the access log cannot be read ({error}); the pool stays as it is")
+            return None
+        self._notice("log", "")
+        return tally
+
+    def _count(self, tally: Tally | None, workers: list[dict[str, Any]]) -> Seen:
+        """Return what came: what was finished, and by how many more are under way now."""
+        counts = [each.get("under_way") for each in workers]
+        in_flight = None if None in counts else sum(int(count or 0) for count in counts)
+        if tally is None:
+            self._in_flight = None
+            return Seen(0.0, known=False)
+        grown = 0 if self._in_flight is None or in_flight is None else in_flight - self._in_flight
+        self._in_flight = in_flight
+        # The two are not counted at the same moment: what seems to be too few is missing in the next second.
+        owed = self._owed + tally.finished + grown
+        self._owed = min(0, owed)
+        return Seen(
+            0.0,
+            arrivals=max(0, owed),
+            answers=tally.answers,
+            busy_s=tally.busy_s,
+            waited_s=tally.waited_s,
+            refused=tally.refused,
+            in_flight=in_flight,
+        )
+
+    def _tell(self, before: int, decision: Decision) -> None:
+        told: dict[str, object] = {
+            "time": _now(),
+            "from": before,
+            "to": decision.target,
+            "reason": decision.reason,
+            "metrics": decision.metrics,
+        }
+        self._decisions.append(told)
+        _say(**told)
+        self._hook.tell(decision.target)
+
+    def _follow(self, states: Mapping[str, str]) -> None:
+        """Do as the one that acts, so that no balancer wakes whom the other lets sleep."""
+        if self._turn.asleep is not None:
+            self._put(set(self._turn.asleep & states.keys()), states, time.monotonic())
+        if self._state is not None:
+            self._state = replace(self._state, target=len(states.keys() - self._asleep))
+
+    def _put(self, asleep: set[str], states: Mapping[str, str], now_s: float) -> None:
+        if asleep == self._asleep:
+            return
+        service_s = None if self._state is None else self._state.service_s
+        try:
+            self._standby.write(asleep, service_s)
+        except OSError as error:
+            self._notice("write", f"who sleeps cannot be written ({error}); the pool stays as it is")
+            return
+        self._notice("write", "")
+        woken = self._asleep - asleep
+        self._fitness.woken(woken, now_s)
+        _say(time=_now(), woken=sorted(woken & states.keys()), put_to_sleep=sorted(asleep - self._asleep))
+        self._asleep = asleep
+
+    def _notice(self, about: str, text: str) -> None:
+        """Say what is wrong, once for as long as it is, whatever its numbers are meanwhile."""
+        before = self._said.pop(about, "")
+        if not text:
+            return
+        self._said[about] = text
+        if _NUMBER.sub("", before) != _NUMBER.sub("", text):
+            _say(time=_now(), notice=text)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _say(**what: object) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()

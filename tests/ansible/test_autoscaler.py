@@ -1,0 +1,69 @@
+"""The autoscaler's role: what it writes is what the program reads, and what cannot work is refused before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imagerec_autoscaler.settings import read_settings
+from tests.ansible.plays import play
+
+REFUSED: dict[str, tuple[dict[str, object], str]] = {
+    "above": ({"autoscaler_minimum": "3"}, "autoscaler_minimum 3 is above the maximum of 2 workers"),
+    "nobody": ({"autoscaler_minimum": 0}, "autoscaler_minimum is 0; choose 1 or more"),
+    "too-many": ({"autoscaler_maximum": "5"}, "autoscaler_maximum is 5 and there are 2 workers; choose 0 (all)"),
+    "always-busy": ({"autoscaler_utilisation": 1}, "autoscaler_utilisation is 1; choose a share above 0 and below 1"),
+    "no-time": ({"autoscaler_objective_s": 0}, "autoscaler_objective_s, autoscaler_down_after_s"),
+    "hook": (
+        {"autoscaler_hook": ["more"], "autoscaler_maximum": 5},
+        "autoscaler_hook more must begin with the whole path of a program",
+    ),
+}
+ACCEPTED: dict[str, dict[str, object]] = {
+    "usual": {},
+    "texts": {"autoscaler_minimum": "2", "autoscaler_objective_s": "0.5", "autoscaler_down_after_s": "60"},
+    "machines": {"autoscaler_hook": ["/usr/local/bin/machines", "--pool"], "autoscaler_maximum": "9"},
+}
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with one of each case's name, and what Ansible said."""
+    folder = tmp_path_factory.mktemp("autoscaler")
+    cases = {name: variables for name, (variables, _) in REFUSED.items()} | ACCEPTED
+    hosts = {name: variables | {"folder": str(folder / name)} for name, variables in cases.items()}
+    hosts["removed"] = {"folder": str(folder / "removed"), "removed": True}
+    (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    done = play("autoscale", {}, inventory=str(folder / "hosts.json"))
+    return folder, " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_before_anything_is_written(applied: tuple[Path, str], name: str) -> None:
+    folder, said = applied
+    assert f"{name}: {REFUSED[name][1]}" in said
+    assert not (folder / name).exists()
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_the_program_reads_what_the_role_writes(applied: tuple[Path, str], name: str) -> None:
+    folder, _ = applied
+    settings = read_settings(folder / name / "etc/autoscaler.json")
+    assert settings.processes == {"worker1": 2, "worker2": 4}
+    assert (settings.standby, settings.socket) == (
+        folder / name / "state/standby.json",
+        folder / name / "run/autoscaler.sock",
+    )
+    assert (settings.minimum, settings.maximum, settings.objective_s, settings.down_after_s) == {
+        "usual": (1, 2, 0.25, 30),
+        "texts": (2, 2, 0.5, 60),
+        "machines": (1, 9, 0.25, 30),
+    }[name]
+    assert settings.hook == tuple(ACCEPTED[name].get("autoscaler_hook", ()))  # type: ignore[arg-type]
+
+
+def test_what_it_made_it_takes_away(applied: tuple[Path, str]) -> None:
+    folder, _ = applied
+    assert list((folder / "removed").iterdir()) == []

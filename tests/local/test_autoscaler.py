@@ -1,0 +1,99 @@
+"""The pool follows the load: a real deployment, a worker that sleeps, wakes, serves, and sleeps again."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+
+from tests.conftest import Deployment
+
+SETTINGS = "-e autoscaler=true -e autoscaler_down_after_s=2 -e worker_idle_exit_s=5"
+
+
+def until(probe: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 150
+    while not probe():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def states(deployment: Deployment) -> dict[str, str]:
+    told = requests.get(f"{deployment.url}/workers", timeout=5).json()["workers"]
+    return {worker["name"]: worker["state"] for worker in told}
+
+
+def commands(deployment: Deployment, worker: str) -> set[str]:
+    """What the processes of a worker are: the one that waits for a connection, or gunicorn's."""
+    found = set()
+    for pid in deployment.processes():
+        words = Path(f"/proc/{pid}/cmdline")
+        text = words.read_bytes().decode() if words.exists() else ""
+        if f"/.run/{worker}/" in text:
+            found.add("waits" if "on_demand" in text else "serves")
+    return found
+
+
+@pytest.fixture(scope="module")
+def scaled(deployment: Deployment) -> Iterator[Deployment]:
+    """The deployment with its autoscaler; without again at the end."""
+    deployment.make("up", f"ARGS={SETTINGS}")
+    yield deployment
+    deployment.make("up")
+    until(lambda: set(states(deployment).values()) == {"up"})
+    assert requests.get(f"{deployment.url}/autoscaler", timeout=5).json() == {"on": False}
+    assert commands(deployment, "worker2") == {"serves"}
+    assert not list((deployment.folder / ".run/balancer").glob("*autoscaler*"))
+
+
+def test_a_worker_sleeps_serves_under_load_and_sleeps_again_and_nothing_is_lost(scaled: Deployment) -> None:
+    until(lambda: states(scaled) == {"worker1": "up", "worker2": "standby"})
+    until(lambda: commands(scaled, "worker2") == {"waits"})
+    buffer = io.BytesIO()
+    Image.effect_noise((640, 480), 40).convert("RGB").save(buffer, "JPEG")
+    answers: list[tuple[int, str]] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            answer = requests.post(
+                f"{scaled.url}/predict", data=buffer.getvalue(), headers={"Content-Type": "image/jpeg"}, timeout=30
+            )
+            answers.append((answer.status_code, answer.json().get("worker", "")))
+
+    users = [threading.Thread(target=ask) for _ in range(8)]
+    for user in users:
+        user.start()
+    try:
+        until(lambda: "worker2" in {worker for _, worker in answers[-20:]})
+        assert commands(scaled, "worker2") == {"serves"}
+        over.set()
+        for user in users:
+            user.join()
+        until(lambda: states(scaled) == {"worker1": "up", "worker2": "standby"})
+    finally:
+        over.set()
+    assert {status for status, _ in answers} == {200}
+    assert {worker for _, worker in answers[:5]} == {"worker1"}
+    told = requests.get(f"{scaled.url}/autoscaler", timeout=5).json()
+    assert (told["on"], told["minimum"], told["maximum"], told["active"], told["target"]) == (True, 1, 2, 1, 1)
+    assert [(each["from"], each["to"]) for each in told["decisions"]] == [(2, 1), (1, 2), (2, 1)]
+    assert told["decisions"][1]["metrics"]["arrivals_hz"] > 0
+
+
+def test_one_that_an_operator_took_out_is_never_taken_back(scaled: Deployment) -> None:
+    until(lambda: states(scaled) == {"worker1": "up", "worker2": "standby"})
+    scaled.make("drain", "HOST=worker2")
+    assert states(scaled)["worker2"] == "standby"
+    drained = scaled.folder / ".run/worker2/etc/drain"
+    assert drained.exists()
+    requests.get(f"{scaled.workers['worker2']}/version", timeout=30)  # it is awake, and still nobody's
+    assert requests.get(f"{scaled.workers['worker2']}/readyz", timeout=30).status_code == 503
+    scaled.make("undrain", "HOST=worker2")
+    assert not drained.exists()

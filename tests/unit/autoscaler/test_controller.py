@@ -1,0 +1,236 @@
+"""The controller's loop, step by step, with its real files: what it writes, says, and leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagerec_autoscaler.controller import Controller
+from imagerec_autoscaler.lease import Turn
+from imagerec_autoscaler.settings import Settings
+from imagerec_autoscaler.standby import Standby
+
+LINE = {
+    "method": "POST",
+    "status": 200,
+    "upstream_addr": "10.0.0.1:5000",
+    "timing": "queue;dur=0.1, total;dur=20.0",
+}
+NAMES = ("worker1", "worker2", "worker3")
+
+
+class Loop:
+    """A controller whose clock, pool and log are set by hand; a worker that is woken serves in the next second."""
+
+    def __init__(self, folder: Path, **changed: Any) -> None:
+        self.folder = folder
+        (folder / "access.log").touch()
+        paths = {
+            "access_log": "access.log",
+            "pool_socket": "pool.sock",
+            "standby": "standby.json",
+            "socket": "own.sock",
+        }
+        given = {"minimum": 1, "maximum": 3, "objective_s": 0.25, "processes": dict.fromkeys(NAMES, 1)} | changed
+        self.settings = Settings(**{name: folder / file for name, file in paths.items()}, **given)
+        self.states = dict.fromkeys(NAMES, "up")
+        self.under_way = 0
+        self.comes = set(NAMES)
+        self.now_s = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew, as a restart does."""
+        if hasattr(self, "controller"):
+            self.controller.close()
+        self.controller = Controller(self.settings, Standby(self.settings.standby))
+
+    @property
+    def asleep(self) -> list[str]:
+        return list(json.loads(self.settings.standby.read_text())["asleep"]) if self.settings.standby.exists() else []
+
+    def seconds(self, count: int, *, requests: int = 0, **line: object) -> None:
+        for _ in range(count):
+            self.now_s += 1
+            with (self.folder / "access.log").open("a") as log:
+                log.write((json.dumps(LINE | line) + "\n") * requests)
+            self.controller.look(
+                [
+                    {"name": name, "state": state, "under_way": self.under_way * (name == "worker1")}
+                    for name, state in self.states.items()
+                ],
+                self.now_s,
+            )
+            for name, state in self.states.items():
+                if name in self.asleep and state in {"up", "waking"}:
+                    self.states[name] = "standby"
+                elif name not in self.asleep and state == "standby":
+                    self.states[name] = "up" if name in self.comes else "waking"
+
+    def said(self, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+        return [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Loop]]:
+    """Makes a loop with other settings."""
+    with contextlib.ExitStack() as made:
+
+        def loop(**changed: Any) -> Loop:
+            loop = Loop(tmp_path, **changed)
+            made.callback(lambda: loop.controller.close())  # noqa: PLW0108  it may be begun anew
+            return loop
+
+        yield loop
+
+
+@pytest.fixture
+def loop(make: Callable[..., Loop]) -> Loop:
+    return make()
+
+
+def test_an_idle_pool_goes_to_sleep_and_a_loaded_one_is_woken(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.seconds(40, requests=5)
+    loop.seconds(60, requests=5)
+    assert loop.asleep == ["worker2", "worker3"]
+    loop.seconds(8, requests=120)
+    assert loop.asleep == []
+    assert loop.controller.report()["active"] == 3
+    decisions = [each for each in loop.said(capsys) if "reason" in each]
+    assert [(each["from"], each["to"]) for each in decisions][:2] == [(3, 2), (2, 1)]
+    assert decisions[-1]["to"] == 3
+    assert decisions[-1]["metrics"]["arrivals_hz"] > 30
+    assert loop.controller.report()["decisions"] == decisions
+    assert {"on": True, "acts": True, "minimum": 1, "maximum": 3, "objective_s": 0.25, "target": 3}.items() <= (
+        loop.controller.report().items()
+    )
+
+
+def test_a_restart_leaves_the_pool_as_it_is(loop: Loop) -> None:
+    loop.seconds(100, requests=5)
+    before = loop.settings.standby.read_bytes()
+    loop.start()
+    loop.seconds(25, requests=5)
+    assert loop.settings.standby.read_bytes() == before
+    report = loop.controller.report()
+    assert (report["target"], report["asleep"], report["decisions"]) == (1, ["worker2", "worker3"], [])
+
+
+@pytest.mark.parametrize("lost", ["log", "agent"])
+def test_without_metrics_the_pool_holds_and_it_is_said_once(
+    loop: Loop, capsys: pytest.CaptureFixture[str], lost: str
+) -> None:
+    loop.seconds(100, requests=5)
+    if lost == "log":
+        (loop.folder / "access.log").rename(loop.folder / "gone")
+        for _ in range(90):
+            loop.now_s += 1
+            loop.controller.look([{"name": n, "state": s, "under_way": 9} for n, s in loop.states.items()], loop.now_s)
+    else:
+        for _ in range(90):
+            loop.now_s += 1
+            loop.controller.look(None, loop.now_s)
+    assert loop.asleep == ["worker2", "worker3"]
+    notices = [each["notice"] for each in loop.said(capsys) if "notice" in each]
+    assert len(notices) == 1
+    assert notices[0].endswith("the pool stays as it is")
+    assert loop.controller.report()["notices"] == notices
+
+
+def test_another_one_is_woken_for_one_that_fell_or_was_taken_out(loop: Loop) -> None:
+    loop.seconds(100, requests=5)
+    loop.states["worker1"] = "draining"
+    loop.seconds(2, requests=5)
+    assert loop.asleep == ["worker3"]
+    loop.states["worker1"] = "up"
+    loop.seconds(2, requests=5)
+    assert loop.asleep == ["worker2", "worker3"]
+
+
+def test_one_that_does_not_come_is_put_to_sleep_and_another_woken(
+    loop: Loop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop.seconds(100, requests=5)
+    loop.comes = {"worker1", "worker3"}
+    loop.seconds(5, requests=50)
+    assert loop.asleep == ["worker3"]
+    loop.seconds(int(loop.settings.start_timeout_s) + 3, requests=50)
+    assert loop.asleep == ["worker2"]
+    loop.comes = {"worker1"}
+    loop.states["worker3"] = "down"
+    loop.said(capsys)
+    loop.seconds(3, requests=50)
+    assert "2 workers are wanted, 1 can serve; start others" in [each.get("notice") for each in loop.said(capsys)]
+
+
+def test_an_objective_that_nobody_can_hold_is_told_and_changes_nothing(
+    make: Callable[..., Loop], capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = make(objective_s=0.015)
+    loop.seconds(100, requests=5)
+    assert loop.asleep == []
+    notices = [each["notice"] for each in loop.said(capsys) if "notice" in each]
+    assert len({text.split(":")[0] for text in notices}) == 1
+    assert notices[0].startswith("the objective of 0.015 s is below the service time")
+
+
+def test_who_stands_by_follows_the_one_that_acts(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.controller._turn = Turn(acts=False, why="http://one goes first", asleep=frozenset({"worker2", "elsewhere"}))
+    loop.seconds(100, requests=5)
+    assert loop.asleep == ["worker2"]
+    report = loop.controller.report()
+    assert (report["acts"], report["target"], report["decisions"]) == (False, 2, [])
+    assert [each["notice"] for each in loop.said(capsys) if "notice" in each] == ["stands by: http://one goes first"]
+
+
+def test_a_full_disk_leaves_the_pool_as_it_is(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.seconds(100, requests=5)
+    (loop.folder / ".standby.json.partial").mkdir()
+    loop.seconds(8, requests=120)
+    assert loop.asleep == ["worker2", "worker3"]
+    (loop.folder / ".standby.json.partial").rmdir()
+    loop.seconds(2, requests=120)
+    assert loop.asleep == []
+    assert "who sleeps cannot be written" in next(each["notice"] for each in loop.said(capsys) if "notice" in each)
+
+
+def test_what_grows_under_way_has_arrived(loop: Loop) -> None:
+    """Requests that are not answered yet are in no log; they count once."""
+    loop.seconds(5, requests=20)
+    arrived = []
+    for under_way, requests in ((10, 20), (10, 20), (0, 50), (10, 20), (0, 5), (0, 20)):
+        loop.under_way = under_way
+        loop.seconds(1, requests=requests)
+        assert loop.controller._state is not None
+        arrived.append(loop.controller._state.counts[-1])
+    assert arrived == [30, 20, 40, 30, 0, 15]
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_hook_is_told_how_many_are_wanted(
+    make: Callable[..., Loop], tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    hook = (
+        sys.executable,
+        "-c",
+        f"import sys; open({str(tmp_path / 'told')!r}, 'a').write(sys.argv[1]); sys.exit({status})",
+    )
+    loop = make(maximum=5, hook=hook)
+
+    async def course() -> None:
+        loop.seconds(4, requests=20)
+        loop.seconds(3, requests=400)
+        await asyncio.wait_for(loop.controller._hook._task, 20)  # type: ignore[arg-type]
+
+    asyncio.run(course())
+    assert (tmp_path / "told").read_text() == "5"
+    notices = [each["notice"] for each in loop.said(capsys) if "notice" in each]
+    assert any("ended with 3" in text for text in notices) == bool(status)
+    assert "5 workers are wanted, 3 can serve; start others" in notices
