@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from imagerec_pool.access_log import AccessLog, Answer, answers_in
+from imagerec_pool.access_log import AccessLog, Answer, entry_of
 
 ONE, TWO = "10.0.0.1:5000", "10.0.0.2:5000"
 
 
 def line(address: str = ONE, status: str = "200") -> bytes:
     return json.dumps({"path": "/predict", "upstream_addr": address, "upstream_status": status}).encode() + b"\n"
+
+
+def read(log: AccessLog) -> list[Answer]:
+    return [answer for entry in log.read() for answer in entry.answers]
 
 
 @pytest.mark.parametrize(
@@ -47,40 +51,40 @@ def line(address: str = ONE, status: str = "200") -> bytes:
     ],
 )
 def test_each_answer_of_each_try_is_told(text: bytes, found: list[Answer]) -> None:
-    assert list(answers_in(text)) == found
+    assert list(entry_of(text).answers) == found
 
 
 def test_only_what_is_added_is_read_and_a_line_once_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_bytes(line())
     log = AccessLog(path)
-    assert log.read() == []
+    assert read(log) == []
     with path.open("ab") as file:
         file.write(line(TWO) + line(ONE, "500")[:20])
         file.flush()
-        assert log.read() == [Answer(TWO, 200)]
+        assert read(log) == [Answer(TWO, 200)]
         file.write(line(ONE, "500")[20:])
-    assert log.read() == [Answer(ONE, 500)]
+    assert read(log) == [Answer(ONE, 500)]
     log.close()
 
 
 def test_a_log_is_followed_through_rotation_cutting_and_absence(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog(path)
-    assert log.read() == []
+    assert read(log) == []
     path.write_bytes(line())
-    assert log.read() == [Answer(ONE, 200)]
+    assert read(log) == [Answer(ONE, 200)]
     with path.open("ab") as old:
         path.rename(tmp_path / "access.log.1")
-        assert log.read() == []  # nginx still writes to the old one
+        assert read(log) == []  # nginx still writes to the old one
         old.write(line(TWO))
         old.flush()
         path.write_bytes(line())
-        assert log.read() == [Answer(TWO, 200)]
-        assert log.read() + log.read() == [Answer(ONE, 200)]
+        assert read(log) == [Answer(TWO, 200)]
+        assert read(log) + read(log) == [Answer(ONE, 200)]
     os.truncate(path, 0)
-    assert log.read() == []
+    assert read(log) == []
     with path.open("ab") as file:
         file.write(line(TWO))
-    assert log.read() + log.read() == [Answer(TWO, 200)]
+    assert read(log) + read(log) == [Answer(TWO, 200)]
     log.close()

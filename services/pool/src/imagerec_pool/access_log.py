@@ -1,18 +1,19 @@
-"""The balancer's access log as it grows: which worker answered, and whether by a 500."""
+"""The balancer's access log as it grows: which worker answered and whether by a 500, and what clients got."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 _MOST_BYTES = 4 * 1024 * 1024
 # What nginx writes where a worker gave no answer of its own.
 _NO_ANSWER = {"502", "504", "-", ""}
 # nginx puts a comma between tries, and a colon where it went on in another location.
 _BETWEEN = re.compile(", | : ")
+# Where photographs are sent to.
+_CLASSIFIES = re.compile(r"/(predict|submit|v2/.+)")
 
 
 class Answer(NamedTuple):
@@ -22,17 +23,59 @@ class Answer(NamedTuple):
     status: int
 
 
-def answers_in(line: bytes) -> Iterator[Answer]:
-    """Yield the answers of workers that a line of the log tells of: of several tries each one that was answered."""
+class Request(NamedTuple):
+    """One request to classify.
+
+    Attributes:
+        ended_s: When nginx wrote its line, in seconds since 1970.
+        status: What the client got.
+        took_ms: From its first byte to the last byte of the answer, by nginx's clock.
+        by: The address of the worker whose answer the client got; None where nginx answered by itself.
+        worker_ms: For how long that worker was asked.
+    """
+
+    ended_s: float
+    status: int
+    took_ms: float
+    by: str | None
+    worker_ms: float
+
+
+class Entry(NamedTuple):
+    """One line of the log: each try that a worker answered, and the request where it is one to classify."""
+
+    answers: tuple[Answer, ...]
+    request: Request | None
+
+
+def entry_of(line: bytes) -> Entry:
+    """Return what a line of the log tells; nothing where it is not the log's."""
     try:
-        entry = json.loads(line)
-        addresses = _BETWEEN.split(entry["upstream_addr"])
-        statuses = _BETWEEN.split(entry["upstream_status"])
+        fields = json.loads(line)
+        addresses = _BETWEEN.split(fields["upstream_addr"])
+        statuses = _BETWEEN.split(fields["upstream_status"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return
-    for address, status in zip(addresses, statuses, strict=False):
-        if status not in _NO_ANSWER and status.isdigit():
-            yield Answer(address, int(status))
+        return Entry((), None)
+    tries = list(zip(addresses, statuses, strict=False))
+    answers = tuple(Answer(address, int(status)) for address, status in tries if _answered(status))
+    last = addresses[-1] if _answered(statuses[-1]) else None
+    return Entry(answers, _request(fields, last))
+
+
+def _answered(status: str) -> bool:
+    return status not in _NO_ANSWER and status.isdigit()
+
+
+def _request(fields: dict[str, Any], by: str | None) -> Request | None:
+    try:
+        if fields["method"] != "POST" or not _CLASSIFIES.fullmatch(fields["path"]):
+            return None
+        ended_s, took_s = float(fields["msec"]), float(fields["request_s"])
+        asked_s = _BETWEEN.split(fields["upstream_response_s"])[-1]
+        worker_s = took_s if asked_s in _NO_ANSWER else float(asked_s)
+        return Request(ended_s, int(fields["status"]), took_s * 1000, by, worker_s * 1000)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 class AccessLog:
@@ -44,11 +87,11 @@ class AccessLog:
         self._rest = b""
         self._open(at_end=True)
 
-    def read(self) -> list[Answer]:
-        """Return the answers that were logged since the last call."""
+    def read(self) -> list[Entry]:
+        """Return what was logged since the last call."""
         text = self._rest + self._added()
         *lines, self._rest = text.split(b"\n")
-        return [answer for line in lines for answer in answers_in(line)]
+        return [entry_of(line) for line in lines]
 
     def close(self) -> None:
         """Close the file."""

@@ -15,10 +15,12 @@ from imagerec_pool.access_log import AccessLog
 from imagerec_pool.addresses import Addresses
 from imagerec_pool.arrivals import Arrivals
 from imagerec_pool.conditions import DOWN, UP, Condition, Rules, decide, left_out, serving
+from imagerec_pool.figures import Figures
 from imagerec_pool.nginx import Nginx, Server, marked, servers_in
 from imagerec_pool.probes import Probe
 from imagerec_pool.settings import Settings
 from imagerec_pool.standby import Standby
+from imagerec_pool.under_way import UnderWay
 
 _TICK_S = 0.1
 # Of a longer pause (a machine that stood still, a clock that jumped) nothing is held against the workers.
@@ -26,18 +28,21 @@ _LONGEST_TICK_S = 3 * _TICK_S
 # nginx starts new processes with each reload, so it is told once a second at most; after that it has a moment to do it.
 _RELOAD_S = 1.0
 _SETTLE_S = 2.0
-# Whoever asks this program often must not make it ask the kernel as often.
-_COUNTED_S = 0.5
 
 
 class Agent:
-    """Watches the pool that nginx's list names."""
+    """Watches the pool that nginx's list names.
+
+    Attributes:
+        figures: What became of the requests of the last minutes.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._rules = Rules(silent_s=settings.silent_s, retry_s=settings.failing_retry_s)
         self._nginx = Nginx(settings.servers, settings.serves, settings.nginx_pid)
         self._log = AccessLog(settings.access_log)
+        self.figures = Figures(time.time())
         self._arrivals = Arrivals(settings.silent_s)
         self._standby = Standby(settings.standby)
         self._servers: dict[str, Server] = {}
@@ -54,8 +59,7 @@ class Agent:
         self._nginx_absent = False
         self._begun = False
         self._may_cut = True
-        self._counts: dict[str, int] = {}
-        self._counted_s = -_COUNTED_S
+        self._connections = UnderWay(lambda text: self._notice("count", text))
         self._said: dict[str, str] = {}
         self._text = ""
 
@@ -79,10 +83,7 @@ class Agent:
         """Look once, decide, and tell nginx."""
         self._read_list(session, now_s)
         self._addresses.look_up(self._servers.values(), now_s)
-        for answer in self._log.read():
-            name = self._upstreams.get(answer.address)
-            if name is not None:
-                self._probes[name].answered(failed=answer.status == 500)
+        self._read_log()
         asleep = self._standby.asleep(self._pool, serving(self._pool), now_s)
         for name, probe in self._probes.items():
             if name in asleep:  # a question would wake it
@@ -104,6 +105,7 @@ class Agent:
             self._tell_nginx(now_s)
         for name in cut:
             self._cut_off(name)
+        self.figures.close(time.time(), self.serving(), len(self._pool))
 
     def serving(self) -> int:
         """Return how many workers serve; who has not been heard of yet does not count."""
@@ -156,6 +158,15 @@ class Agent:
         self._pool = {name: self._pool[name] for name in servers}
         self._know_upstreams()
 
+    def _read_log(self) -> None:
+        for entry in self._log.read():
+            for answer in entry.answers:
+                name = self._upstreams.get(answer.address)
+                if name is not None:
+                    self._probes[name].answered(failed=answer.status == 500)
+            if entry.request is not None:
+                self.figures.add(entry.request, self._upstreams.get(entry.request.by or ""))
+
     def _know_upstreams(self) -> None:
         self._upstreams = {
             replace(server, address=self._addresses.of(server) or server.address).upstream: name
@@ -196,9 +207,11 @@ class Agent:
             self._reload_due = False
             _say(reload="nginx", left_out=sorted(down))
 
-    def _notice(self, about: str, text: str) -> None:
-        """Say what is wrong, once for as long as it is."""
-        if self._said.get(about) != text:
+    def _notice(self, about: str, text: str | None) -> None:
+        """Say what is wrong, once for as long as it is; None when it is no longer."""
+        if text is None:
+            self._said.pop(about, None)
+        elif self._said.get(about) != text:
             self._said[about] = text
             _say(notice=text)
 
@@ -225,20 +238,7 @@ class Agent:
         return None if address is None else (address, self._servers[name].port)
 
     def _under_way(self, now_s: float) -> dict[str, int]:
-        """Return the connections to each worker; of one that cannot be counted there is no number."""
-        if now_s - self._counted_s >= _COUNTED_S:
-            self._counted_s = now_s
-            known = {name: self._place(name) for name in self._servers}
-            places = {name: place for name, place in known.items() if place is not None}
-            try:
-                counts = kernel.under_way(places.values())
-            except OSError as error:
-                self._counts = {}
-                self._notice("count", f"connections to the workers cannot be counted ({error})")
-            else:
-                self._counts = {name: counts[place] for name, place in places.items()}
-                self._said.pop("count", None)
-        return self._counts
+        return self._connections.counts({name: self._place(name) for name in self._servers}, now_s)
 
 
 def _iso(seconds: float) -> str:

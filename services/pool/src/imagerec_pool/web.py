@@ -1,4 +1,4 @@
-"""What nginx, and through it everybody, may ask: can the pool serve, and what is each worker."""
+"""What nginx, and through it everybody, may ask: can the pool serve, what each worker is, and what it did lately."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiohttp import web
 from imagerec_pool.agent import Agent
 
 _DETAIL = "No worker serves; try again soon."
+_SINCE = "since is no whole number from 0 on; give the time of the last figures, or leave it out."
 
 
 def create_app(agent: Agent) -> web.Application:
@@ -24,12 +25,20 @@ def create_app(agent: Agent) -> web.Application:
         report = agent.report()
         return _json({"serving": agent.serving(), "workers": report})
 
+    async def live_figures(request: web.Request) -> web.Response:
+        since = request.query.get("since")
+        if since is not None and not (since.isascii() and since.isdigit()):
+            return _problem(400, "bad-request", "Bad request", _SINCE)
+        told = agent.figures.tell(agent.report(), None if since is None else int(since[:18]))
+        return _json(told)
+
     async def live(_request: web.Request) -> web.Response:
         return _json({"status": "live"})
 
     app = web.Application(middlewares=[_problems], client_max_size=1024)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/workers", workers)
+    app.router.add_get("/live-figures", live_figures)
     app.router.add_get("/live", live)
     return app
 
@@ -46,7 +55,8 @@ async def _problems(request: web.Request, handler: object) -> web.StreamResponse
 
 
 def _json(content: dict[str, object], status: int = 200, kind: str = "application/json") -> web.Response:
-    return web.Response(status=status, body=json.dumps(content).encode() + b"\n", content_type=kind)
+    body = json.dumps(content, separators=(",", ":")).encode() + b"\n"
+    return web.Response(status=status, body=body, content_type=kind)
 
 
 def _problem(status: int, slug: str, title: str, detail: str) -> web.Response:
