@@ -1,46 +1,22 @@
 """The arrival laws: each has the law it names, not only its mean."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy import stats
 
 from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals
+from tests.unit.loadtest.laws import poisson_faults
 
 RATE_HZ = 20.0
 DURATION_S = 2000.0
 
 
-def dispersion(offsets: npt.NDArray[np.float64], window_s: float) -> tuple[float, float]:
-    """Variance over mean of the counts in windows, and its standard error for a Poisson process."""
-    edges = np.arange(0.0, DURATION_S + window_s / 2, window_s)
-    counts, _ = np.histogram(offsets, edges)
-    return counts.var(ddof=1) / counts.mean(), np.sqrt(2.0 / (len(counts) - 1))
-
-
-def poisson_faults(offsets: npt.NDArray[np.float64]) -> list[str]:
-    """What tells these offsets from a Poisson process of RATE_HZ; empty when nothing does at 4 sigma."""
-    faults = []
-    for window_s in (0.1, 1.0, 10.0):
-        ratio, error = dispersion(offsets, window_s)
-        if abs(ratio - 1) > 4 * error:
-            faults.append(f"dispersion of counts in {window_s} s is {ratio:.3f}")
-    if stats.kstest(offsets % 1.0, "uniform").pvalue < 6e-5:
-        faults.append("position within the second")
-    if stats.kstest(np.diff(offsets), "expon", args=(0, 1 / RATE_HZ)).pvalue < 6e-5:
-        faults.append("gaps")
-    if abs(len(offsets) - RATE_HZ * DURATION_S) > 4 * np.sqrt(RATE_HZ * DURATION_S):
-        faults.append("rate")
-    return faults
-
-
 def test_poisson_has_the_law_of_a_poisson_process() -> None:
     offsets = np.fromiter(arrivals.poisson(RATE_HZ, DURATION_S, np.random.default_rng(7)), float)
-    assert poisson_faults(offsets) == []
+    assert poisson_faults(offsets, RATE_HZ, DURATION_S) == []
 
 
 def rescaled_to_fill_each_second(rng: np.random.Generator) -> Iterator[float]:
@@ -81,7 +57,7 @@ def test_the_check_of_the_law_rejects_other_processes(
     law: Callable[[np.random.Generator], Iterator[float]], fault: str
 ) -> None:
     offsets = np.fromiter(law(np.random.default_rng(7)), float)
-    assert any(found.startswith(fault) for found in poisson_faults(offsets))
+    assert any(found.startswith(fault) for found in poisson_faults(offsets, RATE_HZ, DURATION_S))
 
 
 def test_same_seed_gives_same_offsets_and_another_seed_others() -> None:
@@ -114,35 +90,6 @@ def test_original_pauses_are_whole_seconds_of_poisson_counts() -> None:
     expected = stats.poisson.pmf(range(5), 0.5) * len(drawn)
     assert np.all(np.abs(observed - expected) < 4 * np.sqrt(expected) + 1)
     assert drawn[:500] == np.random.RandomState(4).poisson(0.5, 500).tolist()
-
-
-def test_trace_is_read_with_comments_and_cut_at_the_duration(tmp_path: Path) -> None:
-    path = tmp_path / "trace.txt"
-    path.write_text("# morning\n0\n0.5  # twice\n0.5\n\n2.25\n9\n")
-    assert list(arrivals.trace(path)) == [0, 0.5, 0.5, 2.25, 9]
-    assert list(arrivals.trace(path, 2.25)) == [0, 0.5, 0.5]
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        pytest.param("", "no arrival", id="empty"),
-        pytest.param("1\nsoon\n", "line 2: 'soon'", id="not-a-number"),
-        pytest.param("2\n1\n", "line 2: 1 is negative or earlier", id="out-of-order"),
-        pytest.param("-1\n", "negative", id="negative"),
-        pytest.param("0\nnan\n", "line 2", id="not-a-time"),
-    ],
-)
-def test_a_bad_trace_is_refused_with_its_line(tmp_path: Path, content: str, says: str) -> None:
-    path = tmp_path / "trace.txt"
-    path.write_text(content)
-    with pytest.raises(LoadtestError, match=says):
-        arrivals.trace(path)
-
-
-def test_a_missing_trace_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LoadtestError, match="cannot read the trace"):
-        arrivals.trace(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize(

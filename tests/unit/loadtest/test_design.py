@@ -11,8 +11,9 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import trial_seed
 from loadtest.experiments.design import Design, design_folders, design_from_resolved, find_design
 from loadtest.experiments.folder import RunFolder
-from loadtest.experiments.loads import load_of
+from loadtest.experiments.loads import load_of, mean_rate, refused_ahead
 from loadtest.experiments.reader import load_design
+from loadtest.generate.limits import Limits
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -92,7 +93,7 @@ def test_designs_that_come_along_say_what_a_reader_needs(name: str) -> None:
 
 
 def test_the_designs_are_those_of_the_house() -> None:
-    assert SHIPPED == ["accuracy", "models", "original", "policies", "rtt", "scaling", "sizes-mixed"]
+    assert SHIPPED == ["accuracy", "autoscale", "models", "original", "policies", "rtt", "scaling", "sizes-mixed"]
     scaling = load_design(find_design("scaling"))
     assert {level.pool_size for level in scaling.levels} == {1, 2, 4}
     assert {cell.interval_s for cell in scaling.cells} >= {0.5, 0.2, 0.1, 0.01}
@@ -150,6 +151,71 @@ def test_a_scale_that_leaves_only_warm_up_is_refused(tmp_path: Path) -> None:
     design = load(tmp_path, cells=[{**GOOD["cells"][0], "warmup_s": 1}])
     with pytest.raises(LoadtestError, match="leaves nothing"):
         design.scaled(0.5)
+
+
+STEP = {"arrivals": "step", "rate_hz": 5, "factor": 4, "at_s": 2, "image_px": 64, "duration_s": 10}
+RAMP = {"arrivals": "ramp", "rate_hz": 5, "factor": 4, "image_px": 64, "duration_s": 10}
+SINE = {"arrivals": "sine", "rate_hz": 5, "amplitude": 0.5, "period_s": 4, "image_px": 64, "duration_s": 10}
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        pytest.param({**STEP, "factor": None}, "step arrivals need factor and at_s", id="step-without-factor"),
+        pytest.param({**STEP, "at_s": None}, "step arrivals need factor and at_s", id="step-without-beginning"),
+        pytest.param({**STEP, "at_s": 10}, "at_s must come before until_s, and both within", id="step-at-the-end"),
+        pytest.param({**STEP, "until_s": 11}, "at_s must come before until_s, and both within", id="step-beyond"),
+        pytest.param({**RAMP, "at_s": 5, "until_s": 4}, "at_s must come before until_s", id="ramp-backwards"),
+        pytest.param({**RAMP, "factor": None}, "ramp arrivals need factor", id="ramp-without-factor"),
+        pytest.param({**RAMP, "factor": -1}, "-1 is impossible; give 0 to 1000", id="negative-factor"),
+        pytest.param({**SINE, "period_s": None}, "sine arrivals need amplitude and period_s", id="sine-without-period"),
+        pytest.param({**SINE, "amplitude": 1.5}, "1.5 is impossible; give 0 to 1", id="sine-below-nothing"),
+        pytest.param({**SINE, "factor": 2}, "factor has no meaning for sine arrivals", id="factor-of-a-sine"),
+        pytest.param({**SINE, "rate_hz": None}, "sine arrivals need one of rate_hz", id="sine-without-rate"),
+        pytest.param(
+            {**STEP, "duration_s": None, "requests": 50}, "step arrivals need duration_s", id="step-of-requests"
+        ),
+        pytest.param({**GOOD["cells"][0], "period_s": 3}, "period_s has no meaning for poisson", id="steady-sine"),
+    ],
+)
+def test_changing_rates_that_mean_nothing_are_refused(tmp_path: Path, cell: dict[str, Any], says: str) -> None:
+    given = {key: value for key, value in cell.items() if value is not None}
+    with pytest.raises(LoadtestError) as caught:
+        load(tmp_path, cells=[given])
+    assert says in str(caught.value)
+
+
+def test_changing_rates_are_named_kept_and_lengthened(tmp_path: Path) -> None:
+    design = load(tmp_path, cells=[{**STEP, "factor": [2, 4]}, {**RAMP, "until_s": 6}, SINE])
+    names = [cell.id for cell in design.cells]
+    assert names == [
+        "step-r5-x2-from2-64px",
+        "step-r5-x4-from2-64px",
+        "ramp-r5-x4-to6-64px",
+        "sine-r5-a0.5-p4-64px",
+    ]
+    assert design_from_resolved(yaml.safe_load(yaml.safe_dump(design.resolved()))) == design
+    step, _, ramp, sine = design.scaled(3).cells
+    assert (step.at_s, ramp.until_s, sine.period_s, sine.duration_s) == (6, 18, 12, 30)
+    assert "factor" not in load(tmp_path).resolved()["cells"][0]  # runs that have none say what they always said
+
+
+def test_a_changing_rate_asks_for_what_its_trial_has_on_average(tmp_path: Path) -> None:
+    step, ramp, sine = load(tmp_path, cells=[STEP, RAMP, {**SINE, "duration_s": 8}]).cells
+    assert mean_rate(step, 5.0, 10.0) == pytest.approx((2 * 5 + 8 * 20) / 10)
+    assert mean_rate(ramp, 5.0, 10.0) == pytest.approx(12.5)
+    assert mean_rate(sine, 5.0, 8.0) == pytest.approx(5.0)
+    assert mean_rate(load(tmp_path).cells[0], 5.0, 2.0) == 5.0
+    assert refused_ahead([step, sine], {}, Limits(address_rate_hz=10)) == [
+        "step-r5-x4-from2-64px: the load has 20 requests a second and the balancer takes 10 from one address: it will "
+        "refuse the rest; set balancer_address_rate_hz to 0"
+    ]
+
+
+def test_minutes_are_those_of_the_trials_with_changing_rates(tmp_path: Path) -> None:
+    steady = load(tmp_path, cells=[{**GOOD["cells"][0], "duration_s": 60}]).minutes
+    assert load(tmp_path, cells=[{**SINE, "duration_s": 60}]).minutes == pytest.approx(steady)
+    assert load(tmp_path, cells=[{**SINE, "duration_s": 660}]).minutes == pytest.approx(steady + 50)
 
 
 TRACE = {"arrivals": "trace", "trace": "arrivals.txt", "image_px": 64}

@@ -285,3 +285,34 @@ def test_a_service_that_only_fails_stops_the_run(
     kept = list((design.parent / "run" / "trials").rglob("*.incomplete1.jsonl.gz"))
     assert len(kept) == 1
     assert len(read_trial(kept[0]).samples) == 4
+
+
+CHANGING = """
+name: changing
+goal: Does the load change when the design says so?
+seed: 3
+repetitions: 5
+calibration: {unloaded_requests: 10, saturated_s: 0.3}
+validity: {lag_of_service: 50, client_cpu: 64}
+cells:
+  - {arrivals: step, rate_hz: 30, factor: 6, at_s: 0.2, until_s: 0.4, image_px: 16, duration_s: 0.6}
+figures: [timeseries]
+"""
+
+
+def test_a_load_that_changes_is_sent_and_drawn(design: Path, serve: Callable[..., str]) -> None:
+    """What is due is drawn by the seed, so that the counts are no matter of the clock."""
+    design.write_text(CHANGING)
+    assert run(design, serve()) == 0
+    folder = RunFolder.open(design.parent / "run")
+    (level,) = folder.measured_levels()
+    trials = [trial for _, _, trial in folder.trials(level)]
+    assert [trial.header["asked_hz"] for trial in trials] == [pytest.approx(80)] * 5
+    due = [one.scheduled_s for trial in trials for one in trial.samples]
+    within = sum(0.2 <= offset < 0.4 for offset in due)
+    # 5 × 36 and 5 × 12 are expected; beyond these bounds is one seed in a million
+    assert 115 < within < 250
+    assert 25 < len(due) - within < 100
+    assert main(["summarize", str(folder.path)]) == 0
+    assert main(["plot", str(folder.path)]) == 0
+    assert (folder.path / "figures" / "timeseries.png").stat().st_size > 10_000

@@ -114,10 +114,10 @@ def draw_timeseries(folder: RunFolder, rows: list[Row], *, original: bool) -> li
 
 
 def _saturated(folder: RunFolder, rows: list[Row]) -> tuple[Level, Cell, Trial, Row] | None:
-    loaded = [
-        row for row in rows if row["arrivals"] == "poisson" and row["mean_s"] is not None and row["rho"] is not None
-    ]
-    for row in sorted(loaded, key=lambda one: (-float(one["rho"]), one["pool_size"] or 0)):
+    measured = [row for row in rows if row["mean_s"] is not None]
+    steady = [row for row in measured if row["arrivals"] == "poisson" and row["rho"] is not None]
+    changing = [row for row in measured if row["arrivals"] in ("step", "ramp", "sine")]
+    for row in sorted(steady or changing, key=lambda one: (-float(one["rho"] or one["mean_s"]), one["pool_size"] or 0)):
         level = folder.design.level(row["level"])
         for cell, number, trial in folder.trials(level):
             if cell.id == row["cell"] and number == row["valid_numbers"][0]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+# What makes a rate change during a trial, with the letters that stand for it in a cell's name.
+CHANGES = {"factor": "x", "at_s": "from", "until_s": "to", "amplitude": "a", "period_s": "p"}
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -58,6 +61,13 @@ class Cell:
         jitter: Half-width of jittered gaps, as a share of the mean gap.
         trace: File of arrival offsets, beside the design and in the run's folder of traces.
         trace_digest: SHA-256 of its content.
+        trace_s: When the last of its requests comes.
+        sized: Requests have the sizes of the trace; images say what that makes of the photograph.
+        factor: Of step and ramp: so many times the rate that it begins with.
+        at_s: When the step or the ramp begins, in seconds since the trial's start.
+        until_s: When it ends; None: with the trial.
+        amplitude: Swing of a sine as a share of its mean rate.
+        period_s: Length of its period.
         measured_every: The original's k: it waits for, and measures, every k-th request.
         requests: Length of a trial as a number of requests.
         every_image: The trial sends each labelled image once.
@@ -77,6 +87,13 @@ class Cell:
     jitter: float | None = None
     trace: str | None = None
     trace_digest: str | None = None
+    trace_s: float | None = None
+    sized: bool | None = None
+    factor: float | None = None
+    at_s: float | None = None
+    until_s: float | None = None
+    amplitude: float | None = None
+    period_s: float | None = None
     measured_every: int | None = None
     requests: int | None = None
     every_image: bool = False
@@ -100,6 +117,9 @@ class Cell:
             parts.append(f"c{self.in_flight}")
         if self.jitter is not None:
             parts.append(f"j{self.jitter:g}")
+        parts += [
+            f"{letter}{getattr(self, key):g}" for key, letter in CHANGES.items() if getattr(self, key) is not None
+        ]
         if self.measured_every is not None:
             parts.append(f"k{self.measured_every}")
         if self.trace is not None:
@@ -131,6 +151,9 @@ class Cell:
             duration_s=longer(self.duration_s),
             min_duration_s=longer(self.min_duration_s),
             max_duration_s=longer(self.max_duration_s),
+            at_s=longer(self.at_s),
+            until_s=longer(self.until_s),
+            period_s=longer(self.period_s),
         )
 
     def rate(self, capacity_hz: float | None) -> float | None:
@@ -152,6 +175,8 @@ class Cell:
             answer_s: How long an answer takes.
             labelled: How many labelled images there are, for a trial that sends each once.
         """
+        if self.trace_s is not None:
+            return min(self.trace_s, self.duration_s or self.trace_s)
         if self.duration_s is not None:
             return self.duration_s
         if self.max_duration_s is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 Check = Callable[[object], str | None]
 
 POLICIES = ("random", "round_robin", "least_conn", "random_two")
-ARRIVALS = ("poisson", "constant", "jittered", "trace", "closed", "original")
+ARRIVALS = ("poisson", "constant", "jittered", "step", "ramp", "sine", "trace", "closed", "original")
 
 
 def number(low: float, high: float, *, above: bool = False) -> Check:
@@ -100,6 +100,11 @@ LOAD: dict[str, Check] = {
     "utilisation": number(0, 100, above=True),
     "in_flight": whole(1, 10_000),
     "jitter": number(0, 1),
+    "factor": number(0, 1000),
+    "at_s": number(0, 86_400),
+    "until_s": number(0, 86_400, above=True),
+    "amplitude": number(0, 1),
+    "period_s": number(0, 86_400, above=True),
     "trace": file_beside,
     "measured_every": whole(1, 1_000_000),
     "requests": count_or_all,

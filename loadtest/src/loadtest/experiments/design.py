@@ -9,11 +9,11 @@ from typing import Any
 
 from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import IDLE_LOAD, IDLE_MOST_S
-from loadtest.experiments.cells import Cell, Level, shuffled
+from loadtest.experiments.cells import CHANGES, Cell, Level, shuffled
 
 _ANSWER_S, _LABELLED, _DEPLOY_S = 0.05, 100, 20.0
 # Factors that came later than the first runs: where they are not used, a run says what it always said.
-_LATER = ("model", "repetitions", "trace_digest")
+_LATER = ("model", "repetitions", "trace_digest", "trace_s", "sized", *CHANGES)
 
 
 @dataclass(frozen=True, slots=True)

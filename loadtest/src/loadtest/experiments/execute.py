@@ -1,6 +1,7 @@
 """Run the cells of one deployment level: describe, calibrate, then every trial that is not there yet."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, estimate, from_facts, with_regimes
 from loadtest.experiments.cells import Cell, Level, trial_seed
 from loadtest.experiments.folder import RunFolder, write_json
-from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, open_loops
+from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, mean_rate, open_loops, refused_ahead
 from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.progress import Reporter
 from loadtest.experiments.record import begin_record, now_utc, unlike
 from loadtest.experiments.validity import invalid_because
-from loadtest.generate.client import Client
+from loadtest.generate import punctual
+from loadtest.generate.client import Client, Payload
 from loadtest.generate.effort import raise_file_limit
+from loadtest.generate.limits import Limits, limits_of, refusals
 from loadtest.generate.recording import Load, record_load
 from loadtest.generate.samples import Sample, read_trial
 
@@ -56,12 +59,12 @@ def run_level(
         (cell, number) for cell, number in trials if not folder.is_complete(folder.trial_path(level, cell, number))
     ]
     raise_file_limit()
-    bodies = Bodies(folder.design, images)
+    bodies = Bodies(folder.design, images, folder.path / "traces")
     try:
         with Reporter(len(missing), terminal=bars) as reporter:
             if len(missing) < len(trials):
                 reporter.say(f"{level.id}: {len(trials) - len(missing)} of {len(trials)} trials are there already")
-            asyncio.run(_Session(folder, level, target, facts, bodies, reporter).run(missing))
+            punctual.run(_Session(folder, level, target, facts, bodies, reporter).run(missing))
     finally:
         bodies.close()
     return len(missing)
@@ -82,6 +85,7 @@ class _Session:
         async with self._client() as client:
             described = await self._wait_until_as_asked(client)
         record = begin_record(self.folder, self.level, described, self.facts)
+        limits = limits_of(described["status"])
         if not missing:
             return
         await self._warm_up()
@@ -89,8 +93,10 @@ class _Session:
             self.bodies.prepare(cell)
         capacities = await self._capacities(record, described)
         self._keep_record(record, capacities)
+        for warning in refused_ahead(self.folder.design.cells, capacities, limits):
+            self.reporter.say(warning)
         for cell, repetition in missing:
-            await self._trial(cell, repetition, capacities.get(cell.images_id))
+            await self._trial(cell, repetition, capacities.get(cell.images_id), limits)
 
     def _client(self, *, answers: bool = False) -> Client:
         return Client(
@@ -176,26 +182,28 @@ class _Session:
         if not self.folder.is_complete(path):
             header = {"calibration": kind, "level": self.level.id, "images": cell.images_id, "begun": now_utc()}
             self.reporter.begin(f"calibration, {kind}, {cell.images_id}", None)
-            await self._record_load(path, header, cell, np.random.default_rng(1), load)
+            await self._record_load(path, header, cell, self.bodies.stream(cell, np.random.default_rng(1)), load)
         return read_trial(path).samples
 
-    async def _trial(self, cell: Cell, repetition: int, capacity: Capacity | None) -> None:
+    async def _trial(self, cell: Cell, repetition: int, capacity: Capacity | None, limits: Limits | None) -> None:
         seed = trial_seed(self.folder.design.seed, cell, repetition)
         times, pictures, pauses = seed.spawn(3)
         rate_hz = cell.rate(capacity.capacity_hz if capacity else None)
         length_s = cell.length_s(rate_hz) if cell.open_loop and rate_hz is not None else cell.duration_s
+        asked_hz = rate_hz if rate_hz is None or length_s is None else mean_rate(cell, rate_hz, length_s)
         header = {
             "level": self.level.id,
             "cell": cell.id,
             "repetition": repetition,
             "seed": list(seed.entropy) if isinstance(seed.entropy, list) else seed.entropy,
-            "asked_hz": rate_hz,
+            "asked_hz": asked_hz,
             "duration_s": length_s,
             "begun": now_utc(),
         }
         name = f"{self.level.id} {cell.id} r{repetition}"
-        expected = cell.requests if rate_hz is None or length_s is None else round(rate_hz * length_s)
-        self.reporter.begin(name, self.bodies.count if cell.every_image else expected)
+        expected = cell.requests if asked_hz is None or length_s is None else round(asked_hz * length_s)
+        expected = self.bodies.count if cell.every_image else expected
+        self.reporter.begin(name, expected, asked_hz=asked_hz, length_s=length_s)
         path = self.folder.trial_path(self.level, cell, repetition)
         load = load_of(
             cell,
@@ -205,7 +213,7 @@ class _Session:
             rng=np.random.default_rng(times),
             legacy=np.random.RandomState(legacy_seed(pauses)),
         )
-        await self._record_load(path, header, cell, np.random.default_rng(pictures), load)
+        await self._record_load(path, header, cell, self.bodies.of_trial(cell, np.random.default_rng(pictures)), load)
         trial = read_trial(path)
         good = [sample for sample in trial.samples if sample.ok]
         if not good:
@@ -220,15 +228,11 @@ class _Session:
         )
         mean_ms = float(np.mean([sample.response_s for sample in good])) * 1e3
         note = f"n {len(trial.samples)}, errors {len(trial.samples) - len(good)}, mean {mean_ms:.1f} ms"
+        note += f"; {refused}" if (refused := refusals(trial.samples, limits)) else ""
         self.reporter.trial_done(name, note + "".join(f"; INVALID: {reason}" for reason in reasons))
 
     async def _record_load(
-        self,
-        path: Path,
-        header: dict[str, Any],
-        cell: Cell,
-        rng: np.random.Generator,
-        load: Load,
+        self, path: Path, header: dict[str, Any], cell: Cell, payloads: Iterator[Payload], load: Load
     ) -> None:
         self.folder.set_aside(path)
         try:
@@ -240,8 +244,8 @@ class _Session:
                 client,
                 path,
                 header,
-                self.bodies.stream(cell, rng),
+                payloads,
                 load,
                 max_in_flight=self.folder.design.client["max_in_flight"],
-                progress=self.reporter.requests,
+                watch=self.reporter.watch,
             )

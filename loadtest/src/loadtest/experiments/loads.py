@@ -1,17 +1,19 @@
 """The load of a cell, or of a calibration: which loop of the generator sends it, and when."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loadtest.errors import LoadtestError
-from loadtest.experiments.calibration import BUSY_LOAD, IDLE_LOAD, IDLE_MOST_S
+from loadtest.experiments.calibration import BUSY_LOAD, IDLE_LOAD, IDLE_MOST_S, Capacity
 from loadtest.experiments.cells import Cell
-from loadtest.generate import arrivals
+from loadtest.generate import arrivals, shapes
+from loadtest.generate.limits import Limits, in_the_way
 from loadtest.generate.recording import Load
+from loadtest.generate.traces import Trace, read_trace
 
 
 def load_of(
@@ -49,20 +51,73 @@ def load_of(
         pauses, count, every = arrivals.original_pauses(cell.interval_s, legacy), cell.requests, cell.measured_every
         return lambda runner: runner.original_loop(pauses, count, every)
     if cell.arrivals == "trace":
-        assert cell.trace is not None
-        offsets = arrivals.trace(traces / cell.trace, cell.duration_s)
-        if hashlib.sha256((traces / cell.trace).read_bytes()).hexdigest() != cell.trace_digest:
-            raise LoadtestError(f"{traces / cell.trace} is not the trace that the run was begun with; begin a new run")
+        trace = trace_of(cell, traces)
+        return lambda runner: runner.open_loop(trace.offsets_s)
+    assert rate_hz is not None
+    assert length_s is not None
+    if cell.arrivals == "constant":
+        offsets = arrivals.constant(rate_hz, length_s)
+    elif shape := shape_of(cell, rate_hz, length_s):
+        offsets = shapes.varying(shape, length_s, rng)
+    elif cell.arrivals == "jittered":
+        offsets = arrivals.jittered(rate_hz, length_s, rng, 0.5 if cell.jitter is None else cell.jitter)
     else:
-        assert rate_hz is not None
-        assert length_s is not None
-        if cell.arrivals == "constant":
-            offsets = arrivals.constant(rate_hz, length_s)
-        elif cell.arrivals == "jittered":
-            offsets = arrivals.jittered(rate_hz, length_s, rng, 0.5 if cell.jitter is None else cell.jitter)
-        else:
-            offsets = arrivals.poisson(rate_hz, length_s, rng)
+        offsets = arrivals.poisson(rate_hz, length_s, rng)
     return lambda runner: runner.open_loop(offsets)
+
+
+def trace_of(cell: Cell, traces: Path) -> Trace:
+    """The recorded arrivals that a cell sends, as far as its trial lasts.
+
+    Raises:
+        LoadtestError: The run's copy is not the one that it was begun with.
+    """
+    assert cell.trace is not None
+    path = traces / cell.trace
+    trace = read_trace(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != cell.trace_digest:
+        raise LoadtestError(f"{path} is not the trace that the run was begun with; begin a new run")
+    return trace.until(cell.duration_s)
+
+
+def shape_of(cell: Cell, rate_hz: float, length_s: float) -> shapes.Shape | None:
+    """How the rate of a cell changes within its trial; None where it does not."""
+    if cell.arrivals == "sine":
+        assert cell.amplitude is not None
+        assert cell.period_s is not None
+        return shapes.Sine(rate_hz, cell.amplitude, cell.period_s)
+    if cell.arrivals not in ("step", "ramp"):
+        return None
+    assert cell.factor is not None
+    at_s = cell.at_s or 0.0
+    until_s = length_s if cell.until_s is None else cell.until_s
+    return (shapes.Step if cell.arrivals == "step" else shapes.Ramp)(rate_hz, cell.factor, at_s, until_s)
+
+
+def mean_rate(cell: Cell, rate_hz: float, length_s: float) -> float:
+    """Requests a second to expect over a whole trial of a cell whose rate is rate_hz where nothing changes it."""
+    shape = shape_of(cell, rate_hz, length_s)
+    return rate_hz if shape is None else shape.expected(length_s) / length_s
+
+
+def refused_ahead(cells: Iterable[Cell], capacities: Mapping[str, Capacity], limits: Limits | None) -> list[str]:
+    """Say of which cells the balancer will refuse requests, by its limits.
+
+    Args:
+        cells: The cells.
+        capacities: What was calibrated, by the images that are sent.
+        limits: The balancer's; None where they are not known.
+    """
+    found = []
+    for cell in cells:
+        capacity = capacities.get(cell.images_id)
+        rate_hz = cell.rate(capacity.capacity_hz if capacity else None) if cell.open_loop else None
+        if rate_hz is not None:
+            shape = shape_of(cell, rate_hz, cell.length_s(rate_hz))
+            rate_hz = shape.highest_hz if shape else rate_hz
+        if reason := in_the_way(limits, rate_hz, cell.in_flight):
+            found.append(f"{cell.id}: {reason}")
+    return found
 
 
 def legacy_seed(seed: np.random.SeedSequence) -> int:

@@ -11,8 +11,10 @@ import numpy as np
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell
 from loadtest.experiments.design import Design
+from loadtest.experiments.loads import trace_of
 from loadtest.generate.client import Payload, encode
 from loadtest.generate.images import PHOTO, find_labelled, labelled, photograph
+from loadtest.generate.sized import Sized
 
 
 class Bodies:
@@ -24,12 +26,13 @@ class Bodies:
     Args:
         design: Says quality, photo, body kind.
         images: Folder of labelled images; needed, and used, only where the design says `labelled`.
+        traces: Folder of the run's traces; used where requests have the sizes of one.
 
     Raises:
         LoadtestError: The design needs labelled images and there are none, or an image cannot be read.
     """
 
-    def __init__(self, design: Design, images: Path | None) -> None:
+    def __init__(self, design: Design, images: Path | None, traces: Path) -> None:
         self._quality = design.images["jpeg_quality"]
         self._photo = Path(design.images["photo"]) if design.images["photo"] else PHOTO
         self._multipart = design.client["body"] == "multipart"
@@ -47,6 +50,8 @@ class Bodies:
         self._facts: dict[str, dict[str, Any]] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="loadtest-")
         self._encoded: dict[int, list[tuple[str, Path]]] = {}
+        self._traces = traces
+        self._sized: Sized | None = None
 
     def close(self) -> None:
         """Remove the temporary folder."""
@@ -59,6 +64,8 @@ class Bodies:
 
     def prepare(self, cell: Cell) -> None:
         """Encode what a cell sends, so that no trial waits for it."""
+        if cell.sized and self._sized is None:
+            self._sized = Sized(quality=self._quality, source=self._photo, multipart=self._multipart)
         for side, _ in cell.images:
             if self._labelled is None:
                 self._photo_at(side)
@@ -87,12 +94,28 @@ class Bodies:
     def stream(self, cell: Cell, rng: np.random.Generator) -> Iterator[Payload]:
         """What a trial sends, in order: without end, or, if it sends every image, each labelled image once."""
         self.prepare(cell)
+        if cell.sized:
+            return self._some_sizes(cell, rng)
         if self._labelled is not None:
             order = self._each_image if cell.every_image else self._without_end
             return order(cell.images[0][0], rng)
         if len(cell.images) == 1:
             return repeat(self._photo_at(cell.images[0][0]))
         return self._mix(cell, rng)
+
+    def of_trial(self, cell: Cell, rng: np.random.Generator) -> Iterator[Payload]:
+        """The same, but where requests have the sizes of a trace, those in the order of the trace."""
+        if not cell.sized:
+            return self.stream(cell, rng)
+        self.prepare(cell)
+        assert self._sized is not None
+        return self._sized.payloads(trace_of(cell, self._traces).sizes or ())
+
+    def _some_sizes(self, cell: Cell, rng: np.random.Generator) -> Iterator[Payload]:
+        assert self._sized is not None
+        sizes = trace_of(cell, self._traces).sizes or ()
+        while True:
+            yield self._sized.payload(sizes[int(rng.integers(len(sizes)))])
 
     def _photo_at(self, side: int) -> Payload:
         if side not in self._photos:

@@ -14,7 +14,9 @@ from loadtest.experiments.cells import Cell, Level, shuffled
 from loadtest.experiments.checks import DEPLOYMENT, FIGURES, LOAD, SECTIONS, TOP, Check
 from loadtest.experiments.design import Design
 from loadtest.experiments.rules import reasons_against
-from loadtest.generate import arrivals
+from loadtest.generate.images import PHOTO
+from loadtest.generate.sized import Sized
+from loadtest.generate.traces import read_trace
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "images": {"jpeg_quality": 90, "photo": None, "labelled": False},
@@ -71,6 +73,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._faults: list[str] = []
+        self._sized: Sized | None = None
 
     def read(self, content: dict[str, Any]) -> Design:
         known = {*TOP, *SECTIONS, "deployment", "cells", "figures"}
@@ -82,7 +85,7 @@ class _Reader:
                 self._check(key, content[key], check)
         sections = {name: self._section(name, content.get(name)) for name in SECTIONS}
         levels = self._levels(content.get("deployment"))
-        cells = self._cells(content.get("cells"), labelled=bool(sections["images"]["labelled"]))
+        cells = self._cells(content.get("cells"), sections)
         figures = content.get("figures") or []
         if not isinstance(figures, list) or not set(map(str, figures)) <= set(FIGURES):
             self._faults.append(f"figures: {figures!r} is not a list of {', '.join(FIGURES)}")
@@ -126,7 +129,8 @@ class _Reader:
         self._unique("deployment", [level.id for level in levels])
         return levels
 
-    def _cells(self, given: object, *, labelled: bool) -> list[Cell]:
+    def _cells(self, given: object, sections: Mapping[str, Any]) -> list[Cell]:
+        labelled = bool(sections["images"]["labelled"])
         if not isinstance(given, list) or not given:
             self._faults.append("cells is missing: list at least one block of loads")
             return []
@@ -143,7 +147,10 @@ class _Reader:
                     self._faults += [f"{place}: {reason}" for reason in reasons_against(values, labelled=labelled)]
                     if len(self._faults) > before:
                         break
-                    cells.append(_cell(self._with_trace(place, values)))
+                    complete = self._with_trace(place, values, sections)
+                    if len(self._faults) > before:
+                        break
+                    cells.append(_cell(complete))
         self._unique("cells", [cell.id for cell in cells])
         return cells
 
@@ -163,16 +170,35 @@ class _Reader:
             return []
         return [dict(zip(factors, values, strict=True)) for values in itertools.product(*factors.values())]
 
-    def _with_trace(self, place: str, values: dict[str, Any]) -> dict[str, Any]:
+    def _with_trace(self, place: str, values: dict[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
         if "trace" not in values:
             return values
         path = self._path.parent / values["trace"]
         try:
-            arrivals.trace(path)
+            trace = read_trace(path)
+            about = {
+                "trace_digest": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "trace_s": trace.offsets_s[-1],
+            }
+            if not {"image_px", "image_mix"}.isdisjoint(values):
+                return values | about
+            if trace.sizes is None:
+                raise LoadtestError(f"the trace {path} has no sizes: give image_px, or make it with `loadtest trace`")
+            sizes = trace.until(values.get("duration_s")).sizes or trace.sizes
+            return values | about | {"sized": True, "image_mix": self._sizes(sections).mix(sizes)}
         except LoadtestError as error:
             self._faults.append(f"{place}: {error}")
             return values
-        return values | {"trace_digest": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+    def _sizes(self, sections: Mapping[str, Any]) -> Sized:
+        if self._sized is None:
+            images = sections["images"]
+            self._sized = Sized(
+                quality=images["jpeg_quality"],
+                source=Path(images["photo"] or PHOTO),
+                multipart=sections["client"]["body"] == "multipart",
+            )
+        return self._sized
 
     def _check(self, place: str, value: object, check: Check) -> None:
         if wrong := check(value):

@@ -7,14 +7,21 @@ from typing import Any, NamedTuple
 Values = Mapping[str, Any]
 
 RATES = ("rate_hz", "interval_s", "utilisation")
-_NEEDS_RATE = ("poisson", "constant", "jittered")
+_STEADY = ("poisson", "constant", "jittered")
+_CHANGING = ("step", "ramp", "sine")
+_NEEDS_RATE = (*_STEADY, *_CHANGING)
 # Factors that mean something for some arrivals alone.
 _ONLY = {
     "in_flight": ("closed",),
     "jitter": ("jittered",),
+    "factor": ("step", "ramp"),
+    "at_s": ("step", "ramp"),
+    "until_s": ("step", "ramp"),
+    "amplitude": ("sine",),
+    "period_s": ("sine",),
     "measured_every": ("original",),
-    "min_duration_s": _NEEDS_RATE,
-    "max_duration_s": _NEEDS_RATE,
+    "min_duration_s": _STEADY,
+    "max_duration_s": _STEADY,
 }
 
 
@@ -62,6 +69,11 @@ def _is(values: Values, *arrivals: str) -> bool:
     return values.get("arrivals") in arrivals
 
 
+def _outside(values: Values, _labelled: bool) -> bool:
+    length_s = values.get("duration_s", math.inf)
+    return not values.get("at_s", 0) < values.get("until_s", length_s) <= length_s
+
+
 def _no_time_left(values: Values, _labelled: bool) -> bool:
     shortest = _shortest_s(values)
     return shortest is not None and values.get("warmup_s", 0) >= shortest
@@ -69,11 +81,25 @@ def _no_time_left(values: Values, _labelled: bool) -> bool:
 
 _RULES = (
     Rule("arrivals is missing", lambda v, _: "arrivals" not in v),
-    Rule("give one of image_px and image_mix", lambda v, _: ("image_px" in v) == ("image_mix" in v)),
+    Rule(
+        "give one of image_px and image_mix; only trace arrivals may have neither, where the trace has sizes",
+        lambda v, _: ("image_px" in v) == ("image_mix" in v) and ("image_px" in v or not _is(v, "trace")),
+    ),
     Rule(
         "{arrivals} arrivals need one of " + ", ".join(RATES),
         lambda v, _: _is(v, *_NEEDS_RATE) and _rates(v) != 1,
     ),
+    Rule("step arrivals need factor and at_s", lambda v, _: _is(v, "step") and not {"factor", "at_s"} <= v.keys()),
+    Rule("ramp arrivals need factor", lambda v, _: _is(v, "ramp") and "factor" not in v),
+    Rule(
+        "sine arrivals need amplitude and period_s",
+        lambda v, _: _is(v, "sine") and not {"amplitude", "period_s"} <= v.keys(),
+    ),
+    Rule(
+        "{arrivals} arrivals need duration_s, in which their rate changes",
+        lambda v, _: _is(v, *_CHANGING) and "duration_s" not in v,
+    ),
+    Rule("at_s must come before until_s, and both within duration_s", _outside),
     Rule(
         "a closed loop needs in_flight and has no rate",
         lambda v, _: _is(v, "closed") and (_rates(v) > 0 or "in_flight" not in v),
@@ -102,7 +128,7 @@ _RULES = (
         "repetitions under 5 are for requests: all alone; of other trials fewer give no interval",
         lambda v, _: v.get("repetitions", 5) < 5 and v.get("requests") != "all",
     ),
-    Rule("labelled images have one size a cell; give image_px", lambda v, labelled: labelled and "image_mix" in v),
+    Rule("labelled images have one size a cell; give image_px", lambda v, labelled: labelled and "image_px" not in v),
     Rule(
         "min_duration_s is over max_duration_s",
         lambda v, _: v.get("min_duration_s", 0) > v.get("max_duration_s", math.inf),

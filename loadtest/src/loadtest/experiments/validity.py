@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.generate.limits import BY_ADDRESS
 from loadtest.generate.samples import Sample
 
 # The generator's own figure: a lag below it is not held against a trial, however short the service time.
@@ -32,14 +33,21 @@ def invalid_because(
     if not sent:
         return [*reasons, "no request was sent"]
     lag_s = float(np.quantile([sample.lag_s for sample in sent], 0.99))
+    limited = sum(sample.error == BY_ADDRESS for sample in samples)
+    if limited:
+        reasons.append(
+            f"the balancer refused {limited} of {len(samples)} requests by its limit for one address; set "
+            "balancer_address_rate_hz and balancer_address_connections to 0"
+        )
     if service_s is None:
         service_s = float(np.mean([sample.service_s for sample in sent]))
     limit_s = max(LAG_FLOOR_S, limits["lag_of_service"] * service_s)
     if lag_s > limit_s:
         reasons.append(f"the generator lagged: p99 {lag_s * 1e3:.1f} ms, limit {limit_s * 1e3:.1f} ms")
     if footer is not None:
-        if footer["cpu_share"] > limits["client_cpu"]:
-            reasons.append(f"the client's CPU was saturated: {footer['cpu_share']:.2f} of one core")
+        worked = footer["cpu_share"] - footer.get("spin_share", 0.0)  # a spin waits, awake, and ends when work comes
+        if worked > limits["client_cpu"]:
+            reasons.append(f"the client's CPU was saturated: {worked:.2f} of one core")
         if footer["not_sent"]:
             reasons.append(f"{footer['not_sent']} requests were not sent because of the in-flight limit")
         in_system = sum(sample.service_s for sample in sent) / footer["wall_s"]

@@ -5,7 +5,6 @@ pure: the same arguments and the same generator state give the same offsets.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -55,37 +54,6 @@ def jittered(rate_hz: float, duration_s: float, rng: np.random.Generator, jitter
     if not 0 <= jitter <= 1:
         raise LoadtestError(f"jitter is {jitter}, but it is a share of the mean gap: give 0 to 1")
     return _until(duration_s, _uniform_gaps(rate_hz, jitter, rng))
-
-
-def trace(path: Path, duration_s: float | None = None) -> Iterator[float]:
-    """Yield the offsets recorded in a text file: one number of seconds a line, ascending; `#` starts a comment.
-
-    Args:
-        path: The trace.
-        duration_s: Where given, offsets at or after it are left out.
-
-    Raises:
-        LoadtestError: The file cannot be read, is empty, or a line is not a number, negative or out of order.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors begin with a mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadtestError(f"cannot read the trace {path}: {error}") from error
-    offsets: list[float] = []
-    for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        try:
-            offset = float(text)
-        except ValueError:
-            raise LoadtestError(f"{path}, line {number}: {text!r} is not a number of seconds") from None
-        if not 0 <= offset < float("inf") or (offsets and offset < offsets[-1]):
-            raise LoadtestError(f"{path}, line {number}: {text} is negative or earlier than the line before it")
-        offsets.append(offset)
-    if not offsets:
-        raise LoadtestError(f"the trace {path} holds no arrival; write one offset in seconds a line")
-    return (offset for offset in offsets if duration_s is None or offset < duration_s)
 
 
 def original_pauses(mean_interval_s: float, rng: np.random.RandomState) -> Iterator[int]:

@@ -9,8 +9,12 @@ standard output is its port.
 import argparse
 import asyncio
 import itertools
+import json
 import random
 import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TextIO
 
 from aiohttp import web
 
@@ -27,10 +31,14 @@ class Pool:
         policy: How the balancer chooses: one of POLICIES.
         exponential: Draw service times from the exponential law instead of taking the mean each time.
         seed: Seed of the draws.
+        max_conns: Requests that a worker may have at a time; 0: no limit.
     """
 
-    def __init__(self, services_s: list[float], policy: str, *, exponential: bool, seed: int) -> None:
+    def __init__(
+        self, services_s: list[float], policy: str, *, exponential: bool, seed: int, max_conns: int = 0
+    ) -> None:
         self.policy = policy
+        self.max_conns = max_conns
         self.names = [f"worker{number}" for number in range(1, len(services_s) + 1)]
         self._services_s = services_s
         self._exponential = exponential
@@ -39,9 +47,14 @@ class Pool:
         self._free_at = [0.0] * len(services_s)
         self.in_flight = [0] * len(services_s)
 
-    def admit(self, now: float) -> tuple[int, float, float]:
-        """Take one request: the worker's number, when its service starts and how long it takes, in seconds."""
+    def admit(self, now: float) -> tuple[int, float, float] | None:
+        """Take one request: the worker's number, when its service starts and how long it takes, in seconds.
+
+        None where every worker has as many requests as it may have.
+        """
         worker = self._choose()
+        if worker is None:
+            return None
         mean_s = self._services_s[worker]
         service_s = self._random.expovariate(1.0 / mean_s) if self._exponential and mean_s > 0 else mean_s
         start = max(now, self._free_at[worker])
@@ -49,10 +62,12 @@ class Pool:
         self.in_flight[worker] += 1
         return worker, start, service_s
 
-    def _choose(self) -> int:
-        everyone = range(len(self._services_s))
+    def _choose(self) -> int | None:
+        everyone = [one for one, count in enumerate(self.in_flight) if not self.max_conns or count < self.max_conns]
+        if not everyone:
+            return None
         if self.policy == "round_robin":
-            return next(self._turn)
+            return next(one for one in self._turn if one in everyone)
         if self.policy == "random" or len(everyone) == 1:
             return self._random.choice(everyone)
         asked = self._random.sample(everyone, 2) if self.policy == "random_two" else everyone
@@ -60,17 +75,23 @@ class Pool:
         return self._random.choice([worker for worker in asked if self.in_flight[worker] == least])
 
 
-def application(pool: Pool, model: str = "none") -> web.Application:
-    """Build the service around a pool; it says that it serves `model`."""
+def application(pool: Pool, model: str = "none", log: TextIO | None = None) -> web.Application:
+    """Build the service around a pool; it says that it serves `model`, and logs requests as the balancer does."""
 
     async def predict(request: web.Request) -> web.Response:
+        came_s = time.time()
         await request.read()
-        worker, start, service_s = pool.admit(now := time.perf_counter())
+        admitted = pool.admit(now := time.perf_counter())
+        if admitted is None:
+            _log(log, request, came_s, 429)
+            return web.json_response({"type": "/problems/busy"}, status=429, headers={"Retry-After": "1"})
+        worker, start, service_s = admitted
         try:
             if start + service_s > now:
                 await asyncio.sleep(start + service_s - time.perf_counter())
         finally:
             pool.in_flight[worker] -= 1
+            _log(log, request, came_s, 200)
         name = pool.names[worker]
         timing = (
             f"queue;dur={(start - now) * 1e3:.3f}, decode;dur=0, inference;dur={service_s * 1e3:.3f}, "
@@ -93,7 +114,8 @@ def application(pool: Pool, model: str = "none") -> web.Application:
         )
 
     async def status(_: web.Request) -> web.Response:
-        return web.json_response({"policy": pool.policy, "pool_size": len(pool.names), "workers": pool.names})
+        told: dict[str, object] = {"policy": pool.policy, "pool_size": len(pool.names), "workers": pool.names}
+        return web.json_response(told | ({"limits": {"max_conns": pool.max_conns}} if pool.max_conns else {}))
 
     app = web.Application(client_max_size=32 << 20)
     app.router.add_post("/predict", predict)
@@ -102,9 +124,26 @@ def application(pool: Pool, model: str = "none") -> web.Application:
     return app
 
 
-async def serve(pool: Pool, model: str) -> None:
+def _log(log: TextIO | None, request: web.Request, came_s: float, status: int) -> None:
+    if log is None:
+        return
+    head = len(f"{request.method} {request.path_qs} HTTP/1.1\r\n\r\n")
+    head += sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
+    ended_s = time.time()
+    entry = {
+        "msec": round(ended_s, 6),
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "request_bytes": head + (request.content_length or 0),
+        "request_s": round(ended_s - came_s, 6),
+    }
+    log.write(json.dumps(entry) + "\n")
+
+
+async def serve(pool: Pool, model: str, log: TextIO | None = None) -> None:
     """Listen on a free port of 127.0.0.1, print it, and serve until standard input closes."""
-    runner = web.AppRunner(application(pool, model), access_log=None)
+    runner = web.AppRunner(application(pool, model, log), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
     await site.start()
@@ -122,12 +161,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--slow", type=float, default=1.0, help="the last worker is slower by this factor (default 1)")
     parser.add_argument("--policy", choices=POLICIES, default="random")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-conns", type=int, default=0, help="requests a worker may have; 0: no limit (default)")
+    parser.add_argument("--access-log", type=Path, help="write a line a request there, as the balancer does")
     parser.add_argument("--model", default="none", help="name of the model that it says it serves")
     options = parser.parse_args(arguments)
     services_s = [options.service_ms / 1e3] * options.workers
     services_s[-1] *= options.slow
-    pool = Pool(services_s, options.policy, exponential=options.exponential, seed=options.seed)
-    asyncio.run(serve(pool, options.model))
+    draws = {"exponential": options.exponential, "seed": options.seed}
+    pool = Pool(services_s, options.policy, **draws, max_conns=options.max_conns)
+    with options.access_log.open("a", buffering=1) if options.access_log else nullcontext() as log:
+        asyncio.run(serve(pool, options.model, log))
 
 
 if __name__ == "__main__":
