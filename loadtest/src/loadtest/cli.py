@@ -1,4 +1,4 @@
-"""The command `loadtest`: begin, run, summarize, plot, table, compare, plan, simulate, capacity, slo, show, bench."""
+"""The command `loadtest`: attack, begin, run, summarize, plot … bench; `loadtest --help` lists them all."""
 
 import argparse
 import json
@@ -9,9 +9,8 @@ from typing import Any
 
 from loadtest import __version__
 from loadtest.analyse.cli import add_plan
-from loadtest.arguments import Parser, number_of, whole_of
+from loadtest.arguments import Parser
 from loadtest.errors import LoadtestError
-from loadtest.experiments.checks import number, whole
 from loadtest.experiments.design import Design, find_design
 from loadtest.experiments.execute import run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
@@ -19,7 +18,7 @@ from loadtest.experiments.provenance import read_facts
 from loadtest.experiments.reader import load_design
 from loadtest.experiments.record import now_utc
 from loadtest.find.cli import add_find
-from loadtest.generate.bench import bench
+from loadtest.generate.cli import add_generate
 from loadtest.simulate.cli import add_simulate
 
 
@@ -115,16 +114,6 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _bench(options: argparse.Namespace) -> int:
-    result = bench(options.rate, options.seconds, options.bytes)
-    effort = result.effort
-    print(f"asked {result.rate_hz:g}/s of {options.bytes} bytes for {options.seconds:g} s")
-    print(f"sent {result.achieved_hz:.1f}/s, {result.failures} failed, at most {effort.peak_in_flight} in flight")
-    print(f"CPU {effort.cpu_share:.2f} of one core")
-    print(f"lag p50 {result.lag_p50_s * 1e3:.2f} ms, p99 {result.lag_p99_s * 1e3:.2f} ms")
-    return 0
-
-
 def _design(options: argparse.Namespace) -> Design:
     design = load_design(find_design(options.design))
     return design if options.scale == 1 else design.scaled(options.scale)
@@ -210,13 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     add_plan(add)
     add_simulate(add)
     add_find(add)
-
-    self_bench = add("bench", "measure the generator itself against a null server", _bench, "bench --rate 1000")
-    rate, seconds = (number_of(number(0, most, above=True)) for most in (100_000, 3600))
-    size = whole_of(whole(0, 100_000_000))
-    self_bench.add_argument("--rate", type=rate, default=1000.0, metavar="HZ", help="requests a second (default 1000)")
-    self_bench.add_argument("--seconds", type=seconds, default=10.0, help="for how long (default 10)")
-    self_bench.add_argument("--bytes", type=size, default=20_000, help="size of the image (default 20000)")
+    add_generate(add)
     return parser
 
 

@@ -13,18 +13,20 @@ from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.reader import load_design
 
 COMMANDS = [
+    "attack",
     "begin",
-    "run",
-    "show",
-    "summarize",
-    "plot",
-    "table",
-    "compare",
-    "plan",
-    "simulate",
     "bench",
     "capacity",
+    "compare",
+    "plan",
+    "plot",
+    "run",
+    "show",
+    "simulate",
     "slo",
+    "summarize",
+    "table",
+    "trace",
 ]
 
 

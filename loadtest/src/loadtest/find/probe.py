@@ -11,7 +11,7 @@ import numpy as np
 
 from loadtest.analyse.theory.simulation import Floats
 from loadtest.errors import LoadtestError
-from loadtest.generate import arrivals
+from loadtest.generate import arrivals, punctual
 from loadtest.generate.client import Client, encode
 from loadtest.generate.effort import raise_file_limit
 from loadtest.generate.images import photograph
@@ -121,5 +121,5 @@ class Live:
             async with Client(self._target) as client:
                 await record_load(client, path, header, repeat(self._payload), load, max_in_flight=_IN_FLIGHT)
 
-        asyncio.run(send())
+        punctual.run(send())
         return read_trial(path)

@@ -1,0 +1,168 @@
+"""Several clients send one load together: they are started, and begin at one moment; `merged` makes one trial of it.
+
+A client is a process that runs `loadtest.generate.member`: here, or elsewhere by a command (`ssh client2 python`).
+Each sends its share of the arrivals that one client would send. Clocks are read from before the load until after it.
+"""
+
+import asyncio
+import base64
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadtest.errors import LoadtestError
+from loadtest.generate.attack import Attack
+from loadtest.generate.clocks import Reading, compare
+from loadtest.generate.member import MOST_LINE, job_of
+from loadtest.generate.view import Glimpse, View
+
+HERE = shlex.join([sys.executable])
+_STARTS_S = 60.0
+_BEGINS_IN_S = 0.3
+_READINGS = 20
+_READ_EVERY_S = 0.2
+
+
+@dataclass(slots=True)
+class Member:
+    """One client.
+
+    Attributes:
+        name: How messages call it.
+        process: Its process, or that of the connection to it.
+        ready: Set once it has its part of the load.
+        ended: Set once its samples are here, or it has ended.
+        readings: Of its clock.
+        origin_s: When its load began, by its clock.
+        data: Its samples file.
+        glimpse: What it told last.
+    """
+
+    name: str
+    process: asyncio.subprocess.Process
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    readings: list[Reading] = field(default_factory=list)
+    origin_s: float = 0.0
+    data: bytes = b""
+    glimpse: Glimpse = field(default_factory=lambda: Glimpse(0.0, 0, 0, []))
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send it one message."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def listen(self) -> None:
+        """Take in what it says, until it says no more."""
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            now_s = time.time()
+            message = json.loads(line)
+            if "asked" in message:
+                self.readings.append(Reading(message["asked"], message["clock"], now_s))
+            elif "glimpse" in message:
+                glimpse = Glimpse(*message["glimpse"])
+                self.glimpse = glimpse._replace(seen=[*self.glimpse.seen, *glimpse.seen])
+            elif "samples" in message:
+                self.origin_s, self.data = message["origin"], base64.b64decode(message["samples"])
+                self.ended.set()
+            else:
+                self.ready.set()
+        self.ready.set()
+        self.ended.set()
+
+
+async def send_together(
+    attack: Attack, commands: Sequence[str], members: list[Member], view: View | None = None
+) -> None:
+    """Let several clients send a load, and read their clocks meanwhile.
+
+    Args:
+        attack: The load.
+        commands: For each client what starts Python there.
+        members: Where they are put, with their samples, also when the load is interrupted.
+        view: Where to show it.
+
+    Raises:
+        LoadtestError: A client does not start, or ended without its samples.
+    """
+    listening: list[asyncio.Task[None]] = []
+    try:
+        for number, command in enumerate(commands):
+            members.append(await _start(command, number))
+            listening.append(asyncio.create_task(members[-1].listen()))
+            members[-1].tell({"job": job_of(attack, number, len(commands))})
+        for member in members:
+            await _wait(member, member.ready, _STARTS_S)
+        for _ in range(_READINGS):
+            _ask(members)
+            await asyncio.sleep(0.01)
+        begin_s = time.time() + _BEGINS_IN_S
+        for member in members:
+            ahead_s = compare(member.readings).ahead_s if member.readings else 0.0
+            member.tell({"begin": begin_s + ahead_s})
+        while not all(member.ended.is_set() for member in members):
+            _ask(members)
+            await asyncio.sleep(_READ_EVERY_S)
+            if view:
+                view.show(_sum(members))
+        for _ in range(_READINGS):
+            _ask(members)
+            await asyncio.sleep(0.01)
+    finally:
+        for member in members:
+            assert member.process.stdin is not None
+            member.process.stdin.close()
+        await asyncio.gather(*listening)
+        for member in members:
+            await member.process.wait()
+    for member in members:
+        if not member.data:
+            raise LoadtestError(f"{member.name} ended before its load did; its reason stands above")
+
+
+async def _start(command: str, number: int) -> Member:
+    words = [*shlex.split(command), "-m", "loadtest.generate.member"]
+    pipe = asyncio.subprocess.PIPE
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=pipe,
+            stdout=pipe,
+            limit=MOST_LINE,
+            start_new_session=True,  # Ctrl-C is for this process alone
+        )
+    except OSError as error:
+        raise LoadtestError(f"client {number + 1} does not start: {command}: {error.strerror}") from error
+    return Member(f"client {number + 1}" + ("" if command == HERE else f" ({command})"), process)
+
+
+async def _wait(member: Member, event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        raise LoadtestError(f"{member.name} does not answer within {seconds:.0f} s") from None
+    if member.ended.is_set():
+        raise LoadtestError(f"{member.name} does not start; its reason stands above")
+
+
+def _ask(members: Sequence[Member]) -> None:
+    for member in members:
+        member.tell({"ask": time.time()})
+
+
+def _sum(members: Sequence[Member]) -> Glimpse:
+    whole = [member.glimpse for member in members]
+    seen = [one for glimpse in whole for one in glimpse.seen]
+    for member in members:
+        member.glimpse = member.glimpse._replace(seen=[])
+    return Glimpse(
+        max(glimpse.at_s for glimpse in whole),
+        sum(glimpse.sent for glimpse in whole),
+        sum(glimpse.in_flight for glimpse in whole),
+        seen,
+    )

@@ -1,0 +1,210 @@
+"""A quick look at a service: `loadtest attack`, alone and by several clients."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loadtest.cli import main
+from loadtest.generate.attack import Attack, read_payloads
+from loadtest.generate.images import PHOTO
+from loadtest.generate.samples import Trial, read_trial
+
+RATE_HZ, SECONDS = 60.0, 0.6
+LOAD = ["--rate", str(RATE_HZ), "--duration", str(SECONDS), str(PHOTO)]
+
+# What a shell starts in the background ignores Ctrl-C, and so would what a test starts there.
+IN_FRONT = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from loadtest.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def due(trial: Trial) -> list[float]:
+    return sorted(sample.scheduled_s for sample in trial.samples)
+
+
+@pytest.fixture(scope="module")
+def wanted() -> list[float]:
+    """When requests of LOAD are due."""
+    return list(Attack("http://127.0.0.1", read_payloads([PHOTO]), RATE_HZ, SECONDS).offsets())
+
+
+def test_one_table_says_what_came_back(
+    serve: Callable[..., str], tmp_path: Path, wanted: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "look.jsonl.gz"
+    target = serve("--workers", "2", "--policy", "round_robin")
+    assert main(["attack", target, *LOAD, "--save", str(kept)]) == 0
+    printed = capsys.readouterr()
+    text = printed.out
+    trial = read_trial(kept)
+    assert trial.damage is None
+    assert trial.header["asked_hz"] == RATE_HZ
+    assert due(trial) == pytest.approx(wanted, abs=1e-6)
+    assert {sample.image for sample in trial.samples} == {"photo.jpg"}
+    count = len(wanted)
+    assert f"{count} sent, {count} answered, 0 failed" in text
+    assert "60/s asked" in text
+    assert f"worker1 {count - count // 2}, worker2 {count // 2}" in text
+    assert "p99 –" in text  # 36 answers say nothing of it
+    assert re.search(r"p50 [\d.]+ ms", text)
+    assert re.search(r"lag +p50 [\d.]+ ms, p99", text)
+    assert f"samples: {kept}" in text
+    assert "errors" not in text
+    assert "\x1b" not in printed.err  # nobody looks: there is no view
+    assert main(["attack", target, *LOAD, "--save", str(kept)]) == 1
+    assert "samples are never overwritten" in capsys.readouterr().err
+
+
+def test_refusals_and_the_limit_behind_them_are_told(
+    serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = serve("--service-ms", "100", "--max-conns", "1")
+    assert main(["attack", target, "--constant", "--rate", "100", "--duration", "0.3", str(PHOTO)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    refused, of = map(int, re.search(r"refused (\d+) of (\d+) requests", text).groups())  # type: ignore[union-attr]
+    assert 20 <= refused < of == 30
+    assert f"({refused} busy); its limits: 1 requests at a time for each process of a worker" in text
+    assert f"429 busy {refused}" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["http://127.0.0.1:9", str(PHOTO)], "does not answer"),
+        (["127.0.0.1:8080", str(PHOTO)], "is no address"),
+        (["http://127.0.0.1:9", "--rate", "0", str(PHOTO)], "--rate 0.0 is impossible; give more than 0"),
+        (["http://127.0.0.1:9", "--duration", "nan", str(PHOTO)], "--duration nan is not a number"),
+        (["http://127.0.0.1:9", "--clients", "65", str(PHOTO)], "--clients 65 is impossible; give 0 to 64"),
+        (["http://127.0.0.1:9", "notes.txt"], "notes.txt is no photograph by its name"),
+        (["http://127.0.0.1:9", "nosuch.jpg"], "cannot read the photograph nosuch.jpg: No such file"),
+    ],
+)
+def test_what_cannot_be_sent_is_one_message(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attack", *words]) == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_an_interrupted_look_says_what_it_saw(serve: Callable[..., str], tmp_path: Path) -> None:
+    kept = tmp_path / "look.jsonl.gz"
+    words = ["attack", serve(), "--rate", "100", "--duration", "600", str(PHOTO), "--save", str(kept)]
+    command = [sys.executable, "-c", IN_FRONT, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not (kept.exists() and read_some(kept)):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate()
+    assert process.returncode == 0, error
+    assert b"incomplete" in out
+    assert re.search(rb"requests +\d+ sent", out)
+    assert b"Traceback" not in error
+
+
+def read_some(path: Path) -> bool:
+    try:
+        return bool(read_trial(path).samples)
+    except Exception:  # its first line is not there yet
+        return False
+
+
+def test_several_clients_send_together_what_one_would_send(
+    serve: Callable[..., str], tmp_path: Path, wanted: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one of them the clock is five seconds ahead: it begins at the same moment, and its times are put right."""
+    kept = tmp_path / "look.jsonl.gz"
+    ahead = client(tmp_path / "ahead.py", "time.time = lambda: really() + 5")
+    both = ["--clients", "1", "--client", ahead]
+    code = main(["attack", serve("--workers", "2"), *LOAD, *both, "--save", str(kept)])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    trial = read_trial(kept)
+    assert trial.damage is None
+    assert [sample.seq for sample in trial.samples] == list(range(len(wanted)))
+    one, other = trial.header["clients"]
+    assert other["ahead_s"] == pytest.approx(5, abs=0.1)
+    # as far as clocks can be told; every request is there, and in its place
+    error_s = one["error_s"] + other["error_s"] + 1e-4
+    assert due(trial) == pytest.approx([offset - wanted[0] + due(trial)[0] for offset in wanted], abs=2 * error_s)
+    assert f"{len(wanted)} sent, {len(wanted)} answered" in printed.out
+
+
+def test_clients_whose_clocks_are_too_far_apart_keep_their_samples(
+    serve: Callable[..., str], tmp_path: Path, wanted: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "look.jsonl.gz"
+    wrong = client(tmp_path / "wrong.py", "time.time = lambda: really() - 7200")
+    assert main(["attack", serve(), *LOAD, "--clients", "1", "--client", wrong, "--save", str(kept)]) == 1
+    error = capsys.readouterr().err
+    assert "the clock of client 2" in error
+    assert "7200 s behind this machine's: set it" in error
+    parts = sorted(tmp_path.glob("look.client*.jsonl.gz"))
+    assert [str(part) in error for part in parts] == [True, True]
+    assert sum(len(read_trial(part).samples) for part in parts) == len(wanted)
+    assert not kept.exists()
+
+
+def test_a_client_that_does_not_start_is_one_message(
+    serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = serve()
+    assert main(["attack", target, *LOAD, "--client", "/nosuch/python"]) == 1
+    assert "client 1 does not start: /nosuch/python: No such file" in capsys.readouterr().err
+    assert main(["attack", target, *LOAD, "--client", "false"]) == 1
+    assert "client 1 (false) does not start; its reason stands above" in capsys.readouterr().err
+
+
+def client(script: Path, clock: str) -> str:
+    """What starts a client whose clock is another: a Python that changes its own before it does as it is told."""
+    script.write_text(
+        "import runpy, sys, time\nreally = time.time\n" + clock + "\n"
+        'sys.argv = sys.argv[1:]\nassert sys.argv[0] == "-m"\nrunpy.run_module(sys.argv[1], run_name="__main__")\n'
+    )
+    return f"{sys.executable} {script}"
+
+
+def test_a_terminal_gets_a_live_view(serve: Callable[..., str]) -> None:
+    ours, theirs = os.openpty()
+    words = [
+        sys.executable,
+        "-m",
+        "loadtest",
+        "attack",
+        serve("--service-ms", "5"),
+        "--rate",
+        "50",
+        "--duration",
+        "1.5",
+    ]
+    shown = b""
+    with subprocess.Popen(
+        [*words, str(PHOTO)], stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        while True:
+            try:
+                block = os.read(ours, 65536)
+            except OSError:  # nobody has the other end any more
+                break
+            if not block:
+                break
+            shown += block
+        os.close(ours)
+        assert process.stdout is not None
+        out = process.stdout.read()
+    assert process.returncode == 0
+    text = re.sub(rb"\x1b\[[\d;?]*[A-Za-z]", b"", shown)
+    for word in (b"in flight", b"asked", b"answered", b"lag p99", b"errors", b"s left"):
+        assert word in text
+    assert b"\x1b" not in out  # the table goes elsewhere
+    assert json.dumps(out.decode()).count("sent") == 1
