@@ -215,6 +215,20 @@ def test_while_workers_start_the_wait_asks_for_no_more() -> None:
     assert max(targets) == 2
 
 
+def test_a_load_that_has_just_begun_does_not_shrink_the_pool() -> None:
+    """Neither while workers start nor after, though the last half minute was quiet."""
+    rules = replace(RULES, down_after_s=2)
+    state = steady(0, 60, State(1, service_s=SERVICE_S), rules=rules)
+    targets = []
+    for number in range(12):
+        serving = 1 if number < 6 else 2
+        late = Seen(61.0 + number, True, 22, 22, 0.44, 22 * 0.4, in_flight=8, serving=serving, processes=POOL)
+        state, decision = decide(state, late, rules)
+        targets.append(decision.target)
+    assert targets == sorted(targets)
+    assert targets[3] == 2
+
+
 def test_who_was_too_few_under_a_load_is_not_tried_again_under_it() -> None:
     """Requests waited though theory had not foreseen it; the same load does not shrink the pool for ten minutes."""
     state = steady(20, 60, State(1))

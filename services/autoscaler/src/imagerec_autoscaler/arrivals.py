@@ -32,11 +32,14 @@ def surely_hz(counts: Sequence[float]) -> float:
 
 
 def at_most_hz(counts: Sequence[float]) -> float:
-    """Return what surely arrives in a second, or less; infinite while too few seconds were counted."""
+    """Return what surely arrives in a second, or less; infinite while too few seconds were counted.
+
+    It is never less than what arrives now: a quiet past says nothing of a load that has just begun.
+    """
     if len(counts) < _FEWER_S:
         return math.inf
     count = sum(counts[-_FEWER_S:])
-    return (count + _SURE * math.sqrt(count) + _SURE) / _FEWER_S
+    return max((count + _SURE * math.sqrt(count) + _SURE) / _FEWER_S, recent_hz(counts))
 
 
 def is_nothing(counts: Sequence[float]) -> bool:

@@ -175,9 +175,7 @@ def _service_s(before_s: float | None, seen: Seen) -> float | None:
     if not seen.answers:
         return before_s
     mean_s = seen.busy_s / seen.answers
-    if before_s is None:
-        return mean_s
-    return before_s + (mean_s - before_s) * seen.answers / (seen.answers + _ANSWERS)
+    return mean_s if before_s is None else before_s + (mean_s - before_s) * seen.answers / (seen.answers + _ANSWERS)
 
 
 def _wait_s(state: State, seen: Seen) -> float:
@@ -191,11 +189,13 @@ def _wait_s(state: State, seen: Seen) -> float:
 
 def _late_s(state: State, seen: Seen, wait_s: float, rules: Rules, passed_s: float) -> float:
     # While workers start, the wait says nothing about the number that was decided.
-    starting = seen.serving < min(state.target, len(seen.processes))
     late = seen.refused or wait_s + (state.service_s or 0.0) > rules.objective_s
-    if state.service_s is None or starting or not late:
-        return 0.0
-    return state.late_s + passed_s
+    counts = late and state.service_s is not None and not _starts(state, seen)
+    return state.late_s + passed_s if counts else 0.0
+
+
+def _starts(state: State, seen: Seen) -> bool:
+    return seen.serving < min(state.target, len(seen.processes))
 
 
 def _surprised(state: State, target: int) -> Memory:
@@ -226,15 +226,13 @@ def _wanted_for(service_s: float, state: State, seen: Seen, rules: Rules) -> tup
         return more, "requests wait beyond the objective" if more > target else "the pool is at its maximum"
     if more > target:
         return more, "more arrives than the workers may be given"
-    if state.late_s:
-        return target, "requests wait"
+    if state.late_s or _starts(state, seen):
+        return target, "requests wait" if state.late_s else "workers start"
     most_hz, memory = at_most_hz(state.counts), state.memory
     fewer = needed(most_hz / _HYSTERESIS)
     if memory is not None and memory.left_s and most_hz * service_s >= _HYSTERESIS * memory.load:
         fewer = max(fewer, min(memory.enough, target))
-    if fewer < target:
-        return fewer, "fewer workers are enough"
-    return target, "as many as are needed"
+    return (fewer, "fewer workers are enough") if fewer < target else (target, "as many as are needed")
 
 
 def _metrics(state: State, seen: Seen, wait_s: float) -> dict[str, float | int | None]:

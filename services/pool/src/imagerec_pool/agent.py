@@ -94,8 +94,7 @@ class Agent:
             if self._arrivals.grow(name, probe.waited_s, self._place(name), now_s):
                 probe.moved()
         seen = {name: probe.seen() for name, probe in self._probes.items()}
-        before = self._pool
-        self._pool, cut = decide(before, seen, now_s, self._rules)
+        self._pool, cut = decide(before := self._pool, seen, now_s, self._rules)
         for name, condition in self._pool.items():
             if condition.state != before[name].state:
                 _say(worker=name, was=before[name].state, state=condition.state, why=condition.why)
