@@ -1,7 +1,7 @@
 /** The element with this id; throws when the page and the script disagree. */
 export function byId(id) {
   const element = document.getElementById(id);
-  if (!element) throw new Error(`index.html has no element #${id}`);
+  if (!element) throw new Error(`the page has no element #${id}`);
   return element;
 }
 

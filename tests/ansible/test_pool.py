@@ -205,11 +205,48 @@ def test_health_and_the_pool_are_told(pool: Pool) -> None:
     assert (first["name"], first["state"]) == ("worker1", "up")
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/workers", 405), ("POST", "/healthz", 405)])
-def test_a_wrong_method_is_a_problem_document(pool: Pool, method: str, path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/workers", 405),
+        ("POST", "/healthz", 405),
+        ("POST", "/live-figures", 405),
+        ("GET", "/live-figures?since=soon", 400),
+        ("GET", "/live-figures?since=-1", 400),
+    ],
+)
+def test_a_wrong_request_is_a_problem_document(pool: Pool, method: str, path: str, status: int) -> None:
     answer = requests.request(method, f"http://127.0.0.1:{pool.port}{path}", timeout=10)
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
     assert answer.json()["status"] == status
+
+
+def lines_of(pool: Pool, path: str) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in (pool.folder / "access.log").read_text().splitlines()]
+    return [entry for entry in entries if entry["path"] == path]
+
+
+def test_the_figures_are_told_and_nobody_fills_the_log_by_asking(pool: Pool) -> None:
+    before = len(lines_of(pool, "/predict"))
+    for worker in pool.workers:
+        worker.predicts = 429
+    assert pool.predict().status_code == 429
+    for worker in pool.workers:
+        worker.predicts = 200
+    assert [pool.predict().status_code for _ in range(12)] == [200] * 12
+    pool.until(lambda: len(lines_of(pool, "/predict")) == before + 13)
+    first_s, *_, last_s = (int(line["msec"]) for line in lines_of(pool, "/predict")[before:])
+    pool.until(lambda: pool.get("/live-figures").json()["time"] > last_s)
+    answer = pool.get(f"/live-figures?since={first_s - 1}")
+    assert answer.headers["Cache-Control"] == "no-store"
+    told = answer.json()
+    seconds = told["seconds"]
+    assert seconds["first"] == first_s
+    assert (sum(seconds["answered"]), sum(seconds["refused"]), sum(seconds["errors"])) == (12, 1, 0)
+    assert seconds["serving"][0] == seconds["members"][0] == 3
+    assert [worker["name"] for worker in told["workers"]] == [*NAMES]
+    assert sum(worker["share"] for worker in told["workers"]) == pytest.approx(1, abs=0.01)
+    assert lines_of(pool, "/live-figures") == []
 
 
 def test_a_drained_worker_gets_no_request_and_returns(pool: Pool) -> None:
@@ -443,6 +480,7 @@ def test_without_the_agent_a_worker_is_asked(pool: Pool) -> None:
         assert pool.get("/healthz").json() == {}  # a worker's own answer
         away = pool.get("/workers")
         assert (away.status_code, away.json()["type"]) == (503, "/problems/unavailable")
+        assert pool.get("/live-figures").status_code == 503
         assert pool.predict().status_code == 200
         for worker in pool.workers:
             worker.stop()

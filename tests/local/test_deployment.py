@@ -11,8 +11,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from PIL import Image
@@ -228,6 +231,36 @@ def pool_of(deployment: Deployment) -> dict[str, str]:
     """What the balancer says of each worker."""
     told = requests.get(f"{deployment.url}/workers", timeout=5).json()["workers"]
     return {worker["name"]: worker["state"] for worker in told}
+
+
+def test_the_live_figures_are_the_access_log_s(deployment: Deployment, cat: bytes) -> None:
+    """As many requests, as long, by the same workers."""
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(lambda number: predict(deployment, cat if number % 5 else b"no image"), range(60)))
+    assert Counter(answer.status_code for answer in answers) == {200: 48, 415: 12}
+    mine = {answer.headers["X-Request-Id"] for answer in answers}
+    log = deployment.folder / ".run/balancer/log/access.log"
+    told: dict[str, Any] = {}
+    recent: list[dict[str, Any]] = []
+
+    def are_told() -> bool:
+        told.update(requests.get(f"{deployment.url}/live-figures", timeout=5).json())
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        asked = [each for each in entries if each["method"] == "POST" and each["path"] in {"/predict", "/submit"}]
+        recent[:] = [each for each in asked if told["time"] - told["window_s"] < int(each["msec"]) <= told["time"]]
+        counted = sum(told["requests"][outcome] for outcome in ("answered", "refused", "errors", "lost"))
+        return mine <= {each["id"] for each in recent} and counted == len(recent)
+
+    until(are_told)
+    assert told["requests"]["rate_hz"] == pytest.approx(len(recent) / told["window_s"], abs=0.051)
+    answered = [each for each in recent if each["worker"] and each["status"] in range(200, 429)]
+    times_ms = [each["request_s"] * 1000 for each in answered]
+    assert told["requests"]["mean_ms"] == pytest.approx(np.mean(times_ms), rel=0.01)
+    for name, share in (("p50_ms", 50), ("p99_ms", 99)):
+        assert told["requests"][name] == pytest.approx(np.percentile(times_ms, share, method="inverted_cdf"), rel=0.01)
+    given = Counter(each["worker"] for each in recent if each["worker"])
+    shares = {worker["name"]: worker["share"] for worker in told["workers"]}
+    assert shares == pytest.approx({name: given[name] / given.total() for name in deployment.workers}, abs=0.001)
 
 
 def until(probe: Callable[[], bool]) -> None:

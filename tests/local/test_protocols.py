@@ -95,4 +95,4 @@ def test_what_the_balancer_answers_is_as_described(deployment: Deployment) -> No
             case.validate_response(answer, checks=CHECKS)
             assert answer.status_code == 200
             seen.add(operation.path)
-    assert {"/healthz", "/workers", "/status", "/version", "/v2"} < seen
+    assert {"/healthz", "/workers", "/live-figures", "/status", "/version", "/v2"} < seen

@@ -31,11 +31,7 @@ _SETTLE_S = 2.0
 
 
 class Agent:
-    """Watches the pool that nginx's list names.
-
-    Attributes:
-        figures: What became of the requests of the last minutes.
-    """
+    """Watches the pool that nginx's list names; ``figures`` is what became of its requests."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

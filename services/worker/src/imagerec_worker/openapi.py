@@ -103,6 +103,22 @@ def _paths(service: Service) -> Json:
                 BALANCER, "Tell how many workers serve, and why.", answered("So many.", _scaling()), 429, 503
             )
         },
+        "/live-figures": {
+            "get": _operation(
+                BALANCER,
+                "Tell what became of the requests of the last minutes, by the second.",
+                answered("The figures.", refer("LiveFigures")),
+                *(400, 429, 503),
+                parameters=[
+                    {
+                        "name": "since",
+                        "in": "query",
+                        "description": "The last second that is known already, since 1970.",
+                        "schema": COUNT,
+                    }
+                ],
+            )
+        },
         "/status": {"get": _operation(BALANCER, "Tell how requests are spread.", answered("How.", refer("Balancing")))},
         "/readyz": {"get": _operation(WORKER, "Say whether new work is welcome.", answered("It is.", status), 503)},
         "/metrics": {"get": _operation(WORKER, "Give the metrics.", answered("Prometheus' text.", TEXT, "text/plain"))},
@@ -173,6 +189,7 @@ def _schemas() -> Json:
             }
         ),
         "Pool": described({"serving": COUNT, "workers": listed(described(worker))}),
+        "LiveFigures": _live_figures(),
         "Balancing": described(
             {
                 "policy": TEXT,
@@ -183,3 +200,28 @@ def _schemas() -> Json:
             }
         ),
     }
+
+
+def _live_figures() -> Json:
+    outcomes = ("answered", "refused", "errors", "lost")
+    some: Json = {"type": ["integer", "null"], "minimum": 0}
+    rate: Json = {"type": "number", "minimum": 0}
+    columns = {**dict.fromkeys(("serving", "members", *outcomes), COUNT), "p50_ms": some, "p99_ms": some}
+    worker = {"name": TEXT, "state": TEXT, "why": TEXT, "since": TEXT, "busy": some, "rate_hz": rate, "share": _SHARE}
+    return described(
+        {
+            "time": COUNT,
+            "window_s": COUNT,
+            "requests": described(
+                {
+                    **dict.fromkeys(outcomes, COUNT),
+                    "rate_hz": rate,
+                    "mean_ms": {"type": ["number", "null"], "minimum": 0},
+                    "p50_ms": some,
+                    "p99_ms": some,
+                }
+            ),
+            "workers": listed(described({**worker, "p99_ms": some}, "why", "since")),
+            "seconds": described({"first": COUNT, **{name: listed(each) for name, each in columns.items()}}),
+        }
+    )
