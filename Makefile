@@ -2,6 +2,7 @@
 #   INVENTORY  hosts to work on (default: this machine)   MODEL         imagenet | lite0 … | keras | path of a bundle
 #   MODEL_MIRROR  folder or URL tried before the network  POLICY        random | round_robin | least_conn | random_two
 #   WORKERS    workers of a slice (default 4)             DESIGN        experiment to run, or its file
+#   BALANCERS  balancers of a slice, 1 (default) or 2
 #   SLICE      name of the slice here (default local)     RSPEC         request RSpec to write, or to boot
 #   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to, worker to drain
 #   PEERS      other ways to serve, for `make bench`: gunicorn,mosec,fastapi,litserve,keras
@@ -46,7 +47,7 @@ help: # what most people need has two hash signs, the rest a hash sign and a col
 
 # --- environments ---------------------------------------------------------------------------------------------------
 UP_PACKAGES := python3-venv nginx logrotate
-TEST_PACKAGES := chromium fonts-dejavu-core imagemagick libnginx-mod-http-js
+TEST_PACKAGES := chromium fonts-dejavu-core imagemagick keepalived libnginx-mod-http-js
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 
 .PHONY: setup setup-measure setup-test setup-keras setup-slice
@@ -185,15 +186,15 @@ learn: ## learn the classes of DATA, a folder with one folder of photographs a c
 		$(if $(NAME),--name '$(NAME)') $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(ARGS)
 
 # --- slice -------------------------------------------------------------------------------------------------------------
-SLICE_VARS := -e slice_name=$(or $(SLICE),local) $(if $(WORKERS),-e slice_workers=$(WORKERS)) \
+SLICE_VARS := -e slice_name=$(or $(SLICE),local) $(if $(WORKERS),-e slice_workers=$(WORKERS)) $(if $(BALANCERS),-e slice_balancers=$(BALANCERS)) \
 	$(if $(CPU_SCALE),-e local_slice_cpu_scale=$(CPU_SCALE)) $(ARGS)
 # A user who is not root is asked for the password of sudo, unless sudo wants none.
 ASK = $(if $(SUDO),$(shell sudo -n true 2>/dev/null || echo --ask-become-pass))
 SLICE_TOOL = $(SUDO) env PYTHONPATH='$(CURDIR)' '$(CURDIR)/$(BIN)/python' -m rspec.local_slice
 
 .PHONY: rspec slice-up slice-down slice-status slice-ssh
-rspec: setup #: write the request RSpec for WORKERS to RSPEC (default rspec/requests/local.xml)
-	@$(BIN)/python -m rspec.request --workers $(or $(WORKERS),4) $(ARGS) --out $(or $(RSPEC),rspec/requests/local.xml)
+rspec: setup #: write the request RSpec for WORKERS and BALANCERS to RSPEC (default rspec/requests/local.xml)
+	@$(BIN)/python -m rspec.request --workers $(or $(WORKERS),4) --balancers $(or $(BALANCERS),1) $(ARGS) --out $(or $(RSPEC),rspec/requests/local.xml)
 
 slice-up: setup-slice ## boot the slice on this machine (root): one machine for each node, or for each of RSPEC's
 	@$(BIN)/ansible-playbook $(ASK) playbooks/slice_up.yml $(SLICE_VARS) $(call extra,slice_rspec,$(call path,$(RSPEC)))

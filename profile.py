@@ -1,9 +1,9 @@
-"""Image recognition as a distributed web service: one balancer, N workers, one client.
+"""Image recognition as a distributed web service: one balancer (or two), N workers, one client.
 
 The balancer serves a web page and spreads image uploads at random over the workers; each worker
 classifies images with MobileNetV2; the client generates the load. Choose how many workers there are,
-how the machines are joined (one LAN, or a link of its own from the balancer to each worker) and how
-fast and how long the links are.
+whether there is a second balancer that stands in for the first, how the machines are joined (one LAN,
+or a link of its own from the balancer to each worker) and how fast and how long the links are.
 
 Instructions:
 1. Wait until every node is ready, then save the experiment's manifest (the Manifest tab) as
@@ -29,6 +29,7 @@ RAW_INTERFACES = 4
 # Numbers a request may not hold: below the first, above the second (None: no limit).
 LIMITS = [
     ("workers", 1, MAX_WORKERS, "workers must be from 1 to 16"),
+    ("balancers", 1, 2, "balancers must be 1 or 2"),
     ("bandwidth", 0, None, "the link bandwidth must be 0 (unlimited) or a rate in kbps"),
     ("latency", 0, None, "the link latency must be 0 or more milliseconds"),
     ("cores", 1, 64, "the cores of a virtual machine must be from 1 to 64"),
@@ -37,29 +38,31 @@ LIMITS = [
 
 
 def main():
-    """Ask for one balancer, some workers and one client, and join them."""
+    """Ask for the balancers, some workers and one client, and join them."""
     context = portal.context
     define_parameters(context)
     params = context.bindParameters()
     check_parameters(context, params)
 
     request = context.makeRequestRSpec()
-    balancer = add_node(request, params, "balancer")
+    balancers = [add_node(request, params, name) for name in ("balancer", "balancer2")[: params.balancers]]
     workers = [add_node(request, params, "worker%d" % (index + 1)) for index in range(params.workers)]
     client = add_node(request, params, "client")
     if params.topology == "star":
-        add_star(request, params, balancer, workers, client)
+        add_star(request, params, balancers[0], workers, client)
     else:
-        add_lan(request, params, balancer, workers, client)
+        add_lan(request, params, balancers, workers, client)
     if params.public_balancer:
-        balancer.routable_control_ip = True
+        for balancer in balancers:
+            balancer.routable_control_ip = True
     context.printRequestRSpec()
 
 
-def add_lan(request, params, balancer, workers, client):
-    """Join all machines by one LAN: balancer .1, client .2, worker i .(10 + i)."""
+def add_lan(request, params, balancers, workers, client):
+    """Join all machines by one LAN: balancer .1, client .2, second balancer .3, worker i .(10 + i)."""
     lan = request.LAN("lan")
-    hosts = [(balancer, 1), (client, 2)]
+    hosts = [(balancers[0], 1), (client, 2)]
+    hosts += [(balancer, 3) for balancer in balancers[1:]]
     hosts += [(worker, 11 + index) for index, worker in enumerate(workers)]
     for node, last in hosts:
         address = pg.IPv4Address("10.10.1.%d" % last, NETMASK)
@@ -120,6 +123,9 @@ def check_parameters(context, params):
         value = getattr(params, name)
         if value < lowest or (highest is not None and value > highest):
             context.reportError(portal.ParameterError(message, [name]))
+    if params.topology == "star" and params.balancers > 1:
+        message = "two balancers share one address, which takes the LAN: a link ends at one balancer"
+        context.reportError(portal.ParameterError(message, ["balancers", "topology"]))
     if params.topology == "star" and params.node_kind == "raw" and params.workers >= RAW_INTERFACES:
         context.reportWarning(
             portal.ParameterWarning(
@@ -143,6 +149,13 @@ def define_parameters(context):
         kinds.INTEGER,
         4,
         longDescription="Each worker is a machine of its own that classifies images.",
+    )
+    context.defineParameter(
+        "balancers",
+        "Number of balancers (1 or 2)",
+        kinds.INTEGER,
+        1,
+        longDescription="A second one takes over the address of the service when the first fails. Both need the LAN.",
     )
     context.defineParameter(
         "topology",

@@ -199,3 +199,12 @@ def test_the_local_slice_answers_in_the_same_shape(tmp_path: Path, request_name:
     assert (
         hosts["balancers"]["balancer"]["slice_address"] == {"lan-4": "10.10.1.1", "star-4": "10.10.5.1"}[request_name]
     )
+
+
+def test_both_balancers_are_in_the_group(tmp_path: Path) -> None:
+    names = Names("unit", tmp_path)
+    request = load_request(REQUESTS / "lan-4-two-balancers.xml")
+    plan = make_plan(names, request, ipaddress.IPv4Network("10.200.7.0/24"), "bookworm-x")
+    hosts, _ = hosts_of(manifest_text(names, plan), user="")
+    addresses = {name: each["slice_address"] for name, each in hosts["balancers"].items()}
+    assert addresses == {"balancer": "10.10.1.1", "balancer2": "10.10.1.3"}

@@ -19,6 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 REQUESTS = {
     "lan-1": ["--workers", "1"],
     "lan-4": [],
+    "lan-4-two-balancers": ["--balancers", "2"],
     "lan-16": ["--workers", "16", "--latency", "2", "--cores", "2", "--memory", "4096"],
     "star-1": ["--workers", "1", "--topology", "star"],
     "star-4": ["--topology", "star", "--bandwidth", "0", "--public_balancer", "False"],
@@ -54,6 +55,14 @@ def test_the_original_star_is_reproduced() -> None:
     for subnet in range(1, 5):
         assert {(f"worker{subnet}", f"10.10.{subnet}.1"), ("balancer", f"10.10.{subnet}.2")} <= addresses
     assert {("balancer", "10.10.5.1"), ("client", "10.10.5.2")} <= addresses
+
+
+def test_a_second_balancer_joins_the_lan_of_the_others() -> None:
+    request = load_request(GOLDEN / "lan-4-two-balancers.xml")
+    assert [node.client_id for node in request.nodes][:2] == ["balancer", "balancer2"]
+    assert ("balancer2", "10.10.1.3") in {(item.node, item.address) for item in request.interfaces}
+    (link,) = request.links
+    assert len(link.interfaces) == 7
 
 
 def portal(tmp_path: Path, parameters: dict[str, str]) -> tuple[subprocess.CompletedProcess[str], Path]:
@@ -95,6 +104,8 @@ def test_the_portal_is_told_every_bad_parameter_at_once(tmp_path: Path) -> None:
     [
         pytest.param(["--workers", "0"], "workers must be from 1 to 16", id="no-worker"),
         pytest.param(["--workers", "17"], "workers must be from 1 to 16", id="too-many-workers"),
+        pytest.param(["--balancers", "3"], "balancers must be 1 or 2", id="too-many-balancers"),
+        pytest.param(["--balancers", "2", "--topology", "star"], "balancers share one address", id="two-in-a-star"),
         pytest.param(["--workers", "many"], "invalid int value", id="not-a-number"),
         pytest.param(["--topology", "ring"], "invalid choice", id="unknown-topology"),
         pytest.param(["--public_balancer", "perhaps"], "public_balancer", id="neither-true-nor-false"),
