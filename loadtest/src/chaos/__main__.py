@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slice", default="local", help="a slice that is up and deployed (%(default)s)")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "results/chaos/reference", metavar="FOLDER")
     parser.add_argument("--requests", type=int, default=5000, help="at least so many for each fault (%(default)s)")
+    parser.add_argument("--virtual-address", default="", metavar="ADDRESS/PREFIX", help="what two balancers share")
     parser.add_argument("--seed", type=int, default=1, help="of the arrivals (%(default)s)")
     parser.add_argument("--faults", nargs="*", metavar="FAULT", choices=[each.name for each in ALL], help="only these")
     parser.add_argument("--redraw", action="store_true", help="only draw again what FOLDER holds")
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.redraw:
         redraw(options.out)
         return 0
-    scene = Scene(Slice(options.slice), options.seed)
+    scene = Scene(Slice(options.slice), options.seed, options.virtual_address)
     try:
         scene.balance()
         facts = scene.prepare()
@@ -62,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         for fault in ALL:
             if options.faults and fault.name not in options.faults:
                 continue
+            if fault.pair and not options.virtual_address:
+                sys.stderr.write(f"{fault.name}: needs two balancers and --virtual-address\n")
+                continue
             if (options.out / f"{fault.name}.json").exists():
                 sys.stderr.write(f"{fault.name}: measured already\n")
                 continue
@@ -69,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
             failed += [] if all(bar.values()) else [fault.name]
             write_summary(options.out)
     finally:
-        scene.system.play("playbooks/balancers.yml")
+        scene.deploy_balancers({})
     if failed:
         sys.stderr.write(f"bars not met: {', '.join(failed)}\n")
     return 1 if failed else 0
@@ -78,10 +82,10 @@ def main(arguments: list[str] | None = None) -> int:
 def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, Any]) -> dict[str, bool]:
     """Let one fault happen; write what came of it and return its bar."""
     scene.calibrate()
-    offset = scene.log_size()
+    offsets = scene.log_sizes()
     marks = Marks(back=fault.victim)
     samples = _under_load(scene, fault, requests, marks)
-    log = read_log(scene.log_since(offset))
+    log = read_log(scene.log_since(offsets))
     row = judge(fault.name, samples, [] if fault.name == "reboot-balancer" else log, marks, scene.golden)
     bar = fault.bar(row, samples, scene)
     rate = "" if fault.phases else f" at {_rate_hz(scene, fault):.0f} a second, {fault.utilisation:g} of the capacity"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chaos.scene import Scene
-from chaos.verdict import SETTLE_S, Row, answered, percentile
+from chaos.verdict import SETTLE_S, Row, answered, lost, percentile
 from loadtest.generate.samples import Sample
 
 _CONNECT_TIMEOUT_MS = 1000
 _LONGEST_WAIT_MS = 2000
+_MOVED_S = 1.5
 Bar = Callable[[Row, Sequence[Sample], Scene], dict[str, bool]]
 
 
@@ -46,6 +47,23 @@ def detected(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, boo
 def stated(row: Row, _samples: Sequence[Sample], _scene: Scene) -> dict[str, bool]:
     """Without the only balancer requests are lost; what is answered must be right, and the service must be back."""
     return {"0 wrong": row.wrong == 0}
+
+
+def stood_in(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
+    """The other of two balancers goes on: lost is what the first one had under way, and nothing that came later."""
+    under_way = sum(each.sent_s <= scene.struck_s <= each.done_s for each in samples)
+    return {
+        f"lost ≤ {under_way} under way": row.lost <= under_way,
+        "0 lost of those that came later": not any(lost(each) and each.sent_s > scene.struck_s for each in samples),
+        "0 wrong": row.wrong == 0,
+    }
+
+
+def moved(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
+    """The same, and the address was with the other one soon."""
+    took_s = scene.moved_s
+    said = "address moved" if took_s is None else f"address moved in {took_s:.2f} s"
+    return stood_in(row, samples, scene) | {f"{said}, ≤ {_MOVED_S} s": took_s is not None and took_s <= _MOVED_S}
 
 
 def held(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:

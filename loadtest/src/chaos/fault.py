@@ -32,6 +32,7 @@ class Fault:
         victim: the worker whose return is timed.
         phases: [seconds, requests a second]; a share of the capacity for as long as needed where not given.
         utilisation: that share.
+        pair: whether it takes two balancers that share an address.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Fault:
     victim: str | None = None
     phases: Phases | None = None
     utilisation: float = 0.5
+    pair: bool = False
 
 
 def loss(name: str, what: str, inject: Act, recover: Act) -> Fault:

@@ -44,20 +44,36 @@ class Scene:
     Attributes:
         system: the slice, deployed.
         seed: of the arrivals and of the order of the pictures.
+        virtual_address: what two balancers share, such as 10.10.1.100/24; empty where there is one.
         capacity_hz: answers a second of workers that always have work; measured by `calibrate`.
         service_s: a worker's own time for a request, workers / capacity.
         golden: class id of the right answer to each picture.
         load: the Load under way.
+        moved_s: seconds from a fault until the other balancer had the address; None where it stayed.
+        struck_s: when that fault struck, on the clock of the samples.
     """
 
     system: Slice
     seed: int = 1
+    virtual_address: str = ""
     capacity_hz: float = 0.0
     service_s: float = 0.0
     workers: list[str] = field(default_factory=list)
     golden: dict[str, str] = field(default_factory=dict)
     load: Load = field(init=False)
+    moved_s: float | None = None
+    struck_s: float = 0.0
     _alone: list[Sample] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where the load goes."""
+        return f"http://{self.virtual_address.partition('/')[0]}" if self.virtual_address else URL
+
+    @property
+    def balancers(self) -> list[str]:
+        """The balancers' machines."""
+        return [machine.name for machine in self.plan.machines if machine.name.startswith("balancer")]
 
     @property
     def plan(self) -> Plan:
@@ -72,7 +88,7 @@ class Scene:
     def prepare(self) -> dict[str, Any]:
         """Learn the pool and the right answers; return what is deployed (the answers of /version and /status)."""
         labels = {}
-        status = json.loads(self.system.on("client", f"curl -sf {URL}/status"))
+        status = json.loads(self.system.on("client", f"curl -sf {self.url}/status"))
         self.workers = list(status["workers"])
         for name in PHOTOGRAPHS:
             pixels = getattr(data, name)()
@@ -85,13 +101,13 @@ class Scene:
             best = json.loads(self.system.on("client", command))["predictions"][0]
             self.golden[name], labels[name] = str(best["wnid"]), best["label"]
         self._alone = self.send("--users", "1", "--requests", str(ALONE)).wait()
-        version = json.loads(self.system.on("client", f"curl -sf {URL}/version"))
+        version = json.loads(self.system.on("client", f"curl -sf {self.url}/version"))
         return {"status": status, "version": version, "labels": labels, "golden": self.golden}
 
     def send(self, *options: str) -> Load:
         """Start sending the pictures; the options say when, see `python -m loadtest.generate.send`."""
         # A connection for each request: one that the balancer closed meanwhile must not look like a lost request.
-        plain = ["--target", URL, "--path", "/predict?top=1", "--seed", str(self.seed), "--timeout", "90"]
+        plain = ["--target", self.url, "--path", "/predict?top=1", "--seed", str(self.seed), "--timeout", "90"]
         images = [f"{_FOLDER}/{name}.jpg" for name in PHOTOGRAPHS]
         return Load(self.system, images, *plain, "--new-connections", *options)
 
@@ -111,21 +127,26 @@ class Scene:
         picture = f"{_FOLDER}/{PHOTOGRAPHS[0]}.jpg"
         command = (
             f"curl -s -o /dev/null -w '%{{http_code}}' -m 80 --limit-rate $(($(stat -c %s {picture}) / {seconds:.0f})) "
-            f"-H 'Content-Type: image/jpeg' --data-binary @{picture} {URL}/predict"
+            f"-H 'Content-Type: image/jpeg' --data-binary @{picture} {self.url}/predict"
         )
         return self.system.start("client", command)
 
     def balance(self, **settings: str) -> None:
-        """Deploy the balancer with SETTINGS and these, and the inventory's for all others."""
-        self.system.play("playbooks/balancers.yml", variables=SETTINGS | settings)
+        """Deploy the balancers with SETTINGS and these, and the inventory's for all others."""
+        self.deploy_balancers(SETTINGS | settings)
 
-    def log_size(self) -> int:
-        """Bytes of the balancer's access log."""
-        return int(self.system.on("balancer", f"sudo stat -c %s {_LOG}"))
+    def deploy_balancers(self, settings: dict[str, str]) -> None:
+        """Deploy the balancers with these settings, and the address that they share."""
+        shared = {"virtual_address": self.virtual_address} if self.virtual_address else {}
+        self.system.play("playbooks/balancers.yml", variables=shared | settings)
 
-    def log_since(self, offset: int) -> str:
-        """What the balancer has logged since its log had so many bytes."""
-        return self.system.on("balancer", f"sudo tail -c +{offset + 1} {_LOG}")
+    def log_sizes(self) -> dict[str, int]:
+        """Bytes of each balancer's access log."""
+        return {name: int(self.system.on(name, f"sudo stat -c %s {_LOG}")) for name in self.balancers}
+
+    def log_since(self, offsets: dict[str, int]) -> str:
+        """What the balancers have logged since their logs had so many bytes."""
+        return "".join(self.system.on(name, f"sudo tail -c +{size + 1} {_LOG}") for name, size in offsets.items())
 
     def on(self, machine: str, command: str, *, check: bool = True) -> str:
         """Run a shell command as root on a machine."""

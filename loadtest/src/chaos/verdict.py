@@ -38,12 +38,14 @@ class Marks:
         recovered_s: its cause was gone; the machine is back, the upgrade has ended.
         drained: worker → from when to when the balancer should not have asked it.
         back: the worker that was away, whose first answer after recovered_s is waited for.
+        victim: the machine that a fault of two balancers struck.
     """
 
     injected_s: float | None = None
     recovered_s: float | None = None
     drained: dict[str, tuple[float, float]] = field(default_factory=dict)
     back: str | None = None
+    victim: str = ""
 
 
 @dataclass(frozen=True, slots=True)
