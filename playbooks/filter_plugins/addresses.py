@@ -81,6 +81,30 @@ def network_fault(network: object) -> str:
     return ""
 
 
+def shared_address_fault(address: object, network: object = "") -> str:
+    """Return what is wrong with an address that two hosts share; nothing where all is well.
+
+    Args:
+        address: With the length of the prefix of its network, such as 10.10.1.100/24.
+        network: An address of one of the hosts, likewise; empty where that is not known.
+    """
+    text = str(address)
+    try:
+        shared = ipaddress.ip_interface(text)
+    except ValueError as error:
+        return f"{text!r} is no address ({error}); write it with its prefix, such as 10.10.1.100/24"
+    if shared.version != 4:
+        return f"{text} is IPv6; give an IPv4 address such as 10.10.1.100/24"
+    if "/" not in text:
+        return f"{text} lacks the prefix of its network; write {text}/24, or what it has"
+    own = ipaddress.ip_interface(str(network)) if network else shared
+    if shared.network != own.network:
+        return f"{text} is not of the data plane's network, {own.network}; choose an address of that"
+    if shared.ip in (shared.network.network_address, shared.network.broadcast_address):
+        return f"{text} is the network's own or its broadcast address; choose another one of {own.network}"
+    return ""
+
+
 class FilterModule:
     """The filters."""
 
@@ -91,4 +115,5 @@ class FilterModule:
             "address_kind": address_kind,
             "host_port": host_port,
             "network_fault": network_fault,
+            "shared_address_fault": shared_address_fault,
         }

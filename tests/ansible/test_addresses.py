@@ -83,6 +83,26 @@ def test_what_is_no_network_is_refused(network: str) -> None:
     assert addresses.network_fault(network)
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("10.10.1.100", "write 10.10.1.100/24"),
+        ("10.10.1.300/24", "is no address"),
+        ("fd00::1/64", "is IPv6"),
+        ("10.10.2.100/24", "not of the data plane's network, 10.10.1.0/24"),
+        ("10.10.1.100/16", "not of the data plane's network"),
+        ("10.10.1.255/24", "its broadcast address"),
+        ("10.10.1.0/24", "the network's own"),
+    ],
+)
+def test_an_address_that_two_hosts_cannot_share_is_told(address: str, words: str) -> None:
+    assert words in addresses.shared_address_fault(address, "10.10.1.1/24")
+
+
+def test_two_hosts_may_share_an_address_of_their_network() -> None:
+    assert addresses.shared_address_fault("10.10.1.100/24", "10.10.1.1/24") == ""
+
+
 def test_nothing_joins_an_address_and_a_port_by_itself() -> None:
     for folder in ("roles", "playbooks", "inventory"):
         for path in (REPOSITORY / folder).rglob("*"):

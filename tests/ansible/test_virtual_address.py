@@ -1,0 +1,150 @@
+"""The address that two balancers share: what is refused, what is written, and who is heard on a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.ansible.plays import play
+from tests.conftest import REPOSITORY
+
+MODULE = REPOSITORY / "roles/virtual_address/library/vrrp_neighbours.py"
+_SPEC = importlib.util.spec_from_file_location("vrrp_neighbours", MODULE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+neighbours = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(neighbours)
+
+GOOD: dict[str, object] = {
+    "slice_address": "127.0.0.1",
+    "virtual_address": "127.0.0.100/8",
+    "virtual_address_peer": "127.0.0.3",
+    "virtual_address_port": 8080,
+    "virtual_address_drain": ["systemctl", "reload", "some balancer.service"],
+}
+REFUSED: dict[str, tuple[dict[str, object], str]] = {
+    "one-balancer": ({"virtual_address_peer": ""}, "virtual_address needs exactly two hosts in the group balancers"),
+    "another-network": ({"virtual_address": "10.10.1.100/24"}, "is not of the data plane's network, 127.0.0.0/8"),
+    "a-host-s-own": ({"virtual_address": "127.0.0.11/8"}, "127.0.0.11 is the slice_address of worker1"),
+    "no-prefix": ({"virtual_address": "127.0.0.100"}, "127.0.0.100 lacks the prefix of its network"),
+    "ipv6": ({"slice_address": "::1"}, "virtual_address is for IPv4, and slice_address is ::1"),
+    "no-such-interface": ({"slice_address": "192.0.2.1"}, "no interface has slice_address 192.0.2.1"),
+    "id-0": ({"virtual_address_vrrp_id": 0}, "virtual_address_vrrp_id 0 is none; choose 1 to 255"),
+    "id-256": ({"virtual_address_vrrp_id": 256}, "virtual_address_vrrp_id 256 is none; choose 1 to 255"),
+    "too-slow": ({"virtual_address_advert_s": 5}, "virtual_address_advert_s 5 is out of range; choose 0.1 to 1"),
+    "no-systemd": ({"manager": "sysvinit"}, "virtual_address needs systemd, and this host has sysvinit"),
+}
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="who else speaks VRRP is heard by root alone")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """One run with a host for each case, and the folder of what the good one writes."""
+    folder = tmp_path_factory.mktemp("shared")
+    hosts = {name: GOOD | own for name, (own, _) in REFUSED.items()} | {"good": GOOD | {"folder": str(folder)}}
+    inventory = folder / "hosts.yml"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+    return play("share", {}, inventory=str(inventory)), folder
+
+
+@as_root
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_shared_is_refused(ran: tuple[subprocess.CompletedProcess[str], Path], case: str) -> None:
+    said = " ".join(ran[0].stdout.split()).replace("''", "'")
+    assert f"{case}: " in said
+    own = said.partition(f"{case}: ")[2]
+    assert REFUSED[case][1] in own[: own.find("fatal:")]
+
+
+@as_root
+def test_keepalived_accepts_what_is_written(ran: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    if shutil.which("keepalived") is None:
+        pytest.skip("keepalived is not installed")
+    path = ran[1] / "keepalived.conf"
+    # keepalived takes no loopback interface, and asks whether what it is given is there.
+    text = path.read_text().replace("lo\n", "eth0\n")
+    path.write_text(text)
+    done = subprocess.run(["keepalived", "-t", "-f", str(path)], capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if "eth0" not in line]
+    assert done.returncode == 0 or said == [], done.stderr
+    for line in ("virtual_router_id 51", "127.0.0.100/8 dev", "unicast_src_ip 127.0.0.1", "advert_int 0.3"):
+        assert line in text
+    assert text.count("priority 100") == 1
+    assert "nopreempt" not in text  # by it a balancer whose pool is empty would keep the address
+
+
+@as_root
+def test_the_program_that_hands_over_is_written_for_a_shell(
+    ran: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    path = ran[1] / "imagerec-hand-over"
+    assert subprocess.run(["sh", "-n", str(path)], check=False).returncode == 0
+    assert "\nsystemctl reload 'some balancer.service'\n" in path.read_text()
+
+
+def vrrp(number: int, *, protocol: int = 112, version: int = 3) -> bytes:
+    """A VRRP advertisement of 10.10.1.9 as a raw socket has it."""
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 255, protocol, 0, socket.inet_aton("10.10.1.9"), bytes(4))
+    return header + struct.pack("!BBBBHH", version << 4 | 1, number, 100, 1, 100, 0)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_speaker_and_its_id_are_read(version: int) -> None:
+    assert neighbours.speaker(vrrp(51, version=version)) == ("10.10.1.9", 51)
+
+
+@pytest.mark.parametrize(
+    "packet", [b"", b"\x45", vrrp(51)[:24], vrrp(51, protocol=6), bytes(40)], ids=["no", "cut", "short", "tcp", "zeros"]
+)
+def test_what_is_no_vrrp_is_nobody(packet: bytes) -> None:
+    assert neighbours.speaker(packet) is None
+
+
+SPEAK = """
+import socket, sys, time
+one = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"there")
+one.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+while True:
+    one.sendto(bytes.fromhex(sys.argv[1]), ("224.0.0.18", 0))
+    time.sleep(0.1)
+"""
+LISTEN = """
+import json, runpy, sys
+listen = runpy.run_path(sys.argv[1])["listen"]
+speakers, owners = listen("here", "10.99.0.1", ["10.99.0.2", "10.99.0.7"], 1.0)
+print(json.dumps([sorted(speakers), {each: len(found) for each, found in owners.items()}]))
+"""
+NETWORK = """
+set -e
+ip link set lo up
+ip netns add stranger-$$ && trap 'ip netns delete stranger-$$' EXIT
+ip link add here type veth peer name there netns stranger-$$
+ip address add 10.99.0.1/24 dev here && ip link set here up
+ip -n stranger-$$ address add 10.99.0.2/24 dev there && ip -n stranger-$$ link set there up
+ip netns exec stranger-$$ "$1" -c "$2" "$3" & speaker=$!
+"$1" -c "$4" "$5"
+kill $speaker
+"""
+
+
+@as_root
+def test_a_stranger_on_the_network_is_heard() -> None:
+    """Two network namespaces with a wire between them: one speaks VRRP and has an address, the other listens."""
+    if subprocess.run(["unshare", "--net", "--mount", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine makes no network namespaces")
+    words = ["unshare", "--net", "--mount", "bash", "-c", NETWORK, "network", sys.executable]
+    words += [SPEAK, vrrp(77)[20:].hex(), LISTEN, str(MODULE)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[["10.99.0.2", 77]], {"10.99.0.2": 1, "10.99.0.7": 0}]
