@@ -58,7 +58,7 @@ def wanted(place: Path) -> dict[str, dict[str, object]]:
             "subnet": SUBNET,
             "variants": of_ipv6,
         },
-        "backlog": {"worker_backlog": 99, "variants": []},
+        "backlog": {"worker_backlog": 99, "worker_batch_max": 8, "worker_batch_window_ms": 2.5, "variants": []},
         "asleep": {
             "state": str(place / "asleep"),
             "user": user,
@@ -174,6 +174,14 @@ def test_a_pool_that_follows_its_load_has_workers_that_sleep(renderings: dict[st
     nginx = (folder / "nginx-asleep.conf").read_text()
     assert 'proxy_pass "http://unix:/run/imagerec-autoscaler/autoscaler.sock";' in nginx
     accepted(folder / "nginx-asleep.conf")
+
+
+def test_a_worker_of_batches_has_their_worker_class(renderings: dict[str, Path]) -> None:
+    written = (renderings["backlog"] / "gunicorn.conf.py").read_text()
+    assert '\nworker_class = "imagerec_worker.batch_worker.BatchWorker"\n' in written
+    unit = (renderings["backlog"] / "imagerec-worker.service").read_text()
+    assert '"IMAGEREC_BATCH_MAX=8"\n' in unit
+    assert '"IMAGEREC_BATCH_WINDOW_MS=2.5"\n' in unit
 
 
 def test_nginx_accepts_ipv6_addresses(renderings: dict[str, Path]) -> None:

@@ -62,23 +62,25 @@ def colour_network(
     background: bool = False,
     input_quantisation: tuple[float, int] | None = None,
     classes: int = len(COLOURS),
+    *,
+    averaged: tuple[int, ...] = (1, 2),
 ) -> bytes:
     """Return a LiteRT file: the mean of each channel, times GAIN, and softmax over red, green and blue.
 
     Of more classes these three are the last. Its input is ``[1, size, size, 3]``, float32, or uint8 with the given
-    scale and zero point.
+    scale and zero point. What is averaged are these sides of it: with the first one all pictures of a batch.
     """
     kinds, operators_of = tflite.TensorType, tflite.BuiltinOperator
     outputs = classes + background
     weights = np.zeros((outputs, 3), np.float32)
     weights[-3:] = np.eye(3, dtype=np.float32) * GAIN
-    data = [b"", np.array([1, 2], np.int32).tobytes(), weights.tobytes(), np.zeros(outputs, np.float32).tobytes()]
+    data = [b"", np.array(averaged, np.int32).tobytes(), weights.tobytes(), np.zeros(outputs, np.float32).tobytes()]
     tensors = [
         _tensor(
             "input", [1, size, size, 3], kinds.UINT8 if input_quantisation else kinds.FLOAT32, 0, input_quantisation
         ),
         _tensor("real", [1, size, size, 3], kinds.FLOAT32),
-        _tensor("axes", [2], kinds.INT32, 1),
+        _tensor("axes", [len(averaged)], kinds.INT32, 1),
         _tensor("mean", [1, 3], kinds.FLOAT32),
         _tensor("weights", [outputs, 3], kinds.FLOAT32, 2),
         _tensor("bias", [outputs], kinds.FLOAT32, 3),

@@ -20,6 +20,8 @@ WHOLE = {
     "IMAGEREC_QUEUE_BUDGET_S": "0.25",
     "IMAGEREC_DRAIN_FILE": "/run/drain",
     "IMAGEREC_LOG_LEVEL": "warning",
+    "IMAGEREC_BATCH_MAX": "4",
+    "IMAGEREC_BATCH_WINDOW_MS": "2.5",
 }
 
 
@@ -32,6 +34,8 @@ def test_every_variable_is_read() -> None:
         queue_budget_s=0.25,
         drain_file=Path("/run/drain"),
         log_level="warning",
+        batch_max=4,
+        batch_window_ms=2.5,
     )
 
 
@@ -45,12 +49,18 @@ def test_defaults_hold_where_a_variable_is_absent_or_empty() -> None:
     assert settings == Settings(bundle=Path("/b"))
     assert (settings.max_bytes, settings.max_pixels, settings.queue_budget_s) == (20 * 1024 * 1024, 50_000_000, 0)
     assert settings.drain_file is None
+    assert (settings.batch_max, settings.batch_window_ms) == (1, 0)
     assert settings.worker_name == socket.gethostname()
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("IMAGEREC_BATCH_MAX", "0"),
+        ("IMAGEREC_BATCH_MAX", "17"),
+        ("IMAGEREC_BATCH_WINDOW_MS", "-1"),
+        ("IMAGEREC_BATCH_WINDOW_MS", "100.5"),
+        ("IMAGEREC_BATCH_WINDOW_MS", "nan"),
         ("IMAGEREC_LOG_LEVEL", "loud"),
         ("IMAGEREC_MAX_BYTES", "0"),
         ("IMAGEREC_MAX_BYTES", "20 MB"),
@@ -83,6 +93,7 @@ def test_every_reason_is_given_at_once() -> None:
 def test_the_readme_has_the_same_table() -> None:
     rows = re.findall(r"^\| `(IMAGEREC_\w+)` \| (.*?) \| (.*?) \|$", README.read_text(), re.MULTILINE)
     defaults = Settings(bundle=Path("b"))
-    shown = {"worker_name": "the host's name", "drain_file": "none", "bundle": "required", "queue_budget_s": "0"}
+    shown = {"worker_name": "the host's name", "drain_file": "none", "bundle": "required"}
+    shown |= {"queue_budget_s": "0", "batch_window_ms": "0"}
     expected = [(row.name, shown.get(row.field, str(getattr(defaults, row.field))), row.meaning) for row in VARIABLES]
     assert rows == expected

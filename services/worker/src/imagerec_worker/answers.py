@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from imagerec_worker import request_log
 from imagerec_worker.classifier import Prediction
 from imagerec_worker.errors import BadParameterError
+from imagerec_worker.geometry import Pixels
 from imagerec_worker.preprocess import ImageInfo
 from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, TOP_WANTED, Recognition, Timing
 from imagerec_worker.request_log import Outcome, quoted
@@ -27,6 +28,24 @@ class Classification(NamedTuple):
     timing_ms: Timing
 
 
+class Begun(NamedTuple):
+    """An upload that is ready for the network."""
+
+    recognition: Recognition
+    top: int
+    pixels: Pixels
+    image: ImageInfo
+
+
+def begin(service: Service, environ: dict[str, Any]) -> Begun:
+    """Read and decode the upload of a request; what it raises :func:`classify` raises."""
+    recognition = Recognition(service, environ)
+    top = _top(environ.get("QUERY_STRING", ""))
+    data = read_image(environ, service.settings.max_bytes)
+    recognition.end_reading()
+    return Begun(recognition, top, *recognition.decode(data))
+
+
 def classify(service: Service, environ: dict[str, Any]) -> Classification:
     """Classify the upload of a request.
 
@@ -34,13 +53,9 @@ def classify(service: Service, environ: dict[str, Any]) -> Classification:
         ProblemError: There is no answer, for a reason that the client may know.
         ClientDisconnected: The body ends too early (Werkzeug's error).
     """
-    recognition = Recognition(service, environ)
-    top = _top(environ.get("QUERY_STRING", ""))
-    data = read_image(environ, service.settings.max_bytes)
-    recognition.end_reading()
-    pixels, info = recognition.decode(data)
+    recognition, top, pixels, image = begin(service, environ)
     _, predictions = recognition.infer(pixels, top)
-    return Classification(predictions, info, recognition.finish())
+    return Classification(predictions, image, recognition.finish())
 
 
 def answer(service: Service, result: Classification) -> tuple[Headers, bytes]:

@@ -8,8 +8,9 @@ import cv2
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from imagerec_worker import v2_views
-from imagerec_worker.answers import finish
+from imagerec_worker import batching, v2_views
+from imagerec_worker.answers import classify, finish
+from imagerec_worker.batch_classifier import BatchClassifier
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.errors import MethodNotAllowedError, NotFoundError, ProblemError
@@ -38,16 +39,17 @@ def create_app(settings: Settings | None = None) -> Flask:
     cv2.setNumThreads(1)  # there is a process for every core already
     bundle = load_bundle(settings.bundle)
     warm_up(bundle.input_size)
+    batches = settings.batch_max > 1
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     service = Service(
         settings=settings,
         version=version("imagerec-worker"),
-        classifier=Classifier(bundle),
+        classifier=BatchClassifier(bundle, settings.batch_max) if batches else Classifier(bundle),
         metrics=Metrics(bundle, settings.worker_name),
     )
     remember_service(app, service)
-    app.wsgi_app = PlainPredict(service, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = PlainPredict(service, app.wsgi_app, batching.classify if batches else classify)  # type: ignore[method-assign]
     app.register_blueprint(blueprint)
     app.register_blueprint(v2_views.blueprint)
     app.register_error_handler(ProblemError, problem_response)

@@ -70,6 +70,10 @@ class Classifier:
             self._interpreter.set_tensor(self._input_index, tensor[np.newaxis])
             self._interpreter.invoke()
             raw = self._interpreter.get_tensor(self._output_index)[0]
+        return self._values(raw)
+
+    def _values(self, raw: npt.NDArray[Any]) -> Probabilities:
+        """Return the probabilities that the network means by one row of its output."""
         values: Probabilities = raw.astype(np.float32)
         if self._output_scale:
             values = (values - self._output_zero_point) * np.float32(self._output_scale)

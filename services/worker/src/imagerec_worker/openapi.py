@@ -186,7 +186,9 @@ def _schemas() -> Json:
                 "model": described(versioned, "labels"),
                 "limits": described({"max_bytes": COUNT, "max_pixels": COUNT}),
                 "formats": listed(TEXT),
-            }
+                "batch": described({"max": COUNT, "window_ms": {"type": "number", "minimum": 0}}),
+            },
+            "batch",
         ),
         "Pool": described({"serving": COUNT, "workers": listed(described(worker))}),
         "LiveFigures": _live_figures(),

@@ -7,10 +7,10 @@ against each other. Whatever goes wrong is Flask's again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from imagerec_worker.answers import answer, classify, finish
+from imagerec_worker.answers import Classification, answer, classify, finish
 from imagerec_worker.request_log import Outcome
 from imagerec_worker.service import Service
 
@@ -27,17 +27,24 @@ class PlainPredict:
     Args:
         service: What the views share.
         application: Flask's WSGI application; its view must call :func:`raise_failure`.
+        classification: Classifies the upload of a request.
     """
 
-    def __init__(self, service: Service, application: WSGIApplication) -> None:
+    def __init__(
+        self,
+        service: Service,
+        application: WSGIApplication,
+        classification: Callable[[Service, dict[str, Any]], Classification] = classify,
+    ) -> None:
         self.application = application
         self._service = service
+        self._classify = classification
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
-        if environ["PATH_INFO"] == PREDICT and environ["REQUEST_METHOD"] == "POST" and not environ["SCRIPT_NAME"]:
+        if is_plain(environ):
             try:
-                headers, body = answer(self._service, classify(self._service, environ))
+                headers, body = answer(self._service, self._classify(self._service, environ))
                 headers += finish(self._service, environ, Outcome(PREDICT, 200, len(body)))
             except Exception as error:  # its place in the log and in the answer is Flask's matter
                 environ[_FAILURE] = error
@@ -48,6 +55,11 @@ class PlainPredict:
             return self.application(environ, start_response)
         finally:
             environ.pop(_FAILURE, None)  # its traceback holds the body, and this environment would hold both
+
+
+def is_plain(environ: dict[str, Any]) -> bool:
+    """Return whether a request is for a classification that needs nothing of Flask."""
+    return bool(environ["PATH_INFO"] == PREDICT and environ["REQUEST_METHOD"] == "POST" and not environ["SCRIPT_NAME"])
 
 
 def raise_failure(environ: dict[str, Any]) -> None:

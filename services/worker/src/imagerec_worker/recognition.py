@@ -77,11 +77,18 @@ class Recognition:
 
     def infer(self, pixels: Pixels, top: int) -> tuple[Probabilities, list[Prediction]]:
         """Return the probability of every class, and the ``top`` most probable ones."""
-        classifier = self._service.classifier
-        probabilities = classifier.probabilities(pixels)
-        best = classifier.best(probabilities, top)
+        probabilities = self._service.classifier.probabilities(pixels)
+        return probabilities, self.rank(probabilities, top)
+
+    def end_waiting(self) -> None:
+        """Say that the network is about to run for the request's batch; the wait for the others counts as queue."""
+        self._queue_s += self._lap_s()
+
+    def rank(self, probabilities: Probabilities, top: int) -> list[Prediction]:
+        """Return the ``top`` most probable classes, and end the inference that found their probabilities."""
+        best = self._service.classifier.best(probabilities, top)
         self._inference_s += self._lap_s()
-        return probabilities, best
+        return best
 
     def finish(self) -> Timing:
         """Return the times, after they were counted and kept for the request's line in the log."""

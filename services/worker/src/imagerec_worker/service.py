@@ -29,6 +29,12 @@ def remember_service(app: Flask, service: Service) -> None:
     app.extensions[_EXTENSION] = service
 
 
+def service_of(application: object) -> Service | None:
+    """Return the service of an application; None for one that has none."""
+    service = getattr(application, "extensions", {}).get(_EXTENSION)
+    return service if isinstance(service, Service) else None
+
+
 def current_service() -> Service:
     """Return the service of the application that handles the present request."""
     service = current_app.extensions[_EXTENSION]

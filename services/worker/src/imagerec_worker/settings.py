@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 from imagerec_worker.request_log import LEVELS
 
+BATCH_MAX = 16
+# Longer than any inference; a request that nobody follows waits so long for nothing.
+WINDOW_MAX_MS = 100
+
 
 class SettingsError(Exception):
     """The environment does not make valid settings; the message lists every reason."""
@@ -30,6 +34,8 @@ class Settings:
         drain_file: While this file exists, ``/readyz`` says 503; None never drains.
         log_level: Least level of a request that gets a line in the log: ``debug`` (probes too), ``info`` (every
             request), ``warning`` (status 400 and above), ``error`` (500 and above).
+        batch_max: Most photographs of a run of the network, 1 to 16, in the worker class ``BatchWorker``.
+        batch_window_ms: How long a run waits for further photographs, in milliseconds; 0: it takes those that wait.
     """
 
     bundle: Path
@@ -39,6 +45,8 @@ class Settings:
     queue_budget_s: float = 0.0
     drain_file: Path | None = None
     log_level: str = "info"
+    batch_max: int = 1
+    batch_window_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.worker_name:
@@ -98,6 +106,23 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _batch(text: str) -> int:
+    number = _positive_integer(text)
+    if number > BATCH_MAX:
+        raise ValueError(f"must be a whole number from 1 to {BATCH_MAX}")
+    return number
+
+
+def _window_ms(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= WINDOW_MAX_MS:
+        raise ValueError(f"must be a number of milliseconds, 0 to {WINDOW_MAX_MS}")
+    return number
+
+
 def _header_token(text: str) -> str:
     if not (text.isascii() and text.isprintable() and len(text) <= 255):
         raise ValueError("must be printable ASCII, at most 255 characters: it is sent in a header")
@@ -123,4 +148,13 @@ VARIABLES = (
     ),
     Variable("IMAGEREC_DRAIN_FILE", "drain_file", Path, "while this file exists, /readyz says 503"),
     Variable("IMAGEREC_LOG_LEVEL", "log_level", _level, "requests that are logged: debug, info, warning or error"),
+    Variable(
+        "IMAGEREC_BATCH_MAX", "batch_max", _batch, "most photographs of a run of the network, 1 to 16; see Batches"
+    ),
+    Variable(
+        "IMAGEREC_BATCH_WINDOW_MS",
+        "batch_window_ms",
+        _window_ms,
+        "how long a run waits for further photographs, in milliseconds, 0 to 100",
+    ),
 )

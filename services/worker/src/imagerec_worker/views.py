@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
@@ -15,6 +16,7 @@ from imagerec_worker.metrics import CONTENT_TYPE
 from imagerec_worker.plain import PREDICT, raise_failure
 from imagerec_worker.preprocess import FORMATS
 from imagerec_worker.service import check_ready, current_service
+from imagerec_worker.settings import Settings
 
 # More labels than these are no answer to "what does it know"; `classes.json` of the bundle has them all.
 LABELS_MAX = 30
@@ -81,6 +83,7 @@ def version() -> ResponseReturnValue:
         },
         "limits": {"max_bytes": service.settings.max_bytes, "max_pixels": service.settings.max_pixels},
         "formats": list(FORMATS),
+        **_batches(service.settings),
     }
 
 
@@ -116,6 +119,13 @@ def problem_response(error: ProblemError | HTTPException) -> Response:
         page = render_template("problem.html", problem=document)
         return Response(page, document["status"], headers, content_type="text/html; charset=utf-8")
     return Response(json.dumps(document) + "\n", document["status"], headers, content_type="application/problem+json")
+
+
+def _batches(settings: Settings) -> dict[str, Any]:
+    """Return what is set about batches, where they are on."""
+    if settings.batch_max == 1:
+        return {}
+    return {"batch": {"max": settings.batch_max, "window_ms": settings.batch_window_ms}}
 
 
 def _wants_html() -> bool:
