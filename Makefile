@@ -279,6 +279,7 @@ figures: setup-measure ## rebuild every summary, figure and report, and the READ
 	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.results_page results
 	$(BIN)/python -m chaos --redraw
 	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md
+	test ! -e results/batching || $(BIN)/python -m bench.batching --redraw results/batching > /dev/null
 
 plan: setup-measure ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
@@ -295,6 +296,15 @@ slo: setup-measure #: highest rate at TARGET whose p99 is within P99 seconds (de
 bench: setup-measure ## images/s and latency against the limit and PEERS=gunicorn,mosec,fastapi,litserve,keras; RECORD=results keeps it
 	@$(BIN)/python -m bench --peers '$(PEERS)' --model '$(filter-out default,$(MODEL))' \
 		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(if $(RECORD),--record '$(RECORD)') $(ARGS)
+
+# TensorFlow has an environment of its own. It finds a GPU if the packages for one are there.
+ENGINE ?= litert
+BATCHES_IN = $(or $(RECORD),results/runs/batching)
+.PHONY: batching
+batching: setup-measure $(if $(filter tensorflow,$(ENGINE)),setup-keras) #: ms a picture when 1 to 16 share a run of the network; ENGINE=tensorflow where a GPU is; RECORD=results/batching keeps it
+	@PYTHONPATH=loadtest/src $(if $(filter tensorflow,$(ENGINE)),.venv-keras/bin,$(BIN))/python -m bench.batching --engine '$(ENGINE)' \
+		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') --record '$(BATCHES_IN)' $(ARGS)
+	$(BIN)/python -m bench.batching --redraw '$(BATCHES_IN)'
 
 durations: setup-measure #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
 	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
