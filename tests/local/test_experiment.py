@@ -84,16 +84,17 @@ def bundles(system: Deployment) -> set[str]:
 
 def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_path: Path) -> None:
     served_before, bundles_before = served(deployment), bundles(deployment)
-    levels = "[1, 2], model: lite0-128"
+    levels = "[1, 2], model: lite0-128, batch: 2"
     experiment(deployment, tmp_path, levels)
     (run,) = (path.parent for path in tmp_path.glob("*/run.json"))
     assert run.name.startswith("local-")
     assert len(samples(run)) == 2 * 5
     for pool in (1, 2):
-        level = json.loads((run / "levels" / f"lite0-128-pool{pool}-least_conn.json").read_text())
+        level = json.loads((run / "levels" / f"lite0-128-pool{pool}-least_conn-batch2.json").read_text())
         assert level["version"]["model"]["name"] == "lite0-128"
         assert level["version"]["model"]["digest"] == level["facts"]["model"]["digest"]
-        used = json.loads((run / "cpu" / f"lite0-128-pool{pool}-least_conn.json").read_text())
+        assert level["version"]["batch"] == {"max": 2, "window_ms": 0.0}
+        used = json.loads((run / "cpu" / f"lite0-128-pool{pool}-least_conn-batch2.json").read_text())
         assert used.keys() == deployment.workers.keys()
         answered = sum(one["after"]["answers"] - one["before"]["answers"] for one in used.values())
         assert answered == 10 + 5 * 3  # to warm up, and the trials
@@ -109,6 +110,9 @@ def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_p
 
     # The experiment takes away what it brought.
     assert served(deployment) == served_before
+    for address in deployment.workers.values():
+        with urllib.request.urlopen(f"{address}/version", timeout=10) as reply:
+            assert "batch" not in json.load(reply)
     assert bundles(deployment) == bundles_before
 
     # What is there is kept, what is missing is run: the same command goes on.

@@ -65,6 +65,8 @@ def test_show_tells_which_run_to_continue(measured: Path, tmp_path: Path, capsys
             "cpu_share": None,
             "slow_worker": 1.0,
             "model": None,
+            "batch": None,
+            "batch_window_ms": None,
             "complete": False,
         }
     ]

@@ -44,6 +44,8 @@ def load(folder: Path, **changes: Any) -> Design:
         pytest.param(
             {"deployment": {"pool_size": 1, "slow_worker": 3}}, "slows one of several workers", id="slow-lone-worker"
         ),
+        pytest.param({"deployment": {"batch": 17}}, "17 is impossible; give 1 to 16", id="too-large-a-batch"),
+        pytest.param({"deployment": {"batch_window_ms": 5}}, "batch_window_ms needs batch", id="window-alone"),
         pytest.param({"deployment": {"model": "a/../b"}}, "is not the name of a model", id="model-by-path"),
         pytest.param({"deployment": {"model": ["lite0", "lite0"]}}, "lite0 stands twice", id="same-model-twice"),
         pytest.param({"cells": [{**GOOD["cells"][0], "repetitions": 4}]}, "are for requests: all", id="few-of-a-cell"),
@@ -93,7 +95,8 @@ def test_designs_that_come_along_say_what_a_reader_needs(name: str) -> None:
 
 
 def test_the_designs_are_those_of_the_house() -> None:
-    assert SHIPPED == ["accuracy", "autoscale", "models", "original", "policies", "rtt", "scaling", "sizes-mixed"]
+    others = ["accuracy", "autoscale", "batching", "models", "original", "policies", "rtt", "sizes-mixed"]
+    assert sorted([*others, "scaling"]) == SHIPPED
     scaling = load_design(find_design("scaling"))
     assert {level.pool_size for level in scaling.levels} == {1, 2, 4}
     assert {cell.interval_s for cell in scaling.cells} >= {0.5, 0.2, 0.1, 0.01}

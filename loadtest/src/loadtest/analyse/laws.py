@@ -17,6 +17,8 @@ _KINDS = (("idle", "busy"), ("unloaded", "saturated"))
 def law_of(folder: RunFolder, level: Level, record: dict[str, Any], cell: Cell) -> ServiceLaw | None:
     """The measured law of a level's service times for what a cell sends; None where it was not calibrated."""
     facts = record.get("capacity", {}).get(cell.images_id)
+    if (level.batch or 1) > 1:
+        return None  # a run of several photographs has no service time of one; analyse.batches has theirs
     if facts is None:
         return None
     capacity = from_facts(facts)

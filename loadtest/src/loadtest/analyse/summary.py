@@ -24,6 +24,7 @@ from loadtest.analyse.statistics import t_interval, wilson
 from loadtest.analyse.theory.law import ServiceLaw
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
+from loadtest.experiments.design import without_unused
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate.samples import Sample, Trial, read_trial
@@ -201,8 +202,7 @@ def _cell_row(
 
 
 def _factors(level: Level) -> Row:
-    factors = asdict(level)
-    return factors if level.model is not None else {key: factors[key] for key in factors if key != "model"}
+    return without_unused(asdict(level))
 
 
 def _flat(value: object) -> object:

@@ -19,6 +19,8 @@ class Level:
         cpu_share: CPU cores' worth of time each worker gets; None: as deployed.
         slow_worker: Factor by which the last worker of the pool is slower; 1: all alike.
         model: Name of the model that is deployed, as MODEL= takes it; None: the one that is deployed already.
+        batch: Most photographs of a run of the network (the role worker's worker_batch_max); None: as deployed.
+        batch_window_ms: How long a run waits for further photographs, in milliseconds; None: as deployed.
     """
 
     pool_size: int | None = None
@@ -26,6 +28,8 @@ class Level:
     cpu_share: float | None = None
     slow_worker: float = 1.0
     model: str | None = None
+    batch: int | None = None
+    batch_window_ms: float | None = None
 
     @property
     def id(self) -> str:
@@ -39,6 +43,10 @@ class Level:
             parts.append(f"share{self.cpu_share:g}")
         if self.slow_worker != 1:
             parts.append(f"slow{self.slow_worker:g}")
+        if self.batch is not None:
+            parts.append(f"batch{self.batch}")
+        if self.batch_window_ms is not None:
+            parts.append(f"window{self.batch_window_ms:g}")
         return "-".join(parts) or "as-deployed"
 
     @property

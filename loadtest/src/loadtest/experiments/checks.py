@@ -90,6 +90,8 @@ DEPLOYMENT: dict[str, Check] = {
     "cpu_share": number(0, 64, above=True),
     "slow_worker": number(1, 100),
     "model": model_name,
+    "batch": whole(1, 16),
+    "batch_window_ms": number(0, 100),
 }
 LOAD: dict[str, Check] = {
     "arrivals": one_of(*ARRIVALS),
@@ -132,7 +134,7 @@ SECTIONS: dict[str, dict[str, Check]] = {
     },
     "validity": {"lag_of_service": number(0, 100, above=True), "client_cpu": number(0, 64, above=True)},
 }
-FIGURES = ("resolution", "rate", "cdf", "shares", "timeseries", "method", "mix", "models")
+FIGURES = ("resolution", "rate", "cdf", "shares", "timeseries", "method", "mix", "models", "batching")
 TOP: dict[str, Check] = {
     "name": text,
     "goal": text,

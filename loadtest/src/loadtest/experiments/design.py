@@ -13,7 +13,7 @@ from loadtest.experiments.cells import CHANGES, Cell, Level, shuffled
 
 _ANSWER_S, _LABELLED, _DEPLOY_S = 0.05, 100, 20.0
 # Factors that came later than the first runs: where they are not used, a run says what it always said.
-_LATER = ("model", "repetitions", "trace_digest", "trace_s", "sized", *CHANGES)
+_LATER = ("model", "repetitions", "trace_digest", "trace_s", "sized", "batch", "batch_window_ms", *CHANGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ class Design:
     def resolved(self) -> dict[str, Any]:
         """The whole design with every default, as JSON values: what a run folder keeps."""
         content = asdict(self)
-        content["levels"] = [{"id": level.id, **_without_unused(asdict(level))} for level in self.levels]
+        content["levels"] = [{"id": level.id, **without_unused(asdict(level))} for level in self.levels]
         content["cells"] = [
-            {"id": cell.id, **_without_unused(asdict(cell)), "images": [list(image) for image in cell.images]}
+            {"id": cell.id, **without_unused(asdict(cell)), "images": [list(image) for image in cell.images]}
             for cell in self.cells
         ]
         content["figures"] = list(self.figures)
@@ -146,7 +146,8 @@ def design_folders() -> list[Path]:
     return [folder for folder in (package / "designs", package.parents[1] / "designs") if folder.is_dir()]
 
 
-def _without_unused(factors: dict[str, Any]) -> dict[str, Any]:
+def without_unused(factors: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the factors of a level or a cell that came later than the first runs, where they are not used."""
     return {key: value for key, value in factors.items() if key not in _LATER or value is not None}
 
 

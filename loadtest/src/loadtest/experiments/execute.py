@@ -116,7 +116,8 @@ class _Session:
             wrong = unlike(self.level, described, self.facts)
             right = 0 if wrong else right + 1
             workers = (described["status"] or {}).get("workers") or [1]
-            if right > (0 if self.level.model is None else _SAME_ANSWERS_A_WORKER * len(workers)):
+            replaced = self.level.model is not None or self.level.batch is not None
+            if right > (0 if not replaced else _SAME_ANSWERS_A_WORKER * len(workers)):
                 return described
             if not wrong:
                 continue

@@ -126,6 +126,8 @@ class _Reader:
             if level.slow_worker != 1 and level.pool_size == 1:
                 self._faults.append("deployment: slow_worker slows one of several workers, but pool_size is 1")
                 break
+        if any(level.batch_window_ms is not None and level.batch is None for level in levels):
+            self._faults.append("deployment: batch_window_ms needs batch, the most photographs of a run")
         self._unique("deployment", [level.id for level in levels])
         return levels
 

@@ -34,6 +34,11 @@ def unlike(level: Level, described: dict[str, Any], facts: dict[str, Any]) -> li
     wanted = (facts.get("model") or {}).get("name", level.model)
     if level.model is not None and model != wanted:
         wrong.append(f"its model is {model}, not {wanted}")
+    batch = described["version"].get("batch", {"max": 1, "window_ms": 0.0})
+    if level.batch is not None and batch["max"] != level.batch:
+        wrong.append(f"its runs have up to {batch['max']} photographs, not {level.batch}")
+    if level.batch not in {None, 1} and level.batch_window_ms not in {None, batch["window_ms"]}:
+        wrong.append(f"its runs wait {batch['window_ms']:g} ms, not {level.batch_window_ms:g}")
     return wrong
 
 

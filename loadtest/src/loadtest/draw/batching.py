@@ -1,0 +1,86 @@
+"""What it buys to run the network once for several photographs: throughput, mean and p99 by setting, with theory."""
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
+
+from loadtest.analyse.batches import Runs, predicted, runs_of
+from loadtest.draw.style import BLUE, COLOURS, GREY, MARKERS, Row, figure, milliseconds, ms, provenance, save
+from loadtest.experiments.folder import RunFolder
+
+_SHIFT = 1.06  # of settings that would stand on each other
+
+
+def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
+    """Draw three panels by the most photographs of a run; empty where no level names it."""
+    del original  # one shape for all figures
+    rows = [row for row in rows if row.get("batch") is not None and not row["image"]]
+    if not rows:
+        return []
+    drawn, axes = figure(1, 3, (11.5, 4.2))
+    runs = runs_of(folder, rows)
+    _throughput(axes[0], [row for row in rows if row["arrivals"] == "closed"])
+    loads = [row for row in rows if row["utilisation"] is not None]
+    for panel, key in ((axes[1], "mean"), (axes[2], "p99")):
+        _responses(panel, loads, key, runs, folder.design.seed)
+    for panel in axes:
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_locator(FixedLocator(sorted({row["batch"] for row in rows})))
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_xlabel("most photographs of a run")
+    return [save(drawn, folder.path / "figures", "batching", _said(rows, runs) + provenance(folder, rows))]
+
+
+def _windows(rows: list[Row]) -> list[float]:
+    return sorted({row["batch_window_ms"] or 0.0 for row in rows})
+
+
+def _of_window(rows: list[Row], window_ms: float) -> list[Row]:
+    own = [row for row in rows if (row["batch_window_ms"] or 0.0) == window_ms]
+    return sorted(own, key=lambda row: int(row["batch"]))
+
+
+def _throughput(panel: Axes, rows: list[Row]) -> None:
+    for index, window_ms in enumerate(_windows(rows)):
+        own = _of_window(rows, window_ms)
+        panel.errorbar([row["batch"] * _SHIFT**index for row in own], [row["answered_hz"] for row in own],
+                       yerr=[row["answered_ci"] or 0 for row in own], color=BLUE, marker="o",
+                       markerfacecolor="white" if index else BLUE, linestyle="-" if not index else ":",
+                       label=f"window {window_ms:g} ms")  # fmt: skip
+    panel.set(title="Throughput at saturation", ylabel="photographs a second")
+    panel.set_ylim(bottom=0)
+    panel.legend(loc="lower left")
+
+
+def _responses(panel: Axes, rows: list[Row], key: str, runs: Runs | None, seed: int) -> None:
+    for load, colour, marker in zip(sorted({row["utilisation"] for row in rows}), COLOURS, MARKERS, strict=False):
+        for index, window_ms in enumerate(_windows(rows)):
+            own = _of_window([row for row in rows if row["utilisation"] == load], window_ms)
+            places = [row["batch"] * _SHIFT**index for row in own]
+            panel.errorbar(places, milliseconds(own, f"{key}_s"), yerr=milliseconds(own, f"{key}_ci"), color=colour,
+                           marker=marker, markerfacecolor="white" if index else colour, linestyle="none",
+                           label=f"ρ = {load:g}" if not index else None)  # fmt: skip
+            if runs is not None:
+                told = [predicted(runs, row, seed) for row in own]
+                theory = [ms(None if one is None else one[0 if key == "mean" else 1]) for one in told]
+                panel.plot(places, theory, color=colour, linestyle="-" if not index else ":", linewidth=1.0)
+    panel.plot([], [], color=GREY, linewidth=1.0, label="theory")
+    panel.set(title=f"Response time, {key}", ylabel="ms")
+    panel.set_ylim(bottom=0)
+    panel.legend(loc="best")
+
+
+def _said(rows: list[Row], runs: Runs | None) -> str:
+    filled = [row for row in rows if row["arrivals"] == "closed"]
+    users = filled[0]["in_flight"] if filled else 0
+    text = (
+        f"One worker of one process. Saturation: a closed loop of {users} users. ρ: share of what a setting did. "
+        "Filled: a run takes those that wait; hollow: it waits for others so long. "
+    )
+    if runs is not None:
+        took = ", ".join(f"{1e3 * runs.seconds[most - 1]:.1f} ms for {most}" for most in (1, 2, 4, 8, 16)
+                         if most <= len(runs.seconds))  # fmt: skip
+        text += (
+            f"Lines: one server that takes several at once (bulk service), from the measured times of a run, {took}. "
+        )
+    return text
