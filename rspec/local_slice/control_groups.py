@@ -68,12 +68,19 @@ class ControlGroups(Limiter):
         """
         if self.kind != "v1":
             return [item for item in self._hierarchies if item.version == 2]
-        wanted = {"cpu", "memory", "name=systemd"}
+        wanted = {"cpu", "cpuacct", "memory", "name=systemd"}
         return [item for item in self._hierarchies if item.version == 2 or item.controllers & wanted]
 
     def groups(self, machine: str) -> list[Path]:
         """Folders of a machine's control groups; they need not exist."""
         return [item.mount / _GROUP / self.slice_name / machine for item in self._used()]
+
+    def used_cpu(self) -> Path | None:
+        """The slice's own account; see `Limiter.used_cpu`."""
+        for item in self._used():
+            if "cpuacct" in item.controllers or self.kind == "v2":
+                return item.mount / _GROUP / self.slice_name / ("cpu.stat" if self.kind == "v2" else "cpuacct.usage")
+        return None
 
     def problems(self) -> list[str]:
         """Why groups cannot be made."""

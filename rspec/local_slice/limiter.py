@@ -47,6 +47,13 @@ class Limiter(ABC):
             SliceError: the kernel refuses a group or a limit.
         """
 
+    def used_cpu(self) -> Path | None:
+        """A file with what all machines of the slice have used of the processor; None where there is none.
+
+        It is `cpuacct.usage` of version 1, in nanoseconds, or `cpu.stat` of version 2.
+        """
+        return None
+
     def limit_cpu(self, machine: str, cores: float) -> None:
         """Change the CPU limit of a machine that is on, in cores.
 

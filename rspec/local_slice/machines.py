@@ -152,6 +152,7 @@ def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:
     limiter.kill(machine.name)
     limits = limiter.prepare(machine.name, machine.cores, machine.memory_mb)
     full_name = names.machine(machine.name)
+    used_cpu = limiter.used_cpu()
     command = [
         *limits,
         "systemd-nspawn",
@@ -168,6 +169,8 @@ def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:
         "--resolv-conf=off",
         "--timezone=off",
         "--link-journal=no",
+        # A load generator tells by it what other programs on this host take.
+        *([f"--bind-ro={used_cpu}:/run/imagerec-slice-cpu"] if used_cpu is not None and used_cpu.exists() else []),
     ]
     with console_path(names, machine.name).open("ab") as console:
         # Its own session: the machine outlives the command that started it.

@@ -42,3 +42,17 @@ def test_a_machine_that_is_off_is_refused(tmp_path: Path) -> None:
     made, _ = limiter(tmp_path, 1)
     with pytest.raises(SliceError, match=r"machine worker9 is not on.*make slice-up"):
         made.limit_cpu("worker9", 0.5)
+
+
+def test_what_a_slice_uses_of_the_processor_stands_in_one_file(tmp_path: Path) -> None:
+    trees = [
+        Hierarchy(tmp_path / name, 1, frozenset(controllers))
+        for name, controllers in (("cpu", {"cpu"}), ("cpuacct", {"cpuacct"}), ("memory", {"memory"}))
+    ]
+    slices = tmp_path / "cpuacct/imagerec-slice/s"
+    assert limiter_of("s", trees, systemd=False).used_cpu() == slices / "cpuacct.usage"
+    # each machine has a group below it, or the account would stay at nothing
+    assert slices / "worker1" in limiter_of("s", trees, systemd=False).groups("worker1")
+    second = limiter_of("s", [Hierarchy(tmp_path, 2, frozenset())], systemd=False).used_cpu()
+    assert second == tmp_path / "imagerec-slice/s/cpu.stat"
+    assert limiter_of("s", trees, systemd=True).used_cpu() is None
