@@ -22,6 +22,7 @@ name: local
 goal: Does the playbook run what the design says?
 seed: 5
 repetitions: 5
+dirty: true
 deployment: {{pool_size: {pools}, policy: least_conn}}
 cells:
   - {{arrivals: closed, in_flight: 1, image_px: 32, requests: 3}}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+from loadtest.experiments.processes import cpu_s, stat, tree
+
+__all__ = ["Memory", "alive", "cpu_s", "memory", "program", "tree"]
 
 
 class Memory(NamedTuple):
@@ -27,21 +28,10 @@ class Memory(NamedTuple):
     largest_mb: float
 
 
-def tree(pid: int) -> list[int]:
-    """Return a process and all below it."""
-    return [pid, *(below for child in _children(pid) for below in tree(child))]
-
-
 def alive(pid: int) -> bool:
     """Tell whether a process is there and has not ended."""
-    stat = _stat(pid)
-    return bool(stat) and stat[0] not in {"Z", "X"}
-
-
-def cpu_s(roots: Iterable[int]) -> float:
-    """Return the processor seconds that the trees have used, and those of ended processes that they have waited for."""
-    found = (_stat(pid)[11:15] for root in roots for pid in tree(root))  # utime, stime, cutime, cstime
-    return sum(int(ticks) for times in found for ticks in times) / _TICKS
+    fields = stat(pid)
+    return bool(fields) and fields[0] not in {"Z", "X"}
 
 
 def memory(roots: Iterable[int]) -> Memory:
@@ -61,21 +51,6 @@ def program(roots: Iterable[int], name: str) -> Path | None:
             if path.name == name:
                 return path
     return None
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):  # each thread has the processes that it started
-        with contextlib.suppress(OSError):
-            found += [int(child) for child in thread.read_text().split()]
-    return found
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields after the process' name; none where it is gone."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return []
 
 
 def _resident_and_private(pid: int) -> tuple[int, int] | None:

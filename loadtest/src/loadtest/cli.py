@@ -10,13 +10,14 @@ from typing import Any
 from loadtest import __version__
 from loadtest.analyse.cli import add_plan
 from loadtest.arguments import Parser
+from loadtest.compare.cli import add_compare
 from loadtest.errors import LoadtestError
 from loadtest.experiments.design import Design, find_design
 from loadtest.experiments.execute import run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
-from loadtest.experiments.provenance import read_facts
+from loadtest.experiments.provenance import measured_source, read_facts
 from loadtest.experiments.reader import load_design
-from loadtest.experiments.record import now_utc
+from loadtest.experiments.record import now_utc, refuse_moved
 from loadtest.find.cli import add_find
 from loadtest.generate.cli import add_generate
 from loadtest.simulate.cli import add_simulate
@@ -51,7 +52,8 @@ def _run(options: argparse.Namespace) -> int:
         )
     begin = RunFolder.resume if options.resume else RunFolder.create
     folder = begin(options.out, design, now_utc(), find_design(options.design).parent)
-    done = run_level(folder, levels[0], options.target, read_facts(options.facts), options.images)
+    facts = read_facts(options.facts)
+    done = run_level(folder, levels[0], options.target, facts, options.images, dirty=options.dirty)
     print(f"{options.out}: {done} trials run, level {levels[0].id} is complete")
     return 0
 
@@ -63,10 +65,13 @@ def _show(options: argparse.Namespace) -> int:
         if options.runs:
             content["run"] = options.run or run_to_continue(options.runs, design, now_utc())
             content["levels"] = levels_to_run(options.runs / content["run"], design)
+            if (options.runs / content["run"] / "run.json").exists():
+                refuse_moved(RunFolder.open(options.runs / content["run"]), measured_source()["commit"])
         print(json.dumps(content, indent=1))
         return 0
     trials = sum(len(design.trials(level)) for level in design.levels)
-    print(f"{design.name}: {design.goal}\n{trials} trials, about {design.minutes:.0f} minutes, seed {design.seed}")
+    about = "at most" if design.precision else "about"
+    print(f"{design.name}: {design.goal}\n{trials} trials, {about} {design.minutes:.0f} minutes, seed {design.seed}")
     print("levels: " + ", ".join(level.id for level in design.levels))
     print("cells:  " + ", ".join(cell.id for cell in design.cells))
     return 0
@@ -106,11 +111,6 @@ def _table(options: argparse.Namespace) -> int:
         print(f"{options.into}: the table of models {'is new' if changed else 'stands already'}")
     return 0
 
-
-def _compare(options: argparse.Namespace) -> int:
-    from loadtest.analyse.compare import compare  # noqa: PLC0415
-
-    print(compare(RunFolder.open(options.one), RunFolder.open(options.other)))
     return 0
 
 
@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--resume", action="store_true", help="go on with the run in --out, or begin it")
     run.add_argument("--images", type=Path, metavar="FOLDER", help="labelled images: n01440764/ or n01440764_*.jpg")
     run.add_argument("--facts", type=Path, metavar="FILE", help="JSON of what is known of the deployment")
+    run.add_argument("--dirty", action="store_true", help="measure a checkout with changes that are in no commit")
 
     show = add(
         "show", "show what a design would run", _show, "show scaling", "show policies --json --runs results/runs"
@@ -190,11 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("run", type=Path, metavar="RUN")
     table.add_argument("--into", type=Path, metavar="FILE", help="replace the table between its marks in this file")
 
-    compare = add(
-        "compare", "compare the cells that two runs have in common", _compare, "compare results/runs/a results/runs/b"
-    )
-    compare.add_argument("one", type=Path, metavar="RUN")
-    compare.add_argument("other", type=Path, metavar="OTHER")
+    add_compare(add)
 
     add_plan(add)
     add_simulate(add)

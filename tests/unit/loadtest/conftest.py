@@ -15,9 +15,10 @@ name: small
 goal: Does the whole chain run?
 seed: 7
 repetitions: 5
+dirty: true
 deployment: {pool_size: 2, policy: random}
 calibration: {unloaded_requests: 12, saturated_s: 1.5, idle_requests: 0}
-validity: {lag_of_service: 50, client_cpu: 64}   # a busy test machine is no reason to leave trials out
+validity: {lag_of_service: 50, client_cpu: 64, other_cpu: 1, steal: 1}  # a busy test machine leaves no trial out
 cells:
   - {arrivals: poisson, utilisation: [0.5, 1.2], image_px: 64, duration_s: 0.5, warmup_s: 0.1}
   - {arrivals: poisson, interval_s: 0.05, image_px: 64, duration_s: 0.5}

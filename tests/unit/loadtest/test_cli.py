@@ -123,31 +123,6 @@ def test_an_impossible_plan_is_refused(
     assert says in capsys.readouterr().err
 
 
-def test_a_run_compared_with_itself_differs_nowhere(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", str(measured), str(measured)]) == 0
-    text = capsys.readouterr().out
-    assert "paired by seed" in text
-    assert "+0.0 ± 0.0" in text
-    assert " *\n" not in text
-
-
-def test_runs_of_unlike_machines_do_not_compare(
-    measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(measured, other)
-    path = next((other / "levels").glob("*.json"))
-    record = json.loads(path.read_text())
-    record["client"]["cores"] = 64
-    record["version"]["model"]["digest"] = "f00"
-    path.write_text(json.dumps(record))
-    assert main(["compare", str(measured), str(other)]) == 1
-    error = capsys.readouterr().err
-    assert "unlike machines" in error
-    assert "client cores" in error
-    assert "model digest: '0' and 'f00'" in error
-
-
 def test_the_generator_measures_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--rate", "100", "--seconds", "1"]) == 0
     text = capsys.readouterr().out

@@ -57,6 +57,20 @@ def load(folder: Path, **changes: Any) -> Design:
         pytest.param({"cells": None}, "cells is missing", id="no-cells"),
         pytest.param({"minutes": 4}, "minutes is not a known factor; they are worked out now: remove", id="minutes"),
         pytest.param({"figures": ["pie"]}, "is not a list of", id="unknown-figure"),
+        pytest.param({"precision": 0.05}, "precision is not a mapping, such as", id="bare-precision"),
+        pytest.param({"precision": {"of": "p99"}}, "precision.half_width is missing", id="precision-of-what-width"),
+        pytest.param(
+            {"precision": {"of": "p42", "half_width": 0.1}}, "precision.of: 'p42' is not one", id="odd-quantile"
+        ),
+        pytest.param(
+            {
+                "precision": {"half_width": 0.1},
+                "cells": [{"arrivals": "original", "interval_s": 1, "measured_every": 1, "requests": 9, "image_px": 1}],
+            },
+            "precision can end no trial of this design",
+            id="precision-of-fixed-lists",
+        ),
+        pytest.param({"dirty": "yes"}, "dirty: 'yes' is neither true nor false", id="odd-flag"),
     ],
 )
 def test_a_design_that_cannot_be_run_is_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
@@ -277,3 +291,16 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(GOOD) + "seed: 2\n")
     with pytest.raises(LoadtestError, match=r"seed stands twice, at line 10"):
         load_design(path)
+
+
+def test_what_a_design_does_not_ask_for_its_run_does_not_name(tmp_path: Path) -> None:
+    plain = load(tmp_path)
+    assert not {"precision", "dirty"} & plain.resolved().keys()
+    assert plain.precision is None
+    precise = load(tmp_path, precision={"half_width": 0.05}, dirty=True)
+    assert precise.precision == {"of": "mean", "half_width": 0.05}
+    assert design_from_resolved(precise.resolved()) == precise
+    assert design_from_resolved(plain.resolved()) == plain
+    run = RunFolder.create(tmp_path / "run", plain, "2026-01-01T00:00:00+00:00")
+    with pytest.raises(LoadtestError, match=r"it differs in dirty, precision\)"):
+        RunFolder.resume(run.path, precise, "2026-01-01T00:00:00+00:00")

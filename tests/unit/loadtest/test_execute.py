@@ -20,6 +20,7 @@ name: tiny
 goal: Is it kept?
 seed: 3
 repetitions: 5
+dirty: true
 deployment: {pool_size: 2, policy: random}
 cells:
   - {arrivals: closed, in_flight: 1, image_px: [16, 32], requests: 4}
@@ -36,7 +37,7 @@ def design(tmp_path: Path) -> Path:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for a reload of the balancer that never comes."""
-    monkeypatch.setattr("loadtest.experiments.execute._SETTLE_S", 0.2)
+    monkeypatch.setattr("loadtest.experiments.record._SETTLE_S", 0.2)
 
 
 def run(design: Path, target: str, *options: str) -> int:
@@ -242,8 +243,9 @@ name: labelled
 goal: Is every photograph sent once, and then as often as the trial lasts?
 seed: 3
 repetitions: 5
+dirty: true
 images: {labelled: true}
-validity: {lag_of_service: 50, client_cpu: 64}
+validity: {lag_of_service: 50, client_cpu: 64, other_cpu: 1, steal: 1}
 cells:
   - {arrivals: closed, in_flight: 1, image_px: 16, requests: all, repetitions: 1}
   - {arrivals: closed, in_flight: 2, image_px: 16, duration_s: 0.5}
@@ -292,8 +294,9 @@ name: changing
 goal: Does the load change when the design says so?
 seed: 3
 repetitions: 5
+dirty: true
 calibration: {unloaded_requests: 10, saturated_s: 0.3}
-validity: {lag_of_service: 50, client_cpu: 64}
+validity: {lag_of_service: 50, client_cpu: 64, other_cpu: 1, steal: 1}
 cells:
   - {arrivals: step, rate_hz: 30, factor: 6, at_s: 0.2, until_s: 0.4, image_px: 16, duration_s: 0.6}
 figures: [timeseries]
@@ -316,3 +319,54 @@ def test_a_load_that_changes_is_sent_and_drawn(design: Path, serve: Callable[...
     assert main(["summarize", str(folder.path)]) == 0
     assert main(["plot", str(folder.path)]) == 0
     assert (folder.path / "figures" / "timeseries.png").stat().st_size > 10_000
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Callable[[str, bool], list[str]]:
+    """What a playbook tells of the checkout, as an option of the command."""
+
+    def told(commit: str, dirty: bool) -> list[str]:
+        path = tmp_path / "facts.json"
+        path.write_text(json.dumps({"commit": commit * 40, "dirty": dirty}))
+        return ["--facts", str(path)]
+
+    return told
+
+
+def test_what_is_in_no_commit_is_measured_only_when_told(
+    design: Path,
+    serve: Callable[..., str],
+    facts: Callable[[str, bool], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target, changed = serve("--workers", "2"), facts("a", True)
+    design.write_text(TINY.replace("dirty: true\n", ""))
+    assert run(design, target, *changed) == 1
+    assert "changes that are in no commit, so nobody could repeat the run: commit them" in capsys.readouterr().err
+    assert not list((design.parent / "run").rglob("*.gz"))
+    assert run(design, target, *changed, "--dirty") == 0
+    design.write_text(TINY)
+    shutil.rmtree(design.parent / "run")
+    assert run(design, target, *changed) == 0  # a design for trying
+
+
+def test_all_levels_of_a_run_share_one_commit(
+    design: Path,
+    serve: Callable[..., str],
+    facts: Callable[[str, bool], list[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    design.write_text(TINY.replace("pool_size: 2", "pool_size: [1, 2]"))
+    first, second = (serve("--workers", str(count)) for count in (1, 2))
+    assert run(design, first, "--level", "pool1-random", *facts("a", False)) == 0
+    before = contents(design.parent)
+    assert run(design, second, "--level", "pool2-random", "--resume", *facts("b", False)) == 1
+    error = capsys.readouterr().err
+    assert "was begun at commit aaaaaaaaaaaa, and now it is bbbbbbbbbbbb: all levels of a run share one commit" in error
+    assert "git switch --detach aaaaaaaaaaaa" in error
+    assert contents(design.parent) == before
+    assert run(design, second, "--level", "pool2-random", "--resume", *facts("a", False)) == 0
+    # the controller sees it before anything is deployed
+    runs = ["show", str(design), "--json", "--runs", str(design.parent), "--run", "run"]
+    assert main(runs) == 1
+    assert "all levels of a run share one commit" in capsys.readouterr().err

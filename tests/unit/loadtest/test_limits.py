@@ -92,6 +92,7 @@ name: refused
 goal: Does a trial say that it was refused?
 seed: 7
 repetitions: 5
+dirty: true
 validity: {lag_of_service: 50, client_cpu: 64}
 cells:
   - {arrivals: closed, in_flight: 3, image_px: 16, requests: 12}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from scipy import stats
 
-from loadtest.analyse.statistics import paired_interval, t_interval, welch_interval, wilson
+from loadtest.analyse.statistics import t_interval, wilson
 from loadtest.analyse.summary import Summary, summarize
 from loadtest.cli import main
 from loadtest.experiments.cells import Cell, Level
@@ -97,7 +98,8 @@ def test_a_cell_is_the_mean_of_its_trials_with_their_interval(made: RunFolder) -
     assert row["errors_low"] < 12 / 240 < row["errors_high"]
     assert row["mean_s"] == pytest.approx(0.12)
     assert row["mean_ci"] == pytest.approx(stats.t.ppf(0.975, 2) * 0.02 / np.sqrt(3))
-    assert row["p99_s"] == pytest.approx(0.12)
+    assert row["p50_s"] == pytest.approx(0.12)
+    assert row["p99_s"] is None  # of 240 requests nobody knows it
     assert row["achieved_hz"] == pytest.approx(10.0)
     assert row["asked_hz"] == 10
     assert row["answered_hz"] == pytest.approx(76 / 8, rel=0.03)
@@ -211,6 +213,9 @@ def test_the_report_needs_no_other_file(measured: Path, tmp_path: Path) -> None:
     assert page.count("src=") == page.count('src="data:image/png;base64,')
     assert "http://" not in page.split("<h2>Where")[0]
     assert "Does the whole chain run?" in page
+    assert re.search(r"Trials not to trust: \d+ of 55<", page)
+    assert "<td>5 of 5" in page
+    assert "<td>–" in page  # a p99 of fewer than 1,000 requests
     assert not (run / "figures" / "original-cells.png").exists()
 
 
@@ -250,20 +255,9 @@ def test_wilson_is_the_interval_of_the_textbook() -> None:
 
 
 def test_intervals_are_those_of_scipy() -> None:
-    one, other = [1.0, 2.0, 4.0, 4.5], [2.0, 2.5, 5.0, 6.5]
+    one = [1.0, 2.0, 4.0, 4.5]
     mean, half = t_interval(one)
     low, high = stats.t.interval(0.95, 3, np.mean(one), stats.sem(one))
     assert (mean, half) == pytest.approx(((low + high) / 2, (high - low) / 2))
-    paired = stats.ttest_rel(other, one).confidence_interval(0.95)
-    difference, half = paired_interval(one, other)
-    assert difference is not None
-    assert half is not None
-    assert (difference - half, difference + half) == pytest.approx((paired.low, paired.high))
-    welch = stats.ttest_ind(other, one, equal_var=False).confidence_interval(0.95)
-    difference, half = welch_interval(one, other)
-    assert difference is not None
-    assert half is not None
-    assert (difference - half, difference + half) == pytest.approx((welch.low, welch.high))
     assert t_interval([3.0]) == (3.0, None)
     assert t_interval([]) == (None, None)
-    assert welch_interval([1.0], other) == (None, None)

@@ -42,4 +42,9 @@ def _plan(options: argparse.Namespace) -> int:
     run = of_run(RunFolder.open(options.source))
     found = plan(run, options.rate, options.slo_p99, options.policy, seed=options.seed, max_conns=options.max_conns)
     print(text(found))
+    if run.caveat:
+        print(
+            f"Too many workers, since {run.caveat}. A level with fewer workers (ARGS='-e possible_only=true' with "
+            "DESIGN=scaling), or a slice, measures what a worker needs."
+        )
     return 0

@@ -67,7 +67,7 @@ def _row(folder: RunFolder, level: Level, accurate: Row, busiest: Row) -> Row:
     row["photographs"] = accurate["labelled"]
     row |= {key: accurate[key] for key in _ACCURACY}
     row["alone_s"] = accurate["mean_s"]
-    row |= {key: busiest[key] for key in ("in_flight", "valid_trials", "answered_hz", "answered_ci")}
+    row |= {key: busiest[key] for key in ("in_flight", "trials", "valid_trials", "answered_hz", "answered_ci")}
     row["cpu_ms"] = 1e3 * cpu_s / answers if answers else None
     row["cpu_answers"] = answers
     return row

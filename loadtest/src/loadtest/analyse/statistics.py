@@ -2,9 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from loadtest.experiments.precision import least_for
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 CONFIDENCE = 0.95
 
@@ -34,19 +39,43 @@ def wilson(successes: int, count: int) -> tuple[float | None, float | None]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def paired_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean and half-width of the 95 % t-interval of other − one, for trials that had the same arrivals."""
-    return t_interval([b - a for a, b in zip(one, other, strict=True)])
+def quantile(times: Floats, share: float) -> float | None:
+    """A quantile of single requests; None where fewer than ten lie beyond it: p99 needs 1,000, p99.9 needs 10,000.
+
+    Args:
+        times: Response times, shape (n,).
+        share: Which one, between 0 and 1.
+    """
+    return float(np.quantile(times, share)) if len(times) >= least_for(share) else None
 
 
-def welch_interval(one: Sequence[float], other: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean and half-width of Welch's 95 % interval of other − one; None where there are too few trials."""
-    if len(one) < 2 or len(other) < 2:
+def pooled_quantile(trials: Sequence[Floats], share: float) -> tuple[float | None, float | None]:
+    """A quantile of the requests of all trials together, with the half-width of the t-interval of the trials' own.
+
+    The trials' own are only asked how far they differ: one of fewer requests than it needs is biased.
+
+    Args:
+        trials: Response times of each trial.
+        share: Which quantile, between 0 and 1.
+
+    Returns:
+        None and None where there are too few requests for it; no half-width where there is one trial, or one with
+        too few requests for one to lie beyond it.
+    """
+    filled = [times for times in trials if len(times)]
+    if sum(map(len, filled)) < least_for(share):
         return None, None
-    variances = float(np.var(one, ddof=1)) / len(one), float(np.var(other, ddof=1)) / len(other)
-    total = sum(variances)
-    difference = float(np.mean(other) - np.mean(one))
-    if total == 0:
-        return difference, 0.0
-    freedom = total**2 / (variances[0] ** 2 / (len(one) - 1) + variances[1] ** 2 / (len(other) - 1))
-    return difference, float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(total)
+    value = float(np.quantile(np.concatenate(filled), share))
+    if min(map(len, filled)) < 1 / (1 - share):
+        return value, None
+    return value, t_interval([float(np.quantile(times, share)) for times in filled])[1]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) correction: p-values that may each be held against a limit, however many there are."""
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda one: p_values[one])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = highest
+    return corrected

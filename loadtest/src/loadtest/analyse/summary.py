@@ -1,7 +1,9 @@
 """Summarise a run: one row a trial, one row a cell, one row a model where levels name them, as CSV, JSON and Parquet.
 
 Times are response times (last byte − when the request was due) in seconds, of answered requests, warm-up cut. A cell's
-value is the mean over its valid trials of each trial's value, with the half-width of the 95 % t-interval in `…_ci`.
+value is the mean over its valid trials of each trial's value, with the half-width of the 95 % t-interval in `…_ci`. Its
+quantiles are those of the requests of all valid trials together, with the t-interval of how far the trials' own
+differ. A quantile stands where ten requests or more lie beyond it: p99 from 1,000 requests on, p99.9 from 10,000.
 Incomplete and invalid trials are listed, and left out of their cell.
 """
 
@@ -9,7 +11,6 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,28 @@ from loadtest.analyse.accuracy import ACCURACY, accuracy
 from loadtest.analyse.against_theory import predictions
 from loadtest.analyse.laws import law_of
 from loadtest.analyse.models import model_rows
-from loadtest.analyse.statistics import t_interval, wilson
+from loadtest.analyse.statistics import pooled_quantile, quantile, t_interval, wilson
 from loadtest.analyse.theory.law import ServiceLaw
+from loadtest.analyse.window import (
+    answered_hz,
+    ending,
+    kept,
+    length_s,
+    measured_by_original,
+    response_times,
+    warmup_s,
+)
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import without_unused
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.validity import invalid_because
-from loadtest.generate.samples import Sample, Trial, read_trial
+from loadtest.generate.samples import Trial, read_trial
 
 Row = dict[str, Any]
 QUANTILES = {"p50_s": 0.5, "p90_s": 0.9, "p99_s": 0.99, "p999_s": 0.999}
-_AVERAGED = ("mean_s", *QUANTILES, "measured_mean_s", "achieved_hz", "answered_hz", "worker_total_s", "lag_p99_s")
+_AVERAGED = ("mean_s", "measured_mean_s", "achieved_hz", "answered_hz", "worker_total_s")
+_NOTICED = ("cpu_share", "machine_busy", "others", "steal", "link", "resent", "peak_in_flight", "not_sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +127,15 @@ def models_of(folder: RunFolder) -> list[Row]:
     return summarize(folder).models if folder.measured_levels() else []
 
 
-def kept(samples: Sequence[Sample], cell: Cell, image: str = "") -> list[Sample]:
-    """Samples after the warm-up, of one image where it is named."""
-    return [one for one in samples if one.scheduled_s >= cell.warmup_s and (not image or one.image == image)]
-
-
 def _trial_row(
     folder: RunFolder, level: Level, cell: Cell, numbered: tuple[int, Trial], *, image: str, law: ServiceLaw | None
 ) -> Row:
     number, trial = numbered
-    samples = kept(trial.samples, cell, image)
+    samples = kept(trial, cell, image)
     good = [one for one in samples if one.ok]
-    times = np.array([one.response_s for one in good])
-    footer = trial.footer or {}
-    length_s = trial.header.get("duration_s") or footer.get("wall_s") or 0.0
-    window_s = max(length_s - cell.warmup_s, 1e-9)
+    times = response_times(trial, cell, image)
+    until_s = length_s(trial)
+    window_s = max(until_s - warmup_s(trial, cell), 1e-9)
     reasons = invalid_because(trial.samples, trial.footer, law.service_s if law else None, folder.design.validity)
     totals = [one.total_s for one in good if one.total_s is not None]
     row: Row = {
@@ -142,31 +147,20 @@ def _trial_row(
         "errors": len(samples) - len(good),
         "invalid": "; ".join(reasons),
         "asked_hz": trial.header.get("asked_hz"),
-        "achieved_hz": sum(one.sent_s < length_s for one in samples if one.done_s > one.sent_s) / window_s,
-        "answered_hz": sum(one.done_s <= length_s for one in _late(trial.samples, cell, image)) / window_s,
+        "achieved_hz": sum(one.sent_s < until_s for one in samples if one.done_s > one.sent_s) / window_s,
+        "answered_hz": answered_hz(trial, cell, image),
         "mean_s": float(times.mean()) if len(times) else None,
     }
-    row |= {name: float(np.quantile(times, q)) if len(times) else None for name, q in QUANTILES.items()}
+    row |= {name: quantile(times, share) for name, share in QUANTILES.items()}
     measured = measured_by_original(cell, good)
     row["measured_n"] = len(measured) if cell.measured_every else None
     row["measured_mean_s"] = float(np.mean(measured)) if measured else None
     row["worker_total_s"] = float(np.mean(totals)) if totals else None
-    row["lag_p99_s"] = float(np.quantile([one.lag_s for one in trial.samples], 0.99)) if trial.samples else None
-    row |= {key: footer.get(key) for key in ("cpu_share", "machine_busy", "peak_in_flight", "not_sent")}
+    row["lag_p99_s"] = quantile(np.array([one.lag_s for one in trial.samples]), 0.99)
+    row |= {key: (trial.footer or {}).get(key) for key in _NOTICED}
+    if folder.design.precision is not None:
+        row |= {key: ending(trial).get(key) for key in ("ended", "reached")}
     return row
-
-
-def _late(samples: Sequence[Sample], cell: Cell, image: str) -> list[Sample]:
-    """Answers that came after the warm-up, whenever their requests were due: what throughput counts."""
-    return [one for one in samples if one.ok and one.done_s >= cell.warmup_s and (not image or one.image == image)]
-
-
-def measured_by_original(cell: Cell, samples: Sequence[Sample]) -> list[float]:
-    """Response times that the original's scripts would have measured: every k-th request."""
-    if cell.measured_every is None:
-        return []
-    every = cell.measured_every
-    return [one.response_s for one in samples if one.seq % every == every - 1]
 
 
 def _cell_row(
@@ -192,8 +186,15 @@ def _cell_row(
         row[key], row[f"{key.removesuffix('_s').removesuffix('_hz')}_ci"] = t_interval(
             [one[key] for one in good if one[key] is not None]
         )
+    times = [response_times(trial, cell, image) for trial in valid]
+    for name, share in QUANTILES.items():
+        row[name], row[name.replace("_s", "_ci")] = pooled_quantile(times, share)
+    lags = [np.array([one.lag_s for one in trial.samples]) for trial in valid]
+    row["lag_p99_s"], row["lag_p99_ci"] = pooled_quantile(lags, 0.99)
+    if folder.design.precision is not None:
+        row["precise_trials"] = sum(one["ended"] == "precision" for one in good)
     row["measured_n"] = sum(one["measured_n"] or 0 for one in good) if cell.measured_every else None
-    workers = Counter(one.worker for trial in valid for one in kept(trial.samples, cell, image) if one.ok)
+    workers = Counter(one.worker for trial in valid for one in kept(trial, cell, image) if one.ok)
     total = sum(workers.values())
     row["worker_shares"] = {str(name): workers[name] / total for name in sorted(workers, key=str)}
     row |= predictions(folder.design, level, cell, law=law if not image else None, row=row, trials=valid)

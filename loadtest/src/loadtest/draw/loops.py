@@ -30,9 +30,11 @@ def draw_method(folder: RunFolder, rows: list[Row], *, original: bool) -> list[s
         places = [shift / row["interval_s"] for row in shown]
         axes[0].errorbar(places, milliseconds(shown, f"{key}_s"), yerr=milliseconds(shown, f"{key}_ci"), color=colour,
                          marker=marker, label=label)  # fmt: skip
-    axes[0].errorbar([1 / row["interval_s"] for row in honest], milliseconds(honest, "p99_s"),
-                     yerr=milliseconds(honest, "p99_ci"), color=SKY, marker="D", linestyle=":",
-                     label="Poisson arrivals, p99")  # fmt: skip
+    tails = [row for row in honest if row["p99_s"] is not None]
+    if tails:
+        axes[0].errorbar([1 / row["interval_s"] for row in tails], milliseconds(tails, "p99_s"),
+                         yerr=milliseconds(tails, "p99_ci"), color=SKY, marker="D", linestyle=":",
+                         label="Poisson arrivals, p99")  # fmt: skip
     axes[0].set(xscale="log", yscale="log", xlabel="mean requests a second that were meant (logarithmic)",
                 ylabel="response time, ms (logarithmic)", title="What each method reports")  # fmt: skip
     axes[0].set_xticks(rates, [f"{rate:g}" for rate in rates])

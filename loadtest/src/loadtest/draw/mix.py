@@ -22,6 +22,8 @@ def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  #
             panel.errorbar([_load(row) for row in alone], milliseconds(alone, f"{key}_s"),
                            yerr=milliseconds(alone, f"{key}_ci"), color=GREY, marker="x", linestyle="--",
                            label=f"{alone[0]['images']} alone")  # fmt: skip
+        if key == "p99" and all(row["p99_s"] is None for row in (*mixed, *alone)):
+            panel.text(0.5, 0.5, "too few requests", transform=panel.transAxes, ha="center", color=GREY)
         panel.set(yscale="log", xlabel="asked load ρ, share of capacity", title=title)
     axes[0].set_ylabel("response time, ms (logarithmic)")
     plain_ticks(axes[0], "y")

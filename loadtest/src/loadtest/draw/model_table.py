@@ -30,10 +30,13 @@ def model_table(folder: RunFolder) -> str:
     assert record is not None
     client = record["client"]
     photographs = " or ".join(str(count) for count in sorted({row["photographs"] for row in rows}))
+    counts = " or ".join(str(count) for count in sorted({row["valid_trials"] for row in rows}))
+    invalid = sum(row["trials"] - row["valid_trials"] for row in rows)
+    left_out = f"{invalid or 'no'} trial{'s were' if invalid > 1 else ' was'} invalid and left out"
     note = (
         f"Bold: no other network is better in accuracy and in throughput. {photographs} labelled photographs, Wilson's "
-        f"95 % interval. Images a second ± the half-width of the 95 % t-interval over {rows[0]['valid_trials']} trials"
-        ". CPU ms: the workers' processor time an image, decoding and HTTP included. MB: the "
+        f"95 % interval. Images a second ± the half-width of the 95 % t-interval over {counts} trials; {left_out}. "
+        "CPU ms: the workers' processor time an image, decoding and HTTP included. MB: the "
         f"model's file. Load generator, balancer and workers shared {client['cores']} cores ({client['processor']})."
     )
     lines += ["", *textwrap.wrap(note, _COLUMNS)]

@@ -91,10 +91,12 @@ def _caption(folder: RunFolder, rows: list[Row]) -> str:
     assert record is not None
     client = record["client"]
     images = {row["photographs"] for row in rows}
+    invalid = sum(row["trials"] - row["valid_trials"] for row in rows)
     return (
         f"{' or '.join(str(count) for count in sorted(images))} labelled photographs, one trial each; bars: Wilson's "
         f"95 % interval. Images a second: closed loop of {rows[0]['in_flight']} requests through the balancer, mean of "
-        f"{folder.design.repetitions} trials, bars: 95 % t-interval. Processor time: of the workers over all requests "
+        f"{folder.design.repetitions} trials ({invalid} invalid in all), bars: 95 % t-interval. Processor time: "
+        "of the workers over all requests "
         "of a network, decoding and HTTP included, divided by their number. Beaten: another network is better "
         "in one and no worse in the other; within the intervals the order may differ. Load generator, balancer and "
         f"workers share {client['cores']} cores ({client['processor']}); seed {folder.design.seed}."

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from loadtest.analyse.summary import kept
+from loadtest.analyse.window import response_times
 from loadtest.draw.style import COLOURS, GREY, POLICY_COLOUR, Row, figure, plain_ticks, provenance, save
 from loadtest.experiments.folder import RunFolder
 
@@ -56,8 +56,8 @@ def draw_cdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]
     for one in axes[-len(utilisations) :]:
         one.set_xlabel("response time, ms (logarithmic)")
     caption = (
-        "Requests of all valid trials of a cell together; dotted: 1 %. p99 is the mean of the trials' p99 "
-        "with its interval. Policies saw the same arrivals (paired seeds). ρ: share of the pool's capacity. "
+        "Requests of all valid trials of a cell together; dotted: 1 %. p99 is theirs, from 1,000 requests on, with its "
+        "interval over the trials. Policies saw the same arrivals (paired seeds). ρ: share of the pool's capacity. "
     )
     return [save(drawn, folder.path / "figures", "cdf", caption + provenance(folder, loads))]
 
@@ -68,13 +68,14 @@ def _p99(row: Row) -> str:
     return f"{1e3 * row['p99_s']:.0f} ± {1e3 * (row['p99_ci'] or 0):.0f} ms"
 
 
-def _times(folder: RunFolder, row: Row) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def _times(folder: RunFolder, row: Row) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
     level = folder.design.level(row["level"])
-    found: list[float] = []
-    for cell, number, trial in folder.trials(level):
-        if cell.id == row["cell"] and number in row["valid_numbers"]:
-            found += [one.response_s for one in kept(trial.samples, cell) if one.ok]
-    return np.sort(np.array(found))
+    found = [
+        response_times(trial, cell)
+        for cell, number, trial in folder.trials(level)
+        if cell.id == row["cell"] and number in row["valid_numbers"]
+    ]
+    return np.sort(np.concatenate(found))
 
 
 def draw_shares(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all

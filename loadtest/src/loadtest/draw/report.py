@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.design import Design
 from loadtest.experiments.folder import RunFolder
 
 _STYLE = (
@@ -21,6 +22,7 @@ _COLUMNS = (
     ("cell", "cell"),
     ("image", "image"),
     ("valid_trials", "valid trials"),
+    ("precise_trials", "precise trials"),
     ("n", "n"),
     ("errors", "errors"),
     ("asked_hz", "asked /s"),
@@ -63,15 +65,17 @@ def _page(
         f"<h1>{_text(design.name)}</h1><p>{_text(design.goal)}</p>",
         f"<p>{len(trials)} rows of trials, begun {_text(folder.created)} UTC, seed {design.seed}, {design.repetitions} "
         f"repetitions a cell in random order, trials {design.scale:g} times the design's length. Values are means over "
-        "valid trials ± half-width of the 95 % t-interval.</p>",
+        "valid trials ± half-width of the 95 % t-interval; quantiles are those of all their requests, – where a "
+        "quantile needs more of them.</p>",
     ]
     parts += [
         f'<figure><img alt="{_text(name)}" src="data:image/png;base64,{base64.b64encode(data).decode()}"></figure>'
         for name, data in images.items()
     ]
     parts.append("<h2>Cells</h2><div>" + _table(cells) + "</div>")
+    parts += _precision(folder.design, trials)
     invalid = [trial for trial in trials if trial["invalid"]]
-    parts.append(f"<h2>Trials not to trust: {len(invalid)}</h2>")
+    parts.append(f"<h2>Trials not to trust: {len(invalid)} of {len(trials)}</h2>")
     parts += [
         f"<p class=bad>{_text(one['level'])} {_text(one['cell'])} r{one['repetition']} {_text(one['image'])}: "
         f"{_text(one['invalid'])}</p>"
@@ -83,22 +87,45 @@ def _page(
     return "\n".join(parts) + "\n"
 
 
+def _precision(design: Design, trials: list[dict[str, Any]]) -> list[str]:
+    """How many trials ended by the precision that the design asks for, and what the others reached."""
+    ended = [one for one in trials if one.get("ended") and not one["image"]]
+    if design.precision is None or not ended:
+        return []
+    late = [one for one in ended if one["ended"] != "precision"]
+    asked = f"±{100 * design.precision['half_width']:g} % of the {design.precision['of']}"
+    parts = [
+        f"<h2>Precision</h2><p>{len(ended) - len(late)} of {len(ended)} trials ended when {_text(asked)} was reached, "
+        f"{len(late)} at their time limit.</p>"
+    ]
+    for one in late:
+        reached = "no interval: too few requests, or unsettled"
+        if one["reached"] is not None:
+            reached = f"±{100 * one['reached']:.1f} %"
+        parts.append(
+            f"<p class=bad>{_text(one['level'])} {_text(one['cell'])} r{one['repetition']}: reached {reached}</p>"
+        )
+    return parts
+
+
 def _folded(title: str, facts: dict[str, Any]) -> str:
     text = _text(json.dumps(facts, indent=1, ensure_ascii=False))
     return f"<details><summary>{_text(title)}</summary><pre>{text}</pre></details>"
 
 
 def _table(cells: list[dict[str, Any]]) -> str:
-    shown = [(key, title) for key, title in _COLUMNS if any(row[key] not in (None, "") for row in cells)]
+    shown = [(key, title) for key, title in _COLUMNS if any(row.get(key) not in (None, "") for row in cells)]
     head = "".join(f"<th>{_text(title)}" for _, title in shown)
     rows = ("<tr>" + "".join(f"<td>{_cell(row, key)}" for key, _ in shown) for row in cells)
     return f"<table><tr>{head}{''.join(rows)}</table>"
 
 
 def _cell(row: dict[str, Any], key: str) -> str:
-    value = row[key]
+    value = row.get(key)
     if value is None:
         return "–"
+    if key == "valid_trials":
+        return f"{value} of {row['trials']}"
     factor = 1e3 if key.endswith("_s") else 1
     if isinstance(value, float):
         half = row.get(key.removesuffix("_s").removesuffix("_hz") + "_ci")

@@ -72,8 +72,9 @@ def _times(axes: Axes, rows: list[Row], *, original: bool) -> None:
     sides = [_side(row) for row in rows]
     axes.errorbar(sides, milliseconds(rows, "mean_s"), yerr=milliseconds(rows, "mean_ci"), color=RED, marker="o",
                   label="ours, mean")  # fmt: skip
-    axes.errorbar(sides, milliseconds(rows, "p99_s"), yerr=milliseconds(rows, "p99_ci"), color=ORANGE, marker="^",
-                  label="ours, p99")  # fmt: skip
+    if any(row["p99_s"] is not None for row in rows):
+        axes.errorbar(sides, milliseconds(rows, "p99_s"), yerr=milliseconds(rows, "p99_ci"), color=ORANGE, marker="^",
+                      label="ours, p99")  # fmt: skip
     axes.errorbar(sides, milliseconds(rows, "worker_total_s"), color=BLUE, marker="s", linestyle=":",
               label="of it inside the worker, mean")  # fmt: skip
     if original:

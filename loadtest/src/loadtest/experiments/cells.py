@@ -147,6 +147,11 @@ class Cell:
         """Whether requests leave without regard to answers."""
         return self.arrivals not in ("closed", "original")
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a design's precision may end its trials: not where the load changes, or is a list."""
+        return self.arrivals in ("poisson", "constant", "jittered", "closed") and not self.every_image
+
     def scaled(self, factor: float) -> "Cell":
         """The same load for `factor` times as long."""
 

@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Callable
 
+from loadtest.experiments.precision import QUANTILES
+
 Check = Callable[[object], str | None]
 
 POLICIES = ("random", "round_robin", "least_conn", "random_two")
@@ -132,8 +134,16 @@ SECTIONS: dict[str, dict[str, Check]] = {
         "idle_requests": whole(0, 100_000),
         "busy_s": number(0, 3600),
     },
-    "validity": {"lag_of_service": number(0, 100, above=True), "client_cpu": number(0, 64, above=True)},
+    "validity": {
+        "lag_of_service": number(0, 100, above=True),
+        "client_cpu": number(0, 64, above=True),
+        "other_cpu": number(0, 1, above=True),
+        "steal": number(0, 1, above=True),
+        "link": number(0, 1, above=True),
+        "resent": number(0, 1, above=True),
+    },
 }
+PRECISION: dict[str, Check] = {"of": one_of("mean", *QUANTILES), "half_width": number(0, 1, above=True)}
 FIGURES = ("resolution", "rate", "cdf", "shares", "timeseries", "method", "mix", "models", "batching")
 TOP: dict[str, Check] = {
     "name": text,

@@ -13,7 +13,18 @@ from loadtest.experiments.cells import CHANGES, Cell, Level, shuffled
 
 _ANSWER_S, _LABELLED, _DEPLOY_S = 0.05, 100, 20.0
 # Factors that came later than the first runs: where they are not used, a run says what it always said.
-_LATER = ("model", "repetitions", "trace_digest", "trace_s", "sized", "batch", "batch_window_ms", *CHANGES)
+_LATER = (
+    "model",
+    "repetitions",
+    "trace_digest",
+    "trace_s",
+    "sized",
+    "batch",
+    "batch_window_ms",
+    "precision",
+    "dirty",
+    *CHANGES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +42,12 @@ class Design:
         client: timeout_s, max_in_flight, warmup_requests, body, keep_alive.
         calibration: unloaded_requests, saturated_s, in_flight_per_worker; idle_requests and busy_s of the open loops
             (0: none; earlier runs have neither).
-        validity: Limits beyond which a trial is marked invalid: lag_of_service, client_cpu.
+        validity: Limits beyond which a trial is marked invalid: lag_of_service, client_cpu, other_cpu, steal, link,
+            resent.
         figures: Names of the figures it is drawn as.
         scale: Factor on the length of every trial, asked for when the run was begun.
+        precision: `of` (mean or a quantile) and `half_width` (a share of it) at which a trial ends; None: no.
+        dirty: Whether it may run from a checkout with changes that are in no commit: a design for trying.
     """
 
     name: str
@@ -48,6 +62,8 @@ class Design:
     validity: dict[str, Any]
     figures: tuple[str, ...]
     scale: float = 1.0
+    precision: dict[str, Any] | None = None
+    dirty: bool = False
 
     def scaled(self, factor: float) -> "Design":
         """The same design with trials `factor` times as long; warm-ups and trials of each image once stay as they are.
@@ -100,7 +116,7 @@ class Design:
 
     def resolved(self) -> dict[str, Any]:
         """The whole design with every default, as JSON values: what a run folder keeps."""
-        content = asdict(self)
+        content = without_unused(asdict(self))
         content["levels"] = [{"id": level.id, **without_unused(asdict(level))} for level in self.levels]
         content["cells"] = [
             {"id": cell.id, **without_unused(asdict(cell)), "images": [list(image) for image in cell.images]}
@@ -148,7 +164,7 @@ def design_folders() -> list[Path]:
 
 def without_unused(factors: dict[str, Any]) -> dict[str, Any]:
     """Leave out the factors of a level or a cell that came later than the first runs, where they are not used."""
-    return {key: value for key, value in factors.items() if key not in _LATER or value is not None}
+    return {key: value for key, value in factors.items() if key not in _LATER or value not in (None, False)}
 
 
 def _without_id(kind: Any, entry: Mapping[str, Any]) -> Any:

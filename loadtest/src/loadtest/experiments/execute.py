@@ -1,6 +1,5 @@
 """Run the cells of one deployment level: describe, calibrate, then every trial that is not there yet."""
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,12 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, estimate, from_facts, with_regimes
 from loadtest.experiments.cells import Cell, Level, trial_seed
 from loadtest.experiments.folder import RunFolder, write_json
+from loadtest.experiments.host import HostWatch
 from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, mean_rate, open_loops, refused_ahead
 from loadtest.experiments.payloads import Bodies
+from loadtest.experiments.precision import Watch, told
 from loadtest.experiments.progress import Reporter
-from loadtest.experiments.record import begin_record, now_utc, unlike
+from loadtest.experiments.record import begin_record, now_utc, wait_until_as_asked
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate import punctual
 from loadtest.generate.client import Client, Payload
@@ -23,10 +24,6 @@ from loadtest.generate.effort import raise_file_limit
 from loadtest.generate.limits import Limits, limits_of, refusals
 from loadtest.generate.recording import Load, record_load
 from loadtest.generate.samples import Sample, read_trial
-
-_SETTLE_S = 15.0
-# Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.
-_SAME_ANSWERS_A_WORKER = 2
 
 
 def run_level(
@@ -36,6 +33,7 @@ def run_level(
     facts: dict[str, Any],
     images: Path | None,
     *,
+    dirty: bool = False,
     bars: bool | None = None,
 ) -> int:
     """Run what is missing of a level against a service that is deployed as the level says.
@@ -46,13 +44,15 @@ def run_level(
         target: Address of the service.
         facts: What is known of the deployment, for the provenance.
         images: Folder of labelled images, where the design needs them.
+        dirty: Measure what is in no commit, whatever the design says.
         bars: Draw progress bars; None: where standard error is a terminal.
 
     Returns:
         The number of trials that were run now.
 
     Raises:
-        LoadtestError: The service is down, is another or is deployed differently, or samples can no longer be written.
+        LoadtestError: The service is down, is another or is deployed differently, the checkout has changes or is at
+            another commit, or samples can no longer be written.
     """
     trials = folder.design.trials(level)
     missing = [
@@ -64,7 +64,8 @@ def run_level(
         with Reporter(len(missing), terminal=bars) as reporter:
             if len(missing) < len(trials):
                 reporter.say(f"{level.id}: {len(trials) - len(missing)} of {len(trials)} trials are there already")
-            punctual.run(_Session(folder, level, target, facts, bodies, reporter).run(missing))
+            session = _Session(folder, level, target, facts, bodies, reporter, dirty or folder.design.dirty)
+            punctual.run(session.run(missing))
     finally:
         bodies.close()
     return len(missing)
@@ -80,11 +81,12 @@ class _Session:
     facts: dict[str, Any]
     bodies: Bodies
     reporter: Reporter
+    dirty: bool
 
     async def run(self, missing: list[tuple[Cell, int]]) -> None:
         async with self._client() as client:
-            described = await self._wait_until_as_asked(client)
-        record = begin_record(self.folder, self.level, described, self.facts)
+            described = await wait_until_as_asked(client, self.level, self.facts)
+        record = begin_record(self.folder, self.level, described, self.facts, dirty=self.dirty)
         limits = limits_of(described["status"])
         if not missing:
             return
@@ -105,28 +107,6 @@ class _Session:
             keep_alive=self.folder.design.client["keep_alive"],
             want_answer=answers,
         )
-
-    async def _wait_until_as_asked(self, client: Client) -> dict[str, Any]:
-        """A reload takes a moment to reach every process, so a wrong answer is asked for again, and a right one too."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _SETTLE_S
-        right = 0
-        while True:
-            described = await client.describe()
-            wrong = unlike(self.level, described, self.facts)
-            right = 0 if wrong else right + 1
-            workers = (described["status"] or {}).get("workers") or [1]
-            replaced = self.level.model is not None or self.level.batch is not None
-            if right > (0 if not replaced else _SAME_ANSWERS_A_WORKER * len(workers)):
-                return described
-            if not wrong:
-                continue
-            if loop.time() > deadline:
-                raise LoadtestError(
-                    f"the service is not deployed as the level {self.level.id} says: {'; '.join(wrong)}. "
-                    "`make experiment` sets it up; by hand: make deploy MODEL=… POLICY=… ARGS='-e balancer_pool_size=…'"
-                )
-            await asyncio.sleep(0.5)
 
     def _keep_record(self, record: dict[str, Any], capacities: dict[str, Capacity]) -> None:
         record["capacity"] = {key: capacity.facts() for key, capacity in sorted(capacities.items())}
@@ -214,7 +194,10 @@ class _Session:
             rng=np.random.default_rng(times),
             legacy=np.random.RandomState(legacy_seed(pauses)),
         )
-        await self._record_load(path, header, cell, self.bodies.of_trial(cell, np.random.default_rng(pictures)), load)
+        asked = self.folder.design.precision if cell.may_end_early else None
+        until = None if asked is None else Watch(asked, cell.warmup_s)
+        payloads = self.bodies.of_trial(cell, np.random.default_rng(pictures))
+        await self._record_load(path, header, cell, payloads, load, until=until)
         trial = read_trial(path)
         good = [sample for sample in trial.samples if sample.ok]
         if not good:
@@ -230,23 +213,34 @@ class _Session:
         mean_ms = float(np.mean([sample.response_s for sample in good])) * 1e3
         note = f"n {len(trial.samples)}, errors {len(trial.samples) - len(good)}, mean {mean_ms:.1f} ms"
         note += f"; {refused}" if (refused := refusals(trial.samples, limits)) else ""
+        note += f"; {told(until.facts())}" if until is not None else ""
         self.reporter.trial_done(name, note + "".join(f"; INVALID: {reason}" for reason in reasons))
 
     async def _record_load(
-        self, path: Path, header: dict[str, Any], cell: Cell, payloads: Iterator[Payload], load: Load
+        self,
+        path: Path,
+        header: dict[str, Any],
+        cell: Cell,
+        payloads: Iterator[Payload],
+        load: Load,
+        *,
+        until: Watch | None = None,
     ) -> None:
         self.folder.set_aside(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LoadtestError(f"cannot write {path.parent}: {error.strerror}") from error
+        host = HostWatch(self.target)
         async with self._client(answers=cell.every_image) as client:
             await record_load(
                 client,
                 path,
                 header,
                 payloads,
-                load,
+                load if until is None else until.over(load),
+                more=lambda: host.facts() | ({} if until is None else {"precision": until.facts()}),
+                seen=None if until is None else until.seen,
                 max_in_flight=self.folder.design.client["max_in_flight"],
                 watch=self.reporter.watch,
             )

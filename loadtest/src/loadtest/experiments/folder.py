@@ -89,7 +89,8 @@ class RunFolder:
             return cls.create(path, design, created, traces)
         folder = cls.open(path)
         if folder.design != design:
-            changed = [key for key, value in design.resolved().items() if folder.design.resolved()[key] != value]
+            new, old = design.resolved(), folder.design.resolved()
+            changed = [key for key in sorted({*new, *old}) if new.get(key) != old.get(key)]
             raise LoadtestError(
                 f"{path} holds a run of another design (it differs in {', '.join(changed)}); choose another --out"
             )

@@ -11,6 +11,8 @@ from typing import Any
 
 from loadtest.errors import LoadtestError
 
+# What a measurement depends on; the rest of the checkout may differ from its commit.
+_PARTS = ("loadtest", "playbooks", "roles", "inventory", "services", "rspec", "profile.py")
 _PACKAGES = ("imagerec-loadtest", "aiohttp", "numpy", "pillow")
 
 
@@ -42,6 +44,21 @@ def source_state(*parts: str) -> dict[str, Any]:
     if commit is None or changes is None:
         return {"commit": None, "dirty": None}
     return {"commit": commit, "dirty": bool(changes)}
+
+
+def measured_source() -> dict[str, Any]:
+    """The commit of this checkout, and whether what a measurement depends on differs from it; see `source_state`."""
+    return source_state(*_PARTS)
+
+
+def source_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The commit that a level's record names, and whether the checkout had changes; None where it was not known.
+
+    What the playbook says of the controller's checkout counts before what the client saw of its own.
+    """
+    facts = record.get("facts") or {}
+    found = facts if facts.get("commit") else record.get("source") or {}
+    return {"commit": found.get("commit"), "dirty": found.get("dirty")}
 
 
 def read_facts(path: Path | None) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import yaml
 
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level, shuffled
-from loadtest.experiments.checks import DEPLOYMENT, FIGURES, LOAD, SECTIONS, TOP, Check
+from loadtest.experiments.checks import DEPLOYMENT, FIGURES, LOAD, SECTIONS, TOP, Check, flag
 from loadtest.experiments.design import Design
-from loadtest.experiments.rules import reasons_against
+from loadtest.experiments.rules import against_precision, reasons_against
 from loadtest.generate.images import PHOTO
 from loadtest.generate.sized import Sized
 from loadtest.generate.traces import read_trace
@@ -34,7 +34,14 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "idle_requests": 100,
         "busy_s": 10.0,
     },
-    "validity": {"lag_of_service": 0.25, "client_cpu": 0.9},
+    "validity": {
+        "lag_of_service": 0.25,
+        "client_cpu": 0.9,
+        "other_cpu": 0.05,
+        "steal": 0.02,
+        "link": 0.9,
+        "resent": 0.01,
+    },
 }
 
 
@@ -76,7 +83,7 @@ class _Reader:
         self._sized: Sized | None = None
 
     def read(self, content: dict[str, Any]) -> Design:
-        known = {*TOP, *SECTIONS, "deployment", "cells", "figures"}
+        known = {*TOP, *SECTIONS, "precision", "dirty", "deployment", "cells", "figures"}
         self._unknown("", content, known)
         for key, check in TOP.items():
             if key not in content:
@@ -86,6 +93,9 @@ class _Reader:
         sections = {name: self._section(name, content.get(name)) for name in SECTIONS}
         levels = self._levels(content.get("deployment"))
         cells = self._cells(content.get("cells"), sections)
+        precision = content.get("precision")
+        self._faults += against_precision(precision, cells)
+        self._check("dirty", content.get("dirty", False), flag)
         figures = content.get("figures") or []
         if not isinstance(figures, list) or not set(map(str, figures)) <= set(FIGURES):
             self._faults.append(f"figures: {figures!r} is not a list of {', '.join(FIGURES)}")
@@ -99,6 +109,8 @@ class _Reader:
             levels=tuple(levels[index] for index in order),
             cells=tuple(cells),
             figures=tuple(figures),
+            precision=None if precision is None else {"of": "mean", **precision},
+            dirty=bool(content.get("dirty", False)),
         )
 
     def _section(self, name: str, given: object) -> dict[str, Any]:

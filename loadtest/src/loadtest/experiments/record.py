@@ -1,12 +1,18 @@
 """A level and what is deployed: whether they agree, and the record of what was measured on which machines."""
 
+import asyncio
 import datetime
 from typing import Any
 
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Level
 from loadtest.experiments.folder import RunFolder
-from loadtest.experiments.provenance import client_facts, differences, machine_signature, source_state
+from loadtest.experiments.provenance import client_facts, differences, machine_signature, measured_source, source_of
+from loadtest.generate.client import Client
+
+_SETTLE_S = 15.0
+# Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.
+_SAME_ANSWERS_A_WORKER = 2
 
 
 def now_utc() -> str:
@@ -42,21 +48,56 @@ def unlike(level: Level, described: dict[str, Any], facts: dict[str, Any]) -> li
     return wrong
 
 
-def begin_record(folder: RunFolder, level: Level, described: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+async def wait_until_as_asked(client: Client, level: Level, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the service says of itself once it is deployed as a level says.
+
+    A reload takes a moment to reach every process, so a wrong answer is asked for again, and a right one too.
+
+    Raises:
+        LoadtestError: It is still deployed otherwise after 15 s, or does not answer.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _SETTLE_S
+    right = 0
+    while True:
+        described = await client.describe()
+        wrong = unlike(level, described, facts)
+        right = 0 if wrong else right + 1
+        workers = (described["status"] or {}).get("workers") or [1]
+        replaced = level.model is not None or level.batch is not None
+        if right > (0 if not replaced else _SAME_ANSWERS_A_WORKER * len(workers)):
+            return described
+        if not wrong:
+            continue
+        if loop.time() > deadline:
+            raise LoadtestError(
+                f"the service is not deployed as the level {level.id} says: {'; '.join(wrong)}. "
+                "`make experiment` sets it up; by hand: make deploy MODEL=… POLICY=… ARGS='-e balancer_pool_size=…'"
+            )
+        await asyncio.sleep(0.5)
+
+
+def begin_record(
+    folder: RunFolder, level: Level, described: dict[str, Any], facts: dict[str, Any], *, dirty: bool
+) -> dict[str, Any]:
     """Return a level's record: that of its first run where there is one, else a new one.
 
     Raises:
-        LoadtestError: The run, or this level of it, was begun on other machines or with another model.
+        LoadtestError: The run, or this level of it, was begun on other machines, with another model or at another
+            commit, or the checkout has changes that are in no commit and `dirty` does not allow them.
     """
     now = {
         "level": level.id,
         "begun": now_utc(),
         "client": client_facts(),
-        "source": source_state(),
+        "source": measured_source(),
         "facts": facts,
         "version": described["version"],
         "status": described["status"],
     }
+    source = source_of(now)
+    refuse_dirty(source, allowed=dirty)
+    refuse_moved(folder, source["commit"])
     before = folder.read_level(level)
     if before is None:
         others = [other for other in folder.measured_levels() if other != level]
@@ -67,6 +108,43 @@ def begin_record(folder: RunFolder, level: Level, described: dict[str, Any], fac
     _refuse_others(folder, now, before, "was begun")
     before.setdefault("continued", []).append({"at": now["begun"], "source": now["source"]})
     return before
+
+
+def refuse_dirty(source: dict[str, Any], *, allowed: bool) -> None:
+    """Refuse to measure what is in no commit.
+
+    Args:
+        source: `commit` and `dirty` of the checkout; None where they are not known.
+        allowed: Whether it is meant.
+
+    Raises:
+        LoadtestError: The checkout has changes, and that is not meant.
+    """
+    if source["dirty"] and not allowed:
+        raise LoadtestError(
+            "the checkout has changes that are in no commit, so nobody could repeat the run: commit them. To try "
+            "something, allow it: --dirty (with make: ARGS='-e dirty=true'), or `dirty: true` in the design"
+        )
+
+
+def refuse_moved(folder: RunFolder, commit: str | None) -> None:
+    """Refuse to go on at another commit than that of the levels which the run has.
+
+    Args:
+        folder: The run.
+        commit: That of the checkout, or of what is deployed; None where it is not known.
+
+    Raises:
+        LoadtestError: A level was measured at another commit.
+    """
+    for level in folder.measured_levels():
+        before = source_of(folder.read_level(level) or {})["commit"]
+        if before and commit and before != commit:
+            raise LoadtestError(
+                f"{folder.path.name} was begun at commit {before[:12]}, and now it is {commit[:12]}: all levels of a "
+                f"run share one commit. To go on with it: git switch --detach {before[:12]}, then deploy and measure "
+                "again. To begin a new run: another --out (with make: RUN=NAME)"
+            )
 
 
 def _refuse_others(

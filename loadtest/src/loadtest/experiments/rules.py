@@ -1,8 +1,11 @@
 """Which factors of a cell go together; each rule says when it is broken."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from loadtest.experiments.cells import Cell
+from loadtest.experiments.checks import PRECISION
 
 Values = Mapping[str, Any]
 
@@ -54,6 +57,29 @@ def reasons_against(values: Values, *, labelled: bool) -> list[str]:
         for key, laws in _ONLY.items()
         if key in values and arrivals not in laws
     ]
+
+
+def against_precision(given: object, cells: Sequence[Cell]) -> list[str]:
+    """Why a design's precision cannot end its trials; empty where it can, or there is none.
+
+    Args:
+        given: What stands in the design.
+        cells: Its cells, those that are sound.
+    """
+    if given is None:
+        return []
+    if not isinstance(given, dict):
+        return ["precision is not a mapping, such as {of: mean, half_width: 0.05}"]
+    found = [
+        f"precision.{key} is not a known factor; known are of, half_width" for key in given if key not in PRECISION
+    ]
+    if "half_width" not in given:
+        found.append("precision.half_width is missing: give a share of the value, such as 0.05")
+    wrong = {key: check(given[key]) for key, check in PRECISION.items() if key in given}
+    found += [f"precision.{key}: {reason}" for key, reason in wrong.items() if reason]
+    if cells and not any(cell.may_end_early for cell in cells):
+        found.append("precision can end no trial of this design: its cells send a fixed list of requests")
+    return found
 
 
 def _shortest_s(values: Values) -> float | None:

@@ -1,4 +1,4 @@
-"""When a trial says more about the generator than about the service."""
+"""When a trial says more about the generator, or about other programs, than about the service."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +10,13 @@ from loadtest.generate.samples import Sample
 
 # The generator's own figure: a lag below it is not held against a trial, however short the service time.
 LAG_FLOOR_S = 0.002
+# What the host did, by its name in the footer: the limit's name, and what to say of a trial beyond it.
+_HOST = {
+    "others": ("other_cpu", "other programs used {found:.1%} of the processor time of the client's host"),
+    "steal": ("steal", "the hypervisor kept {found:.1%} of the processor time from the client's host"),
+    "link": ("link", "the client's link was full: {found:.1%} of its speed"),
+    "resent": ("resent", "the client's link lost packets: {found:.1%} of the TCP segments were sent again"),
+}
 
 
 def invalid_because(
@@ -22,9 +29,10 @@ def invalid_because(
 
     Args:
         samples: Its samples.
-        footer: What the generator noticed of itself; None for an incomplete trial.
+        footer: What the generator noticed of itself and of its host; None for an incomplete trial.
         service_s: Mean service time in seconds; None where it was not measured, then the mean response is taken.
-        limits: lag_of_service (p99 lag as a share of the service time) and client_cpu (share of one core).
+        limits: lag_of_service (p99 lag as a share of the service time), client_cpu (share of one core), and as shares
+            other_cpu, steal, link and resent, which runs of earlier versions do not have.
     """
     reasons = []
     if footer is None:
@@ -56,4 +64,8 @@ def invalid_because(
                 f"Little's law fails: {footer['mean_in_flight']:.2f} requests were under way on average, the samples "
                 f"say {in_system:.2f}"
             )
+        for name, (limit, text) in _HOST.items():
+            found = footer.get(name)
+            if found is not None and found > limits.get(limit, float("inf")):
+                reasons.append(f"{text.format(found=found)}, limit {limits[limit]:.1%}")
     return reasons

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,22 @@ class Recorder:
         path: The file to create.
         header: What was asked of the trial, as JSON values.
         columns: COLUMNS or IDENTIFIED.
+        seen: Called with each sample that is recorded.
 
     Raises:
         LoadtestError: The file exists or cannot be created.
     """
 
-    def __init__(self, path: Path, header: dict[str, Any], columns: tuple[str, ...] = COLUMNS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: dict[str, Any],
+        columns: tuple[str, ...] = COLUMNS,
+        seen: Callable[[Sample], None] | None = None,
+    ) -> None:
         self._path = path
         self._columns = columns
+        self._seen = seen
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
@@ -63,6 +72,8 @@ class Recorder:
             raise RecorderError(self._failure)
         self._samples += 1
         self._pending.append(_line(row_of(sample, self._columns)))
+        if self._seen:
+            self._seen(sample)
 
     def close(self, footer: dict[str, Any] | None) -> None:
         """Write what is left and the end mark; without a footer the trial stays marked as incomplete.

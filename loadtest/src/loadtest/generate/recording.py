@@ -8,7 +8,7 @@ from loadtest.generate.client import Client, Payload
 from loadtest.generate.effort import Effort
 from loadtest.generate.recorder import Recorder
 from loadtest.generate.runner import Runner
-from loadtest.generate.samples import COLUMNS
+from loadtest.generate.samples import COLUMNS, Sample
 
 Load = Callable[[Runner], Coroutine[Any, Any, Effort]]  # which loop sends a load, and when
 
@@ -21,6 +21,8 @@ async def record_load(
     load: Load,
     *,
     columns: tuple[str, ...] = COLUMNS,
+    seen: Callable[[Sample], None] | None = None,
+    more: Callable[[], dict[str, Any]] | None = None,
     **options: Any,
 ) -> Effort:
     """Send a load and record it in a new file, which is marked as complete once all of it was sent.
@@ -32,15 +34,17 @@ async def record_load(
         payloads: What to send.
         load: Which loop sends it, and when.
         columns: COLUMNS or IDENTIFIED.
+        seen: Called with each sample that is recorded.
+        more: Asked at the end for further facts of the footer.
         options: Of the Runner.
 
     Raises:
         LoadtestError: The file exists, or samples can no longer be written.
     """
-    recorder = Recorder(path, header, columns)
+    recorder = Recorder(path, header, columns, seen)
     effort: Effort | None = None
     try:
         effort = await load(Runner(client, recorder, payloads, **options))
     finally:
-        recorder.close(None if effort is None else effort.facts())
+        recorder.close(None if effort is None else effort.facts() | (more() if more else {}))
     return effort

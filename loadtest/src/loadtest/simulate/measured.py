@@ -7,6 +7,7 @@ import numpy as np
 from loadtest.analyse.theory.simulation import Floats
 from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, from_facts
+from loadtest.experiments.cores import shared_cores
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.regimes import after_idleness, network_of, when_busy
 from loadtest.generate.samples import Sample, read_trial
@@ -23,15 +24,19 @@ class Measured:
         service: Service times of one process.
         processes: Processes of each worker.
         network_s: Mean time of an answer outside the worker, in seconds.
+        caveat: Why busy workers were slower than they are elsewhere; None where they had cores of their own.
     """
 
     service: Service
     processes: int
     network_s: float
+    caveat: str | None = None
 
 
 def of_run(folder: RunFolder) -> Measured:
     """Service times that a run's calibration measured, at the level with most equal workers.
+
+    A level whose workers shared the cores of one machine is only taken where there is no other.
 
     Where the calibration had open loops, both samples are times between what the client sent and what it got. Of an
     earlier run the busy sample is what workers say of requests under saturation, the idle one what they say to a
@@ -40,8 +45,9 @@ def of_run(folder: RunFolder) -> Measured:
     Raises:
         LoadtestError: The run has no calibration.
     """
-    levels = sorted(folder.measured_levels(), key=lambda level: (level.slow_worker, -(level.pool_size or 0), level.id))
-    for level in levels:
+    caveats = {level: shared_cores(folder.read_level(level) or {}) for level in folder.measured_levels()}
+    order = sorted(caveats, key=lambda one: (one.slow_worker, caveats[one] is not None, -(one.pool_size or 0), one.id))
+    for level in order:
         capacities = (folder.read_level(level) or {}).get("capacity", {})
         for cell in folder.design.cells:
             facts = capacities.get(cell.images_id)
@@ -64,7 +70,7 @@ def of_run(folder: RunFolder) -> Measured:
                 service = _of_open_loops(capacity, samples["idle"], samples["busy"], network_s, source)
             else:
                 service = two_regimes(capacity, samples["saturated"], alone, source)
-            return Measured(service, capacity.processes, network_s)
+            return Measured(service, capacity.processes, network_s, caveats[level])
     raise LoadtestError(
         f"{folder.path} has no calibration, from which service times come; use a run of scaling or policies, "
         "or give --service-ms"

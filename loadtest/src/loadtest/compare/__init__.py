@@ -1,0 +1,1 @@
+"""Compare two runs: whether they can be, how much they differ, and whether the second is worse."""

@@ -1,0 +1,127 @@
+"""How much two runs differ in one metric, from pairs of trials that saw the same arrivals."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from loadtest.experiments.precision import least_for
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+RESAMPLES = 5000
+_CONFIDENCE = 0.95
+_BLOCKS = 10
+_LEAST_BLOCK = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The change of a metric as a ratio, second ÷ first.
+
+    Attributes:
+        ratio: Estimate.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: Probability of a change as large where there is none, before any correction.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    p: float
+
+
+def of_means(before: Sequence[Floats], after: Sequence[Floats]) -> Floats:
+    """Logarithms of the ratios of the means, one a pair of trials.
+
+    Args:
+        before: Response times of the first run's trials.
+        after: Those of the second run's, in the same order of seeds.
+    """
+    return np.array([math.log(b.mean() / a.mean()) for a, b in zip(before, after, strict=True)])
+
+
+def of_quantiles(before: Sequence[Floats], after: Sequence[Floats], share: float) -> Floats | None:
+    """Logarithms of the ratios of a quantile of each trial, one a pair of trials.
+
+    A trial's own is biased where it has fewer requests than the quantile needs, but in both runs alike. All requests
+    of a run together must be as many as it needs, and one in each trial must lie beyond it; else None.
+    """
+    if min(sum(map(len, trials)) for trials in (before, after)) < least_for(share):
+        return None
+    if min(map(len, (*before, *after))) < 1 / (1 - share):
+        return None
+    return np.array(
+        [math.log(np.quantile(b, share) / np.quantile(a, share)) for a, b in zip(before, after, strict=True)]
+    )
+
+
+def of_rates(before: Sequence[float], after: Sequence[float]) -> Floats | None:
+    """Logarithms of the ratios of rates, one a pair; None where a trial had no answer."""
+    if min(*before, *after) <= 0:
+        return None
+    logs: Floats = np.log(np.array(after) / np.array(before))
+    return logs
+
+
+def busy_rates(done_s: Floats) -> Floats | None:
+    """Answers a second of a saturated loop in ten successive parts of as many answers; the first part before is cut.
+
+    Args:
+        done_s: When its answers came, in seconds, in any order.
+
+    Returns:
+        Shape (10,); None where there are too few answers.
+    """
+    size = len(done_s) // (_BLOCKS + 1)
+    if size < _LEAST_BLOCK:
+        return None
+    edges = np.sort(done_s)[size - 1 :: size][: _BLOCKS + 1]
+    spans: Floats = np.diff(edges)
+    return size / spans if spans.min() > 0 else None
+
+
+def effect(
+    cells: Sequence[Floats], rng: np.random.Generator, resamples: int = RESAMPLES, *, resolution: float = 0.0
+) -> Effect | None:
+    """Bootstrap the mean of logarithms of ratios, studentised: each resample is measured by its own error.
+
+    With five pairs the plain percentiles would be too narrow (Efron and Tibshirani 1993, chapter 12). Pairs are drawn
+    within their cell, so that cells which change unlike do not widen the interval of their mean.
+
+    Args:
+        cells: Of each cell one logarithm a pair of trials, shape (n,).
+        rng: Source of the resamples.
+        resamples: How many.
+        resolution: What one value cannot be told from another by; a count of 500 has 1/500.
+
+    Returns:
+        The change, the mean of the cells' means; None where a cell has fewer than two pairs.
+    """
+    if not cells or min(map(len, cells)) < 2:
+        return None
+    mean, error = (float(one[0]) for one in _mean_and_error([logs[None] for logs in cells], resolution))
+    if error <= 1e-12:  # equal to the last bit but for rounding
+        return Effect(
+            math.exp(mean), math.exp(mean), math.exp(mean), 1.0 if abs(mean) <= 1e-12 else 1 / (resamples + 1)
+        )
+    drawn = [logs[rng.integers(0, len(logs), (resamples, len(logs)))] for logs in cells]
+    means, errors = _mean_and_error(drawn, resolution)
+    # a resample of one pair alone has no error to be measured by
+    usable = errors > 1e-9 * error
+    if not usable.any():
+        return None
+    away = np.abs(means - mean)[usable] / errors[usable]
+    half = float(np.quantile(away, _CONFIDENCE)) * error
+    p = float(1 + np.count_nonzero(away >= abs(mean) / error)) / (len(away) + 1)
+    return Effect(math.exp(mean), math.exp(mean - half), math.exp(mean + half), p)
+
+
+def _mean_and_error(cells: Sequence[Floats], resolution: float) -> tuple[Floats, Floats]:
+    """Mean of the cells' means and its standard error, over the last axis; counts are not known better than to one."""
+    means = np.mean([logs.mean(axis=-1) for logs in cells], axis=0)
+    variances = [(logs.var(axis=-1, ddof=1) + resolution**2) / logs.shape[-1] for logs in cells]
+    return means, np.sqrt(np.sum(variances, axis=0)) / len(cells)

@@ -1,0 +1,233 @@
+"""Compare two runs: mean, p99, goodput and capacity of what they have in common, paired over seeds."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from loadtest.analyse.laws import law_of
+from loadtest.analyse.statistics import holm
+from loadtest.analyse.window import answered_hz, response_times
+from loadtest.compare import changes
+from loadtest.compare.alike import common_cells, refuse_unlike
+from loadtest.compare.changes import Effect
+from loadtest.experiments.cells import Cell, Level
+from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.validity import invalid_because
+from loadtest.generate.samples import Trial, read_trial
+
+Floats = changes.Floats
+
+SIGNIFICANT = 0.05
+ALL = "all cells"
+# More of these is worse; more of the others is better.
+_COSTS = ("mean", "p99")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One metric of one cell in both runs.
+
+    Attributes:
+        level: Its level.
+        cell: Its cell, or what was calibrated, or ALL.
+        metric: mean, p99 (seconds), goodput or capacity (a second).
+        first: The first run's value; None over all cells.
+        second: The second's.
+        effect: The change; None where there is too little to tell.
+        p: Its probability where nothing has changed, after Holm's correction of all that is told.
+    """
+
+    level: str
+    cell: str
+    metric: str
+    first: float | None
+    second: float | None
+    effect: Effect | None
+    p: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """`worse` or `better` where the change is significant, else nothing."""
+        if self.effect is None or self.p is None or self.p >= SIGNIFICANT:
+            return ""
+        return "worse" if (self.effect.ratio > 1) == (self.metric in _COSTS) else "better"
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What two runs measured in a cell, trial by trial, in the same order of seeds.
+
+    Attributes:
+        before: Response times of each of the first run's trials, in seconds.
+        after: Those of the second's.
+        goodput: Answers a second of each pair.
+    """
+
+    before: list[Floats]
+    after: list[Floats]
+    goodput: list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a comparison found: changes, and remarks for the reader."""
+
+    changes: list[Change]
+    title: str
+    remarks: list[str]
+
+    @property
+    def worse(self) -> int:
+        """How many changes are significantly for the worse."""
+        return sum(change.verdict == "worse" for change in self.changes)
+
+    def text(self) -> str:
+        """The table for a person."""
+        tested = sum(change.p is not None for change in self.changes)
+        better = sum(change.verdict == "better" for change in self.changes)
+        widths = [max([5, *(len(getattr(one, key)) for one in self.changes)]) for key in ("level", "cell")]
+        lines = [self.title, f"{'level':<{widths[0]}} {'cell':<{widths[1]}} {'metric':<9} {'first':>9} {'second':>9} "
+                 f"{'change':>8} {'95 % interval':>18} {'p':>6}"]  # fmt: skip
+        lines += [_line(change, widths) for change in self.changes]
+        lines.append(
+            f"Significant at {100 * SIGNIFICANT:g} % after Holm's correction of {tested} tests: {self.worse} worse, "
+            f"{better} better."
+        )
+        return "\n".join(lines + self.remarks)
+
+
+def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *, seed: int = 1) -> Comparison:
+    """Tell how the second run differs from the first.
+
+    Trials of the same cell and repetition are pairs: where the runs have the same seed they saw the same arrivals. The
+    mean is that of the pairs' ratios. p99 is of all requests together, and its change that of the pairs' own. Capacity
+    is answers a second of the saturated loop, in ten successive parts.
+
+    Args:
+        one: What to compare with.
+        other: What may be worse.
+        allowed: Kinds of differences that are meant; see `refuse_unlike`.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        LoadtestError: The runs differ in what makes them comparable, or have nothing in common.
+    """
+    remarks = [f"Allowed: {reason}." for reason in refuse_unlike(one, other, allowed or set())]
+    rng = np.random.default_rng(seed)
+    cells: dict[tuple[str, str], Pairs] = {}
+    runs = ((one, [0, 0]), (other, [0, 0]))  # each with its invalid trials, and all
+    for level, cell in common_cells(one, other):
+        mine, theirs = (_valid(run, level, cell, counted) for run, counted in runs)
+        pairs = [(mine[number], theirs[number]) for number in sorted(mine.keys() & theirs.keys())]
+        cells[level.id, cell.id] = Pairs(
+            [response_times(first, cell) for first, _ in pairs],
+            [response_times(second, cell) for _, second in pairs],
+            [(answered_hz(first, cell), answered_hz(second, cell)) for first, second in pairs],
+        )
+    found = corrected(told(cells, rng) + _capacities(one, other, rng))
+    how = "paired by seed" if one.design.seed == other.design.seed else "not paired: the runs have other seeds"
+    title = f"{other.path.name} against {one.path.name}: second ÷ first, 95 % bootstrap intervals, {how}"
+    remarks += [f"{run.path.name}: {bad} of {count} trials were invalid and left out." for run, (bad, count) in runs]
+    return Comparison(found, title, remarks)
+
+
+def _valid(folder: RunFolder, level: Level, cell: Cell, counted: list[int]) -> dict[int, Trial]:
+    record = folder.read_level(level)
+    assert record is not None
+    law = law_of(folder, level, record, cell)
+    found = {}
+    for number in folder.design.numbers(cell):
+        path = folder.trial_path(level, cell, number)
+        if not path.exists():
+            continue
+        trial = read_trial(path)
+        reasons = invalid_because(trial.samples, trial.footer, law.service_s if law else None, folder.design.validity)
+        if not reasons and len(response_times(trial, cell)):
+            found[number] = trial
+        counted[0] += bool(reasons)
+        counted[1] += 1
+    return found
+
+
+def told(cells: Mapping[tuple[str, str], Pairs], rng: np.random.Generator) -> list[Change]:
+    """The changes of mean, p99 and goodput in each cell, and over all cells of several; not corrected yet."""
+    found: list[Change] = []
+    together: dict[str, list[Floats]] = {}
+    coarsest: dict[str, float] = {}
+    for (level, cell), pairs in cells.items():
+        # a goodput is a count
+        counted = {"goodput": 1 / min([len(times) for times in pairs.before] or [1])}
+        for metric, first, second, logs in _metrics(pairs):
+            resolution = counted.get(metric, 0.0)
+            effect = None if logs is None else changes.effect([logs], rng, resolution=resolution)
+            found.append(Change(level, cell, metric, first, second, effect))
+            if effect is not None and logs is not None:
+                together.setdefault(metric, []).append(logs)
+                coarsest[metric] = max(coarsest.get(metric, 0.0), resolution)
+    for metric, parts in together.items():
+        if len(parts) > 1:
+            found.append(Change("", ALL, metric, None, None, changes.effect(parts, rng, resolution=coarsest[metric])))
+    return found
+
+
+def corrected(found: list[Change]) -> list[Change]:
+    """The same changes with their p-values after Holm's correction."""
+    p_values = iter(holm([change.effect.p for change in found if change.effect is not None]))
+    return [change if change.effect is None else replace(change, p=next(p_values)) for change in found]
+
+
+def _metrics(pairs: Pairs) -> Iterator[tuple[str, float | None, float | None, Floats | None]]:
+    """Name, both values, and the logarithms of the pairs' ratios of each metric of a cell."""
+    if not pairs.before:
+        yield "mean", None, None, None
+        return
+    first, second = (float(np.mean([one.mean() for one in trials])) for trials in (pairs.before, pairs.after))
+    yield "mean", first, second, changes.of_means(pairs.before, pairs.after)
+    logs = changes.of_quantiles(pairs.before, pairs.after, 0.99)
+    if logs is None:
+        yield "p99", None, None, None
+    else:
+        first, second = (float(np.quantile(np.concatenate(one), 0.99)) for one in (pairs.before, pairs.after))
+        yield "p99", first, second, logs
+    before, after = ([pair[side] for pair in pairs.goodput] for side in (0, 1))
+    yield "goodput", float(np.mean(before)), float(np.mean(after)), changes.of_rates(before, after)
+
+
+def _capacities(one: RunFolder, other: RunFolder, rng: np.random.Generator) -> list[Change]:
+    found: dict[tuple[str, str], Change] = {}
+    for level, cell in common_cells(one, other):
+        key = level.hardware_id, cell.images_id
+        paths = [run.calibration_path(level, cell.images_id, "saturated") for run in (one, other)]
+        if key in found or not all(path.exists() for path in paths):
+            continue
+        rates = [
+            changes.busy_rates(np.array([sample.done_s for sample in read_trial(path).samples if sample.ok]))
+            for path in paths
+        ]
+        logs = None if rates[0] is None or rates[1] is None else np.log(rates[1] / rates[0])
+        first, second = (_capacity(run, level, cell) for run in (one, other))
+        effect = None if logs is None else changes.effect([logs], rng)
+        found[key] = Change(level.hardware_id, cell.images_id, "capacity", first, second, effect)
+    return list(found.values())
+
+
+def _capacity(folder: RunFolder, level: Level, cell: Cell) -> float | None:
+    record: dict[str, Any] = folder.read_level(level) or {}
+    facts = (record.get("capacity") or {}).get(cell.images_id)
+    return None if facts is None else float(facts["capacity_hz"])
+
+
+def _line(change: Change, widths: list[int]) -> str:
+    factor = 1e3 if change.metric in _COSTS else 1.0
+    values = ["–" if value is None else f"{factor * value:.1f}" for value in (change.first, change.second)]
+    change_text, interval, p = "–", "–", "–"
+    if change.effect is not None:
+        change_text = f"{100 * (change.effect.ratio - 1):+.1f} %"
+        interval = f"{100 * (change.effect.low - 1):+.1f} to {100 * (change.effect.high - 1):+.1f} %"
+        p = "–" if change.p is None else f"{change.p:.3f}"
+    return (
+        f"{change.level:<{widths[0]}} {change.cell:<{widths[1]}} {change.metric:<9} {values[0]:>9} {values[1]:>9} "
+        f"{change_text:>8} {interval:>18} {p:>6}  {change.verdict}"
+    ).rstrip()

@@ -1,0 +1,152 @@
+"""What else the client's host did during a trial: other programs, the hypervisor, its link."""
+
+import contextlib
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from loadtest.experiments import processes
+from loadtest.generate.effort import Times, cpu_s, machine_times
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_BITS = 8
+# What all machines of a slice on one host have used: `make slice-up` shows it to each of them.
+_SLICE_CPU = Path("/run/imagerec-slice-cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counters at one moment: seconds of processor time, and of each interface the bytes received and sent."""
+
+    at_s: float
+    machine: Times | None
+    ours_s: float | None
+    link_bytes: dict[str, tuple[int, int]]
+    segments: tuple[int, int] | None
+
+
+class HostWatch:
+    """Reads the host's counters when a trial begins, and again at its end.
+
+    A service that runs on this host is none of the others; its processes are found by the socket that listens.
+
+    Args:
+        target: Address of the service.
+    """
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self._here = _is_here(parts.hostname or "")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._service = processes.root_of_listener(port) if self._here else None
+        self._container = not processes.all_are_seen()
+        self._before = self._read()
+
+    def facts(self) -> dict[str, Any]:
+        """What happened since, as JSON values for the footer of a samples file; None where it cannot be told.
+
+        Returns:
+            `others` and `steal`: shares of the time of all cores that other programs used, and that the hypervisor gave
+            to others. `link`: the share of its speed that the busiest network interface carried in its busier
+            direction. `resent`: the share of TCP segments that were sent again.
+        """
+        before, after = self._before, self._read()
+        facts: dict[str, Any] = dict.fromkeys(("others", "steal", "link", "resent"))
+        spent = None if before.machine is None or after.machine is None else (after.machine - before.machine) / _TICKS
+        if spent is not None and spent.sum() > 0:
+            facts["steal"] = _share(spent[7] / spent.sum())
+            if before.ours_s is not None and after.ours_s is not None:
+                # user, nice and system; interrupts are left out, since most of them are the load's own
+                facts["others"] = _share((spent[:3].sum() - (after.ours_s - before.ours_s)) / spent.sum())
+        if not self._here:
+            facts["link"] = busiest(before, after)
+        if before.segments is not None and after.segments is not None:
+            sent, again = (new - old for new, old in zip(after.segments, before.segments, strict=True))
+            facts["resent"] = _share(again / sent) if sent > 0 else None
+        return facts
+
+    def _read(self) -> Reading:
+        return Reading(time.perf_counter(), machine_times(), self._ours_s(), _link_bytes(), _segments())
+
+    def _ours_s(self) -> float | None:
+        """Seconds of a core that the run has used on this host; None where they cannot be told from those of others."""
+        if self._container:
+            # all machines of the slice, less what other programs used in this one
+            slice_s = slice_cpu_s()
+            return None if slice_s is None else slice_s - (processes.cpu_s([1]) - cpu_s())
+        if not self._here:
+            return cpu_s()
+        if self._service is None or not processes.stat(self._service):
+            return None
+        return cpu_s() + processes.cpu_s([self._service])
+
+
+def slice_cpu_s(path: Path = _SLICE_CPU) -> float | None:
+    """Seconds of a core that all machines of the slice have used; None where there is no such slice.
+
+    Args:
+        path: `cpuacct.usage` of a control group of version 1, nanoseconds, or `cpu.stat` of version 2.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        words = path.read_text().split()
+        return int(words[0]) / 1e9 if len(words) == 1 else int(words[words.index("usage_usec") + 1]) / 1e6
+    return None
+
+
+def _share(value: float) -> float:
+    return round(max(0.0, float(value)), 5)
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is one of this host's: only those can be bound."""
+    with contextlib.suppress(OSError):
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as one:
+            one.bind(address)
+            return True
+    return False
+
+
+def busiest(before: Reading, after: Reading) -> float | None:
+    """The share of its speed that the busiest interface carried in its busier direction; None where none has one."""
+    passed_s = max(after.at_s - before.at_s, 1e-9)
+    shares = []
+    for name, counts in before.link_bytes.items():
+        speed_bits = _speed(name)
+        if name in after.link_bytes and speed_bits is not None:
+            carried = max(new - old for new, old in zip(after.link_bytes[name], counts, strict=True))
+            shares.append(_BITS * carried / passed_s / speed_bits)
+    return _share(max(shares)) if shares else None
+
+
+def _speed(interface: str) -> float | None:
+    """Bits a second of an interface; None where it has no speed, as most virtual ones."""
+    with contextlib.suppress(OSError, ValueError):
+        megabits = int(Path(f"/sys/class/net/{interface}/speed").read_text())
+        return megabits * 1e6 if megabits > 0 else None
+    return None
+
+
+def _link_bytes() -> dict[str, tuple[int, int]]:
+    found = {}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/net/dev").read_text().splitlines()[2:]:
+            name, _, counts = line.partition(":")
+            fields = counts.split()
+            if name.strip() != "lo":
+                found[name.strip()] = int(fields[0]), int(fields[8])
+    return found
+
+
+def _segments() -> tuple[int, int] | None:
+    """TCP segments sent, and sent again."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines())
+        names, values = next(lines_of for lines_of in zip(lines, lines, strict=False) if lines_of[0][0] == "Tcp:")
+        tcp = dict(zip(names[1:], values[1:], strict=True))
+        return int(tcp["OutSegs"]), int(tcp["RetransSegs"])
+    return None

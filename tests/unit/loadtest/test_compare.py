@@ -1,0 +1,231 @@
+"""Comparing two runs: no false alarm, small changes found, unlike runs refused, and an exit status for CI."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadtest.analyse.statistics import holm, pooled_quantile, quantile
+from loadtest.cli import main
+from loadtest.compare import changes
+from loadtest.compare.runs import Change, Pairs, corrected, told
+from loadtest.experiments.cells import Level
+from loadtest.experiments.folder import RunFolder, write_json
+from loadtest.experiments.reader import load_design
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.samples import Sample
+
+SERVICE_S, TRIALS, REQUESTS = 0.02, 5, 2000
+
+
+def responses(rho: float, services: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """Response times of one worker, one row a trial: Lindley's recursion over all trials at once."""
+    arrivals = gaps * SERVICE_S / rho
+    walk = np.cumsum(services[:, :-1] - arrivals[:, 1:], axis=1)
+    walk = np.concatenate((np.zeros((len(walk), 1)), walk), axis=1)
+    return walk - np.minimum.accumulate(walk, axis=1) + services
+
+
+def changes_of(rng: np.random.Generator, slower: float) -> list[Change]:
+    """Two runs of three loads, with the same arrivals and services of their own; those of the second take longer."""
+    cells = {}
+    for rho in (0.3, 0.6, 0.8):
+        gaps = rng.exponential(1.0, (TRIALS, REQUESTS))
+        runs = [
+            responses(rho, factor * SERVICE_S * rng.gamma(20, 1 / 20, gaps.shape), gaps) for factor in (1.0, slower)
+        ]
+        due_s = np.cumsum(gaps, axis=1) * SERVICE_S / rho
+        until_s = due_s[:, -1:]
+        answered_hz = [((due_s + times <= until_s).sum(axis=1) / until_s[:, 0]).tolist() for times in runs]
+        goodput = list(zip(*answered_hz, strict=True))
+        cells["level", f"u{rho}"] = Pairs(list(runs[0]), list(runs[1]), goodput)
+    rates = []
+    for factor in (1.0, slower):
+        rate = changes.busy_rates(np.cumsum(factor * SERVICE_S * rng.gamma(20, 1 / 20, 400)))
+        assert rate is not None
+        rates.append(rate)
+    capacity = Change("level", "64px", "capacity", None, None, changes.effect([np.log(rates[1] / rates[0])], rng))
+    return corrected([*told(cells, rng), capacity])
+
+
+@pytest.fixture
+def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rates are the same with fewer; a p-value is only coarser."""
+    monkeypatch.setattr(changes.effect, "__defaults__", (2000,))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("fewer_resamples")
+def test_equal_runs_raise_few_alarms_and_five_per_cent_are_found() -> None:
+    rng = np.random.default_rng(1)
+    equal = [changes_of(rng, 1.0) for _ in range(200)]
+    assert sum(any(one.verdict == "worse" for one in found) for found in equal) <= 10
+    assert sum(any(one.verdict for one in found) for found in equal) <= 20  # in either direction
+    slower = [changes_of(rng, 1.05) for _ in range(100)]
+    assert sum(any(one.verdict == "worse" for one in found) for found in slower) >= 90
+    assert not any(one.verdict == "better" for found in slower for one in found)
+
+
+@pytest.mark.usefixtures("fewer_resamples")
+def test_a_change_is_found_in_each_metric_with_its_size() -> None:
+    found = changes_of(np.random.default_rng(2), 1.1)
+    by = {(one.cell, one.metric): one for one in found}
+    assert {metric for _, metric in by} == {"mean", "p99", "goodput", "capacity"}
+    everywhere = by["all cells", "mean"]
+    assert everywhere.verdict == "worse"
+    assert everywhere.effect is not None
+    assert 1.1 < everywhere.effect.low < everywhere.effect.ratio < everywhere.effect.high
+    capacity = by["64px", "capacity"]
+    assert capacity.verdict == "worse"
+    assert capacity.effect is not None
+    assert capacity.effect.ratio == pytest.approx(1 / 1.1, rel=0.05)
+
+
+@pytest.mark.usefixtures("fewer_resamples")
+def test_intervals_of_five_pairs_hold_the_truth() -> None:
+    """Percentiles of plain resamples would hold it in 82 of 100."""
+    rng = np.random.default_rng(3)
+    found = [changes.effect([rng.normal(0.05, 0.02, 5)], rng) for _ in range(300)]
+    held = sum(one is not None and one.low <= np.exp(0.05) <= one.high for one in found)
+    assert held >= 0.92 * 300
+
+
+def test_holm_corrects_as_the_textbook_does() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+def test_quantiles_stand_only_where_ten_requests_lie_beyond() -> None:
+    rng = np.random.default_rng(4)
+    trials = [rng.exponential(1.0, 200) for _ in range(5)]
+    assert quantile(trials[0], 0.99) is None
+    value, half = pooled_quantile(trials, 0.99)
+    assert value == pytest.approx(np.quantile(np.concatenate(trials), 0.99))
+    assert half is not None
+    assert 0 < half < 3 * value
+    assert pooled_quantile(trials[:4], 0.99) == (None, None)
+    assert pooled_quantile(trials, 0.999) == (None, None)
+
+
+DESIGN = """
+name: made
+goal: Is it worse?
+seed: {seed}
+repetitions: 5
+cells:
+  - {{arrivals: poisson, rate_hz: 50, image_px: 64, duration_s: 10}}
+"""
+CAPACITY = {
+    "capacity_hz": 50.0,
+    "service_s": 0.02,
+    "cv2": 0.1,
+    "overhead_s": 0.0,
+    "unloaded_response_s": 0.02,
+    "unloaded_total_s": 0.02,
+    "workers": {"worker1": 50.0},
+    "processes": 1,
+    "how": "gaps",
+}
+RECORD = {
+    "client": {"machine": "m", "processor": "p", "cores": 2},
+    "facts": {"commit": "a" * 40, "cpu_cores": {"worker1": 0.5}},
+    "version": {"model": {"name": "none", "version": "0", "digest": "0"}},
+    "images": {"64px": {"64px": {"bytes": 2000, "sha256": "0"}}},
+    "capacity": {"64px": CAPACITY},
+}
+
+
+def made(folder: Path, factor: float = 1.0, seed: int = 1, **changed: Any) -> Path:
+    """A run whose second trial is invalid; arrivals come from the seed, and the times are `factor` times as long."""
+    folder.mkdir()
+    (folder / "design.yml").write_text(DESIGN.format(seed=seed))
+    run = RunFolder.create(folder / folder.name, load_design(folder / "design.yml"), "2026-01-01T00:00:00+00:00")
+    write_json(run.level_path(Level()), RECORD | changed)
+    own = np.random.default_rng(round(1e6 * factor) + seed)
+    for number in range(1, 6):
+        due = np.sort(np.random.default_rng([seed, number]).uniform(0, 10, 500))
+        times = factor * (0.01 + 0.005 * np.abs(np.sin(due))) * own.gamma(100, 1 / 100, 500)
+        path = run.trial_path(Level(), run.design.cells[0], number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        recorder = Recorder(path, {"asked_hz": 50, "duration_s": 10, "repetition": number})
+        for seq, (at, time_s) in enumerate(zip(due, times, strict=True)):
+            recorder.add(Sample(seq, at, at, at + time_s, 200, "worker1", None, "64px"))
+        footer = {"wall_s": 10.0, "cpu_share": 0.1, "not_sent": 0, "mean_in_flight": float(times.sum()) / 10}
+        recorder.close(footer | {"others": 0.5 if number == 2 else 0.0})
+    return run.path
+
+
+def test_a_slower_run_ends_with_1_for_ci(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, slower = made(tmp_path / "before"), made(tmp_path / "slower", 1.05)
+    assert main(["compare", str(before), str(slower)]) == 1
+    text = capsys.readouterr().out
+    assert "paired by seed" in text
+    line = next(one for one in text.splitlines() if " mean " in one)
+    assert re.search(r"\+[45]\.\d %", line)
+    assert line.endswith("worse")
+    assert "slower: 1 of 5 trials were invalid and left out" in text
+    assert main(["compare", str(slower), str(before)]) == 0  # it is better
+    assert "0 worse" in capsys.readouterr().out
+
+
+def test_a_run_compared_with_itself_differs_nowhere(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(measured), str(measured)]) == 0
+    text = capsys.readouterr().out
+    assert {"mean", "goodput", "capacity"} <= set(text.split())
+    assert set(re.findall(r"\S+ %(?=\s+[+-])", text)) == {"+0.0 %"}
+    assert "0 worse, 0 better" in text
+
+
+def test_runs_of_other_seeds_are_no_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(made(tmp_path / "a")), str(made(tmp_path / "b", seed=2))]) == 0
+    assert "not paired: the runs have other seeds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "says"),
+    [
+        ("machines", {"client": RECORD["client"] | {"cores": 64}}, "client cores: 2 and 64"),  # type: ignore[operator]
+        (
+            "models",
+            {"version": {"model": {"name": "none", "version": "0", "digest": "f"}}},
+            "model digest: '0' and 'f'",
+        ),
+        ("payloads", {"images": {"64px": {"64px": {"bytes": 9, "sha256": "1"}}}}, "'bytes': 2000"),
+        ("commits", {"facts": {"commit": "b" * 40, "cpu_cores": {"worker1": 0.5}}}, "aaaaaaaaaaaa and bbbbbbbbbbbb"),
+        ("capacities", {"capacity": {"64px": CAPACITY | {"capacity_hz": 60.0}}}, "64px: 50.0 and 60.0 answers/s"),
+        ("capacities", {"facts": {"commit": "a" * 40, "cpu_cores": {"worker1": 0.4}}}, "cores of worker1: 0.5 and 0.4"),
+    ],
+)
+def test_unlike_runs_are_refused_unless_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, changed: dict[str, Any], says: str
+) -> None:
+    paths = [str(made(tmp_path / "a")), str(made(tmp_path / "b", **changed))]
+    assert main(["compare", *paths]) == 2
+    error = capsys.readouterr().err
+    assert f"a and b differ in {kind}, " in error
+    assert f"add --allow {kind}" in error
+    assert says in error
+    assert main(["compare", *paths, "--allow", kind]) == 0
+    assert f"Allowed: {kind}: " in capsys.readouterr().out
+
+
+def test_runs_with_nothing_in_common_are_refused(
+    measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(measured), str(made(tmp_path / "a"))]) == 2
+    assert "no measured level in common" in capsys.readouterr().err
+    again = tmp_path / "again"
+    shutil.copytree(tmp_path / "a" / "a", again)
+    content = json.loads((again / "run.json").read_text())
+    content["design"]["cells"][0]["duration_s"] = 20
+    (again / "run.json").write_text(json.dumps(content))
+    assert main(["compare", str(tmp_path / "a" / "a"), str(again)]) == 2
+    assert "no cell of the same load and length in common" in capsys.readouterr().err
+    assert main(["compare", str(again), str(again), "--allow", "colours"]) == 2
+    assert "--allow colours is not one of machines" in capsys.readouterr().err

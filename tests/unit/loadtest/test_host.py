@@ -1,0 +1,134 @@
+"""What else the client's host did makes a trial invalid: other programs, a hypervisor that gives less, a full link."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from loadtest.experiments import host, processes
+from loadtest.experiments.host import HostWatch
+from loadtest.experiments.validity import invalid_because
+from loadtest.generate import arrivals
+from loadtest.generate.client import Client, encode
+from loadtest.generate.recording import record_load
+from loadtest.generate.samples import Sample, read_trial
+
+PAYLOAD = encode("16px", bytes(500), "image/jpeg", multipart=True)
+LIMITS = {"lag_of_service": 50, "client_cpu": 64, "other_cpu": 0.05, "steal": 0.02, "link": 0.9, "resent": 0.01}
+
+
+@contextlib.contextmanager
+def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_hog_beside_the_run_makes_its_trial_invalid(serve: Callable[..., str], tmp_path: Path) -> None:
+    target = serve("--service-ms", "1")
+
+    async def trial() -> dict[str, Any]:
+        watch = HostWatch(target)
+        async with Client(target, timeout_s=20) as client:
+            offsets = list(arrivals.constant(50, 0.5))
+            await record_load(
+                client, tmp_path / "t", {}, repeat(PAYLOAD), lambda runner: runner.open_loop(offsets), more=watch.facts
+            )
+        return watch.facts()
+
+    with running(sys.executable, "-c", "print(flush=True)\nwhile True: pass") as hog:
+        assert hog.stdout is not None
+        hog.stdout.readline()
+        before_s = processes.cpu_s([hog.pid])
+        facts = asyncio.run(trial())
+        hog_s = processes.cpu_s([hog.pid]) - before_s
+    recorded = read_trial(tmp_path / "t")
+    assert recorded.footer is not None
+    # all of what it used is told, up to a tick; what others use besides may come to it
+    assert facts["others"] * os.cpu_count() * recorded.footer["wall_s"] >= 0.7 * hog_s  # type: ignore[operator]
+    (reason,) = [one for one in invalid_because(recorded.samples, recorded.footer, 0.001, LIMITS) if "other" in one]
+    assert reason.startswith("other programs used ")
+    assert reason.endswith("% of the processor time of the client's host, limit 5.0%")
+
+
+LISTENER = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+SUPERVISOR = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {LISTENER!r}])"
+
+
+def test_a_service_on_this_host_is_none_of_the_others(serve: Callable[..., str]) -> None:
+    """It is found by its socket, with the supervisor that keeps it, and without the test that started both."""
+    port = urlsplit(serve()).port
+    assert port is not None
+    root = processes.root_of_listener(port)
+    assert root is not None
+    assert root != os.getpid()
+    assert b"knownserver" in Path(f"/proc/{root}/cmdline").read_bytes()
+    with running(sys.executable, "-c", SUPERVISOR, start_new_session=True) as supervisor:
+        assert supervisor.stdout is not None
+        port = int(supervisor.stdout.readline())
+        assert processes.root_of_listener(port) == supervisor.pid
+        assert supervisor.stdin is not None
+        supervisor.stdin.close()
+    assert processes.root_of_listener(port) is None
+
+
+def samples() -> list[Sample]:
+    return [Sample(seq, seq / 10, seq / 10, seq / 10 + 0.01, 200, "worker1", None) for seq in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("noticed", "says"),
+    [
+        pytest.param({"others": 0.051}, "other programs used 5.1%", id="others"),
+        pytest.param({"steal": 0.03}, "the hypervisor kept 3.0%", id="steal"),
+        pytest.param({"link": 0.95}, "the client's link was full: 95.0% of its speed, limit 90.0%", id="full-link"),
+        pytest.param({"resent": 0.02}, "the client's link lost packets: 2.0%", id="lossy-link"),
+        pytest.param({"others": 0.05, "steal": None, "link": 0.9}, None, id="within"),
+    ],
+)
+def test_what_the_host_did_is_held_against_a_trial(noticed: dict[str, float | None], says: str | None) -> None:
+    footer = {"wall_s": 5.0, "cpu_share": 0.1, "not_sent": 0, "mean_in_flight": 0.1, **noticed}
+    found = invalid_because(samples(), footer, 0.01, LIMITS)
+    assert [one[: len(says or "")] for one in found] == ([] if says is None else [says])
+    # a run that was begun before there were such limits has none
+    assert invalid_because(samples(), footer, 0.01, {"lag_of_service": 50, "client_cpu": 64}) == []
+
+
+def test_the_busier_direction_of_the_busiest_link_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {"eth0": 100e6, "eth1": 1e9}
+    monkeypatch.setattr(host, "_speed", speeds.get)
+    before, after = (
+        host.Reading(at_s, None, 0.0, counts, None)
+        for at_s, counts in (
+            (0.0, {"eth0": (0, 0), "eth1": (0, 0), "veth": (0, 0)}),
+            (2.0, {"eth0": (1_000, 12_500_000), "eth1": (9_000_000, 0), "veth": (10**9, 0)}),
+        )
+    )
+    assert host.busiest(before, after) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("account", "seconds"),
+    [
+        ("1500000000\n", 1.5),
+        ("usage_usec 2500000\nuser_usec 1\nsystem_usec 2\n", 2.5),
+        ("", None),
+        ("odd words\n", None),
+    ],
+)
+def test_the_account_of_a_slice_is_read_in_both_versions(tmp_path: Path, account: str, seconds: float | None) -> None:
+    (tmp_path / "account").write_text(account)
+    assert host.slice_cpu_s(tmp_path / "account") == seconds
+    assert host.slice_cpu_s(tmp_path / "none") is None
