@@ -21,6 +21,7 @@ from loadtest.generate.view import Glimpse, Seen
 NOT_SENT = "not sent: in-flight limit"
 _PAUSE_AFTER_FAILURE_S = 0.1
 _GLIMPSE_EVERY_S = 0.25
+_LEAD_S = 1.5e-4  # it takes so long from a timer to the first step of a new task
 
 
 class Runner:
@@ -47,14 +48,11 @@ class Runner:
         started: Callable[[], None] | None = None,
         begin_s: float | None = None,
     ) -> None:
-        self._client = client
-        self._recorder = recorder
-        self._payloads = payloads
+        self._client, self._recorder, self._payloads = client, recorder, payloads
         self._max_in_flight = max_in_flight
         self._watch = watch
         self._fresh: list[Seen] = []
-        self._started = started
-        self._begin_s = begin_s
+        self._started, self._begin_s = started, begin_s
         self._stopped = False
         self._origin = 0.0
         self._in_flight = self._peak = self._not_sent = self._seq = 0
@@ -104,7 +102,7 @@ class Runner:
             payload = next(self._payloads, None)  # before the wait: making one may take a millisecond
             if payload is None:
                 return
-            await asyncio.sleep(max(offset - self._now(), 0.0))
+            await asyncio.sleep(max(offset - _LEAD_S - self._now(), 0.0))
             if self._over:
                 return
             if self._in_flight >= self._max_in_flight:
@@ -143,6 +141,8 @@ class Runner:
             await asyncio.sleep(pause)
 
     async def _request(self, seq: int, scheduled_s: float | None, payload: Payload) -> Reply:
+        while scheduled_s is not None and self._now() < scheduled_s:
+            await asyncio.sleep(0)  # a turn of the loop, in which answers are read
         sent_s = self._now()
         self._count(sent_s, +1)
         try:
