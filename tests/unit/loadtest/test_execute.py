@@ -81,6 +81,14 @@ def test_calibration_runs_an_open_loop_for_each_regime(tmp_path: Path, serve: Ca
     assert law is not None
     assert law.idle is not None
     assert law.means_s == pytest.approx(tuple(record["capacity"]["16px"]["busy"]["workers"].values()))
+    assert law.max_conns == 0
+    for known in (
+        {"status": {"limits": {"max_conns": 3}}},
+        {"facts": {"nginx": ["server 10.1.1.1:5000 max_conns=3;"]}},
+    ):
+        limited = law_of(folder, folder.design.levels[0], record | known, folder.design.cells[0])
+        assert limited is not None
+        assert limited.max_conns == 3
     assert of_run(folder).service.mean_s == pytest.approx(record["capacity"]["16px"]["busy"]["service_s"], rel=1e-4)
 
 

@@ -15,7 +15,8 @@ from loadtest.cli import main
 from loadtest.errors import LoadtestError
 from loadtest.find.knee import find_knee
 from loadtest.find.objective import find_rate
-from loadtest.find.probe import Answers
+from loadtest.find.probe import Answers, Live
+from loadtest.generate.limits import Limits
 from loadtest.generate.samples import read_trial
 
 SERVICE_S = 0.02
@@ -154,6 +155,19 @@ def test_capacity_of_a_real_server(
     assert re.search(rf"Capacity: (at least )?{answer['capacity_hz']:.1f} answers a second", text)
     assert main(words) == 1
     assert "samples are never overwritten: choose another --out" in capsys.readouterr().err
+
+
+def test_a_limit_of_one_address_is_told_once_and_before(serve: Callable[..., str], tmp_path: Path) -> None:
+    said: list[str] = []
+    live = Live(serve(), tmp_path / "live", side_px=16, seed=1, say=said.append)
+    live.alone_s()
+    live.limits = Limits(address_rate_hz=30)
+    for rate_hz in (20.0, 40.0, 60.0):
+        answers = live(rate_hz, 0.2)
+        assert (np.diff(answers.due_s) >= 0).all()
+    told = [number for number, line in enumerate(said) if "it will refuse the rest" in line]
+    assert told == [2]
+    assert "40 requests a second and the balancer takes 30 from one address" in said[2]
 
 
 def test_an_objective_needs_time_and_seconds(

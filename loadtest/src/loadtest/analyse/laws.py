@@ -28,11 +28,19 @@ def law_of(folder: RunFolder, level: Level, record: dict[str, Any], cell: Cell) 
             continue  # too few requests
         if busy.exists():
             alone = read_trial(idle).samples if idle.exists() else ()
-            return service_law(capacity, alone, read_trial(busy).samples, max_conns=_max_conns(record))
+            return service_law(
+                capacity, alone, read_trial(busy).samples, max_conns=_max_conns(record, capacity.processes)
+            )
     return None
 
 
-def _max_conns(record: dict[str, Any]) -> int:
-    """The balancer's limit of requests at one worker, as the level had it; 0 for none."""
+def _max_conns(record: dict[str, Any], processes: int) -> int:
+    """The balancer's limit of requests at one worker, as the level had it; 0 for none.
+
+    The balancer says it at /status, for each process; in earlier runs it stands in nginx's settings, for each worker.
+    """
+    told = ((record.get("status") or {}).get("limits") or {}).get("max_conns")
+    if told is not None:
+        return int(told) * processes
     found = re.findall(r"\bmax_conns=(\d+)", json.dumps((record.get("facts") or {}).get("nginx") or {}))
     return min((int(limit) for limit in found), default=0)

@@ -1,6 +1,5 @@
 """Ask a service for a rate and see what comes back; a rung of a search."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
@@ -15,6 +14,7 @@ from loadtest.generate import arrivals, punctual
 from loadtest.generate.client import Client, encode
 from loadtest.generate.effort import raise_file_limit
 from loadtest.generate.images import photograph
+from loadtest.generate.limits import Limits, in_the_way, limits_of
 from loadtest.generate.recording import Load, record_load
 from loadtest.generate.samples import Trial, read_trial
 
@@ -58,7 +58,10 @@ class Live:
         folder: Where the samples go; new or empty.
         side_px: Side of the photograph that is sent, in pixels.
         seed: Seed of the arrivals.
-        say: Called with a line when a rung begins.
+        say: Called with a line when a rung begins, and where the balancer will refuse some of it.
+
+    Attributes:
+        limits: The balancer's, as it said them; None before it was asked, or where it says none.
 
     Raises:
         LoadtestError: The address is none, the folder holds something or cannot be written.
@@ -76,6 +79,8 @@ class Live:
         self._target, self._folder, self._say = target, folder, say
         self._seeds = np.random.SeedSequence(seed)
         self._number = 0
+        self.limits: Limits | None = None
+        self._warned = False
         raise_file_limit()
 
     def alone_s(self) -> float:
@@ -84,7 +89,7 @@ class Live:
         Raises:
             LoadtestError: The target is down, is another service, or answers with an error.
         """
-        asyncio.run(self._describe())
+        self.limits = limits_of(punctual.run(self._describe())["status"])
         trial = self._record("alone", lambda runner: runner.closed_loop(1, requests=2 * _LONE), {})
         good = [one.response_s for one in trial.samples[_LONE:] if one.ok]
         if not good:
@@ -102,6 +107,9 @@ class Live:
         """
         self._number += 1
         self._say(f"{rate_hz:.1f} requests/s for {length_s:.0f} s")
+        if not self._warned and (warning := in_the_way(self.limits, rate_hz)):
+            self._say(warning)
+            self._warned = True
         rng = np.random.default_rng(self._seeds.spawn(1)[0])
         offsets = arrivals.poisson(rate_hz, length_s, rng)
         header = {"asked_hz": rate_hz, "duration_s": length_s}
@@ -110,9 +118,9 @@ class Live:
         done = [one.done_s if one.ok else np.inf for one in order]
         return Answers(np.array([one.scheduled_s for one in order]), np.array(done), length_s)
 
-    async def _describe(self) -> None:
+    async def _describe(self) -> dict[str, Any]:
         async with Client(self._target) as client:
-            await client.describe()
+            return await client.describe()
 
     def _record(self, name: str, load: Load, header: dict[str, Any]) -> Trial:
         path = self._folder / f"{name}.jsonl.gz"
