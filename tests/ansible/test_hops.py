@@ -307,6 +307,7 @@ def test_behind_a_known_proxy_the_client_is_whom_it_saw(hops: Hops, forwarded: s
     assert lines_of(hops, made)[0]["client"] == client
 
 
-def test_a_client_behind_a_proxy_is_not_told_how_busy_nginx_is(hops: Hops) -> None:
-    status, fields, _ = hops.ask(b"GET /nginx_status", b"X-Forwarded-For: 203.0.113.9")
+@pytest.mark.parametrize("path", ["/nginx_status", "/pool_metrics"])
+def test_a_client_behind_a_proxy_is_not_told_how_busy_the_balancer_is(hops: Hops, path: str) -> None:
+    status, fields, _ = hops.ask(f"GET {path}".encode(), b"X-Forwarded-For: 203.0.113.9")
     assert (status, fields["content-type"]) == (403, "application/problem+json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -203,6 +204,24 @@ def test_health_and_the_pool_are_told(pool: Pool) -> None:
     first = told.json()["workers"][0]
     assert first.keys() == {"name", "state", "since", "why", "asked", "under_way"}
     assert (first["name"], first["state"]) == ("worker1", "up")
+
+
+def test_prometheus_is_told_of_the_pool_and_of_the_requests_on_this_machine(pool: Pool) -> None:
+    def counted() -> float:
+        line = r'^imagerec_balancer_requests_total\{status="200",worker="(\w+)"\} (\S+)$'
+        found = re.findall(line, text(), re.MULTILINE)
+        assert {name for name, _ in found} <= {*NAMES}
+        return sum(float(value) for _, value in found)
+
+    def text() -> str:
+        answer = pool.get("/pool_metrics")
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        return answer.text
+
+    before = counted()
+    assert [pool.predict().status_code for _ in range(3)] == [200] * 3
+    pool.until(lambda: counted() == before + 3)
+    assert 'imagerec_pool_worker_state{state="up",worker="worker1"} 1.0\n' in text()
 
 
 @pytest.mark.parametrize(

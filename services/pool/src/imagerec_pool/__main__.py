@@ -54,7 +54,7 @@ async def run(settings: Settings) -> signal.Signals:
     agent = Agent(settings)
     watching = loop.create_task(agent.run())
     watching.add_done_callback(lambda task: None if task.cancelled() else end(signal.SIGTERM))
-    runner = web.AppRunner(create_app(agent), access_log=None, handle_signals=False)
+    runner = web.AppRunner(create_app(agent, settings.autoscaler), access_log=None, handle_signals=False)
     await runner.setup()
     settings.socket.unlink(missing_ok=True)
     await web.UnixSite(runner, str(settings.socket)).start()

@@ -16,6 +16,7 @@ from imagerec_pool.addresses import Addresses
 from imagerec_pool.arrivals import Arrivals
 from imagerec_pool.conditions import DOWN, UP, Condition, Rules, decide, left_out, serving
 from imagerec_pool.figures import Figures
+from imagerec_pool.metrics import Metrics
 from imagerec_pool.nginx import Nginx, Server, marked, servers_in
 from imagerec_pool.probes import Probe
 from imagerec_pool.settings import Settings
@@ -31,7 +32,7 @@ _SETTLE_S = 2.0
 
 
 class Agent:
-    """Watches the pool that nginx's list names; ``figures`` is what became of its requests."""
+    """Watches the pool that nginx's list names; ``figures`` and ``metrics`` tell what became of its requests."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -39,6 +40,7 @@ class Agent:
         self._nginx = Nginx(settings.servers, settings.serves, settings.nginx_pid)
         self._log = AccessLog(settings.access_log)
         self.figures = Figures(time.time())
+        self.metrics = Metrics(self.report, self.serving)
         self._arrivals = Arrivals(settings.silent_s)
         self._standby = Standby(settings.standby)
         self._servers: dict[str, Server] = {}
@@ -159,8 +161,10 @@ class Agent:
                 name = self._upstreams.get(answer.address)
                 if name is not None:
                     self._probes[name].answered(failed=answer.status == 500)
-            if entry.request is not None:
-                self.figures.add(entry.request, self._upstreams.get(entry.request.by or ""))
+            if (request := entry.request) is not None:
+                worker = self._upstreams.get(request.by or "")
+                self.figures.add(request, worker)
+                self.metrics.count(request.status, worker, request.worker_ms / 1000)
 
     def _know_upstreams(self) -> None:
         self._upstreams = {

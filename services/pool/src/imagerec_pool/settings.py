@@ -26,6 +26,7 @@ class Settings:
         silent_s: Seconds without any answer after which a worker is down.
         failing_retry_s: Seconds after which a worker that answered by 500s is tried again.
         standby: File in which the autoscaler says who sleeps; None without one.
+        autoscaler: Where the autoscaler answers, a Unix socket; None without one.
     """
 
     servers: Path
@@ -37,6 +38,7 @@ class Settings:
     silent_s: float = 1.2
     failing_retry_s: float = 10.0
     standby: Path | None = None
+    autoscaler: Path | None = None
 
 
 def read_settings(path: Path) -> Settings:
@@ -56,7 +58,7 @@ def read_settings(path: Path) -> Settings:
     values: dict[str, Path | float] = {}
     for name in known.keys() & given.keys():
         try:
-            values[name] = Path(given[name]) if name in needed | {"standby"} else float(given[name])
+            values[name] = Path(given[name]) if name in needed | {"standby", "autoscaler"} else float(given[name])
         except (TypeError, ValueError):
             wrong.append(f"{name} is {given[name]!r}")
     wrong += [f"{name} must be above 0" for name, value in values.items() if isinstance(value, float) and value <= 0]

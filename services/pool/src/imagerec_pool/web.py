@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from aiohttp import web
 
 from imagerec_pool.agent import Agent
+from imagerec_pool.autoscaler import scaled
+from imagerec_pool.metrics import CONTENT_TYPE
 
 _DETAIL = "No worker serves; try again soon."
 _SINCE = "since is no whole number from 0 on; give the time of the last figures, or leave it out."
 
 
-def create_app(agent: Agent) -> web.Application:
-    """Return the application that answers for an agent."""
+def create_app(agent: Agent, autoscaler: Path | None = None) -> web.Application:
+    """Return the application that answers for an agent.
+
+    Args:
+        agent: Whom it asks.
+        autoscaler: The Unix socket of the autoscaler, which is asked for the metrics; None without one.
+    """
 
     async def healthz(_request: web.Request) -> web.Response:
         serving = agent.serving()
@@ -32,6 +40,10 @@ def create_app(agent: Agent) -> web.Application:
         told = agent.figures.tell(agent.report(), None if since is None else int(since[:18]))
         return _json(told)
 
+    async def metrics(_request: web.Request) -> web.Response:
+        told = agent.metrics.render(await scaled(autoscaler))
+        return web.Response(body=told, headers={"Content-Type": CONTENT_TYPE})
+
     async def live(_request: web.Request) -> web.Response:
         return _json({"status": "live"})
 
@@ -39,6 +51,7 @@ def create_app(agent: Agent) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/workers", workers)
     app.router.add_get("/live-figures", live_figures)
+    app.router.add_get("/metrics", metrics)
     app.router.add_get("/live", live)
     return app
 

@@ -1,0 +1,41 @@
+"""What the autoscaler says of itself, where one runs: asked only when Prometheus asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+
+# Prometheus waits ten seconds, nginx one.
+_PATIENCE_S = 0.5
+
+
+class Scaled(NamedTuple):
+    """How many workers are active, and how many the autoscaler may keep active."""
+
+    active: int
+    maximum: int
+
+
+async def scaled(socket: Path | None) -> Scaled | None:
+    """Ask the autoscaler.
+
+    Args:
+        socket: Where it answers; None where there is none.
+
+    Returns:
+        What it says; None where there is none, or where it says nothing.
+    """
+    if socket is None:
+        return None
+    timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session,
+            session.get("http://autoscaler/autoscaler") as answer,
+        ):
+            said = await answer.json()
+            return Scaled(int(said["active"]), int(said["maximum"]))
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+        return None
