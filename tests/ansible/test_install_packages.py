@@ -15,14 +15,14 @@ from tests.conftest import REPOSITORY, SIGNALS, heed_signals
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="installing packages needs root")
 
 
-def start(folder: Path, install: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, install: str, **environment: str) -> subprocess.Popen[bytes]:
     """Start it with an apt-get that does nothing but what is given, and no package installed."""
     for name, text in {"apt-get": f'[ "$1" = update ] || {{ {install}; }}', "dpkg-query": "exit 1"}.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
     return subprocess.Popen(
         [REPOSITORY / "tools/install_packages", "nginx"],
-        env=os.environ | {"PATH": f"{folder}:/usr/bin:/bin", "POLICY_RC_D": str(folder / "policy")},
+        env=os.environ | {"PATH": f"{folder}:/usr/bin:/bin", "POLICY_RC_D": str(folder / "policy")} | environment,
         start_new_session=True,
         preexec_fn=heed_signals,  # noqa: PLW1509  # these tests have no threads
     )
@@ -52,3 +52,13 @@ def test_only_its_own_policy_is_removed(tmp_path: Path, before: str, after: str 
     policy.write_text(before)
     assert start(tmp_path, "true").wait(timeout=30) == 0
     assert (policy.read_text() if policy.exists() else None) == after
+
+
+def test_what_is_installed_is_not_started_at_the_next_boot_either(tmp_path: Path) -> None:
+    units = "/lib/systemd/system/nginx.service", "/usr/lib/systemd/system/nginx@.service", "/etc/nginx/x.service"
+    fakes = {"dpkg": "\n".join(f"echo {unit}" for unit in units), "systemctl": f'echo "$@" >> {tmp_path}/asked'}
+    for name, text in fakes.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    assert start(tmp_path, "true", SYSTEMD_RUNS=str(tmp_path)).wait(timeout=30) == 0
+    assert (tmp_path / "asked").read_text() == "--quiet disable nginx.service\n"
