@@ -49,8 +49,9 @@ help: # what most people need has two hash signs, the rest a hash sign and a col
 UP_PACKAGES := python3-venv nginx logrotate
 TEST_PACKAGES := chromium fonts-dejavu-core imagemagick keepalived libnginx-mod-http-js
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
+MONITOR_PACKAGES := prometheus prometheus-alertmanager prometheus-blackbox-exporter prometheus-nginx-exporter prometheus-node-exporter
 
-.PHONY: setup setup-measure setup-test setup-keras setup-slice
+.PHONY: setup setup-measure setup-test setup-keras setup-slice setup-monitor
 setup: #: install nginx and the controller's environment
 	@tools/install_packages $(UP_PACKAGES)
 	@$(MAKE) -s $(VENV)/.controller
@@ -60,11 +61,14 @@ setup-measure: #: install what measuring, drawing and `make lint` need besides
 	@$(MAKE) -s $(VENV)/.dev
 
 setup-test: setup-measure #: install what `make test` needs besides
-	@tools/install_packages $(TEST_PACKAGES)
+	@tools/install_packages $(TEST_PACKAGES) $(MONITOR_PACKAGES)
 
 setup-slice: #: install what a slice on this machine needs (root)
 	@tools/install_packages $(SLICE_PACKAGES)
 	@$(MAKE) setup
+
+setup-monitor: setup #: install what watches the service on this machine
+	@tools/install_packages $(MONITOR_PACKAGES)
 
 setup-keras: #: install TensorFlow, for MODEL=keras
 	@$(MAKE) setup .venv-keras/.keras
@@ -170,6 +174,10 @@ down: setup ## stop and remove what `make up` started
 
 verify: setup ## prove the deployment, read-only
 	@$(PLAY) playbooks/verify.yml $(EXTRA)
+
+.PHONY: monitor
+monitor: setup $(if $(findstring inventory/local,$(INVENTORY)),setup-monitor) #: watch what is deployed at INVENTORY with Prometheus, until `make down`; see docs/operate.md
+	@$(PLAY) playbooks/monitoring.yml -e monitoring_enabled=true $(EXTRA)
 
 .PHONY: key
 key: #: make a key of the API for NAME, e.g. make key NAME=alice; see docs/operate.md

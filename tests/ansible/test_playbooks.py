@@ -29,7 +29,19 @@ def test_playbook_parses(playbook: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["autoscaler", "balancers", "down", "drain", "preflight", "rollback", "undrain", "workers"]
+    "name",
+    [
+        "autoscaler",
+        "balancers",
+        "down",
+        "drain",
+        "monitoring",
+        "monitoring_down",
+        "preflight",
+        "rollback",
+        "undrain",
+        "workers",
+    ],
 )
 def test_what_changes_hosts_is_alone_there(name: str) -> None:
     plays = yaml.safe_load((REPOSITORY / f"playbooks/{name}.yml").read_text())
