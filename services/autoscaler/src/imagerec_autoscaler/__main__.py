@@ -44,8 +44,10 @@ async def run(settings: Settings) -> signal.Signals:
     """Decide and answer; return the signal that ended it."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[signal.Signals] = loop.create_future()
+    received: set[signal.Signals] = set()
 
     def end(number: signal.Signals) -> None:
+        received.add(number)
         if not ended.done():
             ended.set_result(number)
 
@@ -59,7 +61,7 @@ async def run(settings: Settings) -> signal.Signals:
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
-    return reason
+    return reason if received <= {signal.SIGHUP} else signal.SIGTERM  # TERM counts also while it begins anew
 
 
 async def serve(settings: Settings) -> None:
