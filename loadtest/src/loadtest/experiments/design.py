@@ -164,7 +164,7 @@ def design_folders() -> list[Path]:
 
 def without_unused(factors: dict[str, Any]) -> dict[str, Any]:
     """Leave out the factors of a level or a cell that came later than the first runs, where they are not used."""
-    return {key: value for key, value in factors.items() if key not in _LATER or value not in (None, False)}
+    return {key: value for key, value in factors.items() if key not in _LATER or not (value is None or value is False)}
 
 
 def _without_id(kind: Any, entry: Mapping[str, Any]) -> Any:
