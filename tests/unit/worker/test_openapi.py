@@ -62,7 +62,7 @@ def test_it_describes_every_route_of_the_worker_and_no_other(description: dict[s
 def test_it_describes_what_the_balancer_answers_and_passes_on(description: dict[str, Any]) -> None:
     """But not its page, its problems and what only its own machine may ask."""
     text = (REPOSITORY / "tests/ansible/golden/nginx-random.conf").read_text()
-    own = set(re.findall(r"location = (/\w+) \{", text)) - {"/nginx_status", "/pool_metrics"}
+    own = set(re.findall(r"location = (/[\w-]+) \{", text)) - {"/dashboard", "/nginx_status", "/pool_metrics"}
     (passed_on,) = re.findall(r"location ~ (\S+) \{", text)
     paths = {path for _, path in operations(description, "balancer")}
     assert own < paths
