@@ -12,7 +12,7 @@ const HEIGHT = 100;
  * @param {HTMLElement} place what it is put into
  * @param {{title: string, steps?: boolean, format: (value: number | null) => string,
  *   lines: {name: string, kind: string, of: (row: object) => number | null}[]}} what
- *   kind: how style.css draws the line; steps: whether a value holds until the next
+ *   kind: how dashboard.css draws the line; steps: whether a value holds until the next
  * @returns {{draw: (rows: object[]) => void}}
  */
 export function createChart(place, { title, lines, format, steps = false }) {

@@ -213,7 +213,7 @@ def test_the_report_needs_no_other_file(measured: Path, tmp_path: Path) -> None:
     assert page.count("src=") == page.count('src="data:image/png;base64,')
     assert "http://" not in page.split("<h2>Where")[0]
     assert "Does the whole chain run?" in page
-    assert re.search(r"Trials not to trust: \d+ of 55<", page)
+    assert re.search(r"Trials not to trust: \d+ of 45<", page)
     assert "<td>5 of 5" in page
     assert "<td>–" in page  # a p99 of fewer than 1,000 requests
     assert not (run / "figures" / "original-cells.png").exists()

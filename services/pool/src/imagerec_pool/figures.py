@@ -25,8 +25,8 @@ _REASONS = ("why", "since")
 
 
 def outcome_of(status: int) -> str:
-    """Return what became of a request: 429 is a refusal, 499 is nginx's for a client that left before its answer."""
-    if status == 429:
+    """Return what became of a request: 429 and 503 are refusals, 499 is nginx's for a client that left before its answer."""
+    if status in {429, 503}:
         return "refused"
     if status == 499:
         return "lost"
