@@ -56,7 +56,8 @@ def test_only_its_own_policy_is_removed(tmp_path: Path, before: str, after: str 
 
 def test_what_is_installed_is_not_started_at_the_next_boot_either(tmp_path: Path) -> None:
     """Whichever package has the unit: nginx's stands in nginx-common."""
-    listed = f"cat {tmp_path}/before; [ ! -e {tmp_path}/installed ] || printf '%s\n' nginx.service nginx@.service x.timer"
+    listed = f"cat {tmp_path}/before; [ ! -e {tmp_path}/installed ] || cat {tmp_path}/new"
+    (tmp_path / "new").write_text("nginx.service\nnginx@.service\nx.timer\n")
     (tmp_path / "before").write_text("ssh.service\n")
     for name, text in {"ls": listed, "systemctl": f'echo "$@" >> {tmp_path}/asked'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
