@@ -26,6 +26,9 @@ from rspec.local_slice.up import switch_on
 from tests.slice.conftest import PHOTOGRAPH, PLAIN, eventually, missing
 from tests.slice.leftovers import leftovers
 
+# The address moves for no fault where a host is short of processor time, and the whole takes ten minutes.
+pytestmark = pytest.mark.long
+
 ADDRESS = "10.10.1.100"
 SHARED = {"virtual_address": f"{ADDRESS}/24"}
 BALANCERS = ("balancer", "balancer2")
