@@ -3,7 +3,20 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from loadtest.draw.style import BLUE, GREY, ORANGE, RED, SKY, Row, figure, milliseconds, plain_ticks, provenance, save
+from loadtest.draw.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    SKY,
+    Row,
+    figure,
+    log_bars,
+    milliseconds,
+    plain_ticks,
+    provenance,
+    save,
+)
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.samples import Trial
@@ -28,12 +41,12 @@ def draw_method(folder: RunFolder, rows: list[Row], *, original: bool) -> list[s
     )
     for label, shown, key, colour, marker, shift in series:
         places = [shift / row["interval_s"] for row in shown]
-        axes[0].errorbar(places, milliseconds(shown, f"{key}_s"), yerr=milliseconds(shown, f"{key}_ci"), color=colour,
+        axes[0].errorbar(places, milliseconds(shown, f"{key}_s"), yerr=log_bars(shown, key), color=colour,
                          marker=marker, label=label)  # fmt: skip
     tails = [row for row in honest if row["p99_s"] is not None]
     if tails:
         axes[0].errorbar([1 / row["interval_s"] for row in tails], milliseconds(tails, "p99_s"),
-                         yerr=milliseconds(tails, "p99_ci"), color=SKY, marker="D", linestyle=":",
+                         yerr=log_bars(tails, "p99"), color=SKY, marker="D", linestyle=":",
                          label="Poisson arrivals, p99")  # fmt: skip
     axes[0].set(xscale="log", yscale="log", xlabel="mean requests a second that were meant (logarithmic)",
                 ylabel="response time, ms (logarithmic)", title="What each method reports")  # fmt: skip

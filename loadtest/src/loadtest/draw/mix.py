@@ -1,6 +1,17 @@
 """What large images do to small ones that share their workers."""
 
-from loadtest.draw.style import COLOURS, GREY, MARKERS, Row, figure, milliseconds, plain_ticks, provenance, save
+from loadtest.draw.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    Row,
+    figure,
+    log_bars,
+    milliseconds,
+    plain_ticks,
+    provenance,
+    save,
+)
 from loadtest.experiments.folder import RunFolder
 
 
@@ -16,11 +27,11 @@ def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  #
         for image, colour, marker in zip(images, COLOURS, MARKERS, strict=False):
             own = sorted((row for row in mixed if row["image"] == image), key=_load)
             panel.errorbar([_load(row) for row in own], milliseconds(own, f"{key}_s"),
-                           yerr=milliseconds(own, f"{key}_ci"), color=colour, marker=marker,
+                           yerr=log_bars(own, key), color=colour, marker=marker,
                            label=f"{image} in the mix")  # fmt: skip
         if alone:
             panel.errorbar([_load(row) for row in alone], milliseconds(alone, f"{key}_s"),
-                           yerr=milliseconds(alone, f"{key}_ci"), color=GREY, marker="x", linestyle="--",
+                           yerr=log_bars(alone, key), color=GREY, marker="x", linestyle="--",
                            label=f"{alone[0]['images']} alone")  # fmt: skip
         if key == "p99" and all(row["p99_s"] is None for row in (*mixed, *alone)):
             panel.text(0.5, 0.5, "too few requests", transform=panel.transAxes, ha="center", color=GREY)

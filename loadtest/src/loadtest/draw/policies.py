@@ -21,7 +21,7 @@ def draw_cdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]
     utilisations = sorted({row["utilisation"] for row in loads})
     slow = sorted({row["slow_worker"] for row in loads})
     drawn, axes = figure(
-        len(slow), len(utilisations), (3.6 * len(utilisations), 2.9 * len(slow) + 0.9), sharex="row", sharey=True
+        len(slow), len(utilisations), (3.6 * len(utilisations), 3.8 * len(slow) + 0.9), sharex="row", sharey=True
     )
     for panel, (slowness, load) in zip(axes, [(s, u) for s in slow for u in utilisations], strict=True):
         for level in sorted(
@@ -48,12 +48,12 @@ def draw_cdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]
             continue
         panel.set(xscale="log", yscale="log", ylim=(0.1, 100))
         panel.axhline(1, color=GREY, linewidth=0.7, linestyle=":")
-        panel.legend(loc="lower left", fontsize=7)
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7)
         plain_ticks(panel, "x")
         plain_ticks(panel, "y")
     for one in axes[:: len(utilisations)]:
         one.set_ylabel("requests that take longer, %")
-    for one in axes[-len(utilisations) :]:
+    for one in axes:
         one.set_xlabel("response time, ms (logarithmic)")
     caption = (
         "Requests of all valid trials of a cell together; dotted: 1 %. p99 is theirs, from 1,000 requests on, with its "

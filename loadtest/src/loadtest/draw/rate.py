@@ -5,7 +5,18 @@ from matplotlib.axes import Axes
 
 from loadtest.analyse.laws import law_of
 from loadtest.draw import published
-from loadtest.draw.style import COLOURS, GREY, MARKERS, Row, figure, milliseconds, plain_ticks, provenance, save
+from loadtest.draw.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    Row,
+    figure,
+    log_bars,
+    milliseconds,
+    plain_ticks,
+    provenance,
+    save,
+)
 from loadtest.experiments.folder import RunFolder
 
 _AGREES = 0.15
@@ -32,7 +43,7 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
         label = _workers(pool)
         rates = [row["asked_hz"] for row in own]
         _theory(folder, axes[0], own, colour)
-        axes[0].errorbar(rates, milliseconds(own, "mean_s"), yerr=milliseconds(own, "mean_ci"), color=colour,
+        axes[0].errorbar(rates, milliseconds(own, "mean_s"), yerr=log_bars(own, "mean"), color=colour,
                          marker=marker, linestyle="none", label=f"{label}, mean")  # fmt: skip
         axes[0].plot(rates, milliseconds(own, "simulated_mean_s"), color=colour, marker="_", markersize=9,
                      linestyle="none")  # fmt: skip
@@ -120,7 +131,7 @@ def _original(folder: RunFolder, rows: list[Row]) -> list[str]:
                      marker=marker, linestyle="--", label=_workers(pool))  # fmt: skip
         ours = [own[one] for one in intervals if one in own]
         axes[1].errorbar([1 / row["interval_s"] for row in ours], milliseconds(ours, "mean_s"),
-                         yerr=milliseconds(ours, "mean_ci"), color=colour, marker=marker,
+                         yerr=log_bars(ours, "mean"), color=colour, marker=marker,
                          label=_workers(pool))  # fmt: skip
     axes[0].set(title="The original, as published", ylabel="mean round-trip time, ms (logarithmic)", yscale="log")
     axes[1].set(title="Ours, same mean rates")

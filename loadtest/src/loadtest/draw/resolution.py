@@ -7,7 +7,19 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from loadtest.analyse.statistics import wilson
 from loadtest.draw import published
-from loadtest.draw.style import BLUE, GREY, ORANGE, RED, Row, figure, milliseconds, plain_ticks, provenance, save
+from loadtest.draw.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    Row,
+    figure,
+    log_bars,
+    milliseconds,
+    plain_ticks,
+    provenance,
+    save,
+)
 from loadtest.experiments.folder import RunFolder
 
 
@@ -70,10 +82,10 @@ def _bars(axes: Axes, sides: list[int], rows: list[Row], key: str, **look: Any) 
 
 def _times(axes: Axes, rows: list[Row], *, original: bool) -> None:
     sides = [_side(row) for row in rows]
-    axes.errorbar(sides, milliseconds(rows, "mean_s"), yerr=milliseconds(rows, "mean_ci"), color=RED, marker="o",
+    axes.errorbar(sides, milliseconds(rows, "mean_s"), yerr=log_bars(rows, "mean"), color=RED, marker="o",
                   label="ours, mean")  # fmt: skip
     if any(row["p99_s"] is not None for row in rows):
-        axes.errorbar(sides, milliseconds(rows, "p99_s"), yerr=milliseconds(rows, "p99_ci"), color=ORANGE, marker="^",
+        axes.errorbar(sides, milliseconds(rows, "p99_s"), yerr=log_bars(rows, "p99"), color=ORANGE, marker="^",
                       label="ours, p99")  # fmt: skip
     axes.errorbar(sides, milliseconds(rows, "worker_total_s"), color=BLUE, marker="s", linestyle=":",
               label="of it inside the worker, mean")  # fmt: skip

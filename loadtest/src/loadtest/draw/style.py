@@ -1,5 +1,6 @@
 """How every figure looks, and how it is written: the same bytes for the same numbers."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,7 +114,7 @@ def provenance(folder: RunFolder, rows: Sequence[Row]) -> str:
             else f"{float(share):.2g} CPU core a worker"
         )
     parts += [
-        "bars: 95 % t-interval over trials",
+        "bars: 95 % t-interval over trials, on a logarithmic axis that of the logarithm",
         f"seed {folder.design.seed}",
         f"model {model['name']} {model['version']}",
     ]
@@ -128,6 +129,21 @@ def ms(seconds: float | None) -> float:
 def milliseconds(rows: Sequence[Row], key: str) -> list[float]:
     """A column of seconds as milliseconds."""
     return [ms(row[key]) for row in rows]
+
+
+def log_bars(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
+    """Bars below and above a column of means on a logarithmic axis, in milliseconds.
+
+    The half-width h of a t-interval around m becomes the factor exp(h / m) to both sides (delta method), so no bar ends
+    below zero.
+    """
+    below, above = [], []
+    for row in rows:
+        mean, half = ms(row[f"{name}_s"]), row[f"{name}_ci"]
+        factor = math.exp(1e3 * (half or 0.0) / mean) if mean > 0 else 1.0
+        below.append(mean - mean / factor)
+        above.append(mean * factor - mean)
+    return below, above
 
 
 def plain_ticks(axes: Axes, which: str) -> None:
