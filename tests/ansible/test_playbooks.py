@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 import yaml
@@ -56,3 +57,34 @@ def test_the_local_inventory_has_the_three_groups() -> None:
     assert inventory["clients"]["hosts"] == ["client"]
     ports = {inventory["_meta"]["hostvars"][worker]["worker_port"] for worker in inventory["workers"]["hosts"]}
     assert len(ports) == 2
+
+
+def valued(expression: str, **given: object) -> Any:
+    """What an expression is on the balancer of the local inventory, with the playbooks' own variables."""
+    words = ["ansible", "balancer", "--playbook-dir", "playbooks", "-m", "debug", "-a", f"msg={{{{ {expression} }}}}"]
+    done = subprocess.run(
+        [*words, "-e", json.dumps(given)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return yaml.safe_load(done.stdout.partition("=>")[2])["msg"]
+
+
+def test_the_agent_and_the_autoscaler_have_a_folder_each() -> None:
+    """Who is removed takes its folder along, and with it whatever stands there."""
+    folders = valued("[pool_runtime_dir, autoscaler_runtime_dir]")
+    assert len(set(folders)) == 2
+    assert all(not one.startswith(f"{other}/") for one in folders for other in folders)
+    assert all(len(f"{folder}/autoscaler.sock") <= 100 for folder in folders)  # the path of a socket
+
+
+@pytest.mark.parametrize(("size", "expected"), [("2", ["one", "two"]), (0, ["one", "two", "three"])])
+def test_the_autoscaler_knows_the_workers_that_the_balancer_asks(size: object, expected: list[str]) -> None:
+    workers = [{"name": name} for name in ("one", "two", "three")]
+    names = valued(
+        "autoscaler_workers | map(attribute='name') | list", balancer_workers=workers, balancer_pool_size=size
+    )
+    assert names == expected

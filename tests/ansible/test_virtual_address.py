@@ -6,16 +6,18 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.ansible.plays import play
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, SIGNALS, heed_signals
 
 MODULE = REPOSITORY / "roles/virtual_address/library/vrrp_neighbours.py"
 _SPEC = importlib.util.spec_from_file_location("vrrp_neighbours", MODULE)
@@ -90,6 +92,37 @@ def test_the_program_that_hands_over_is_written_for_a_shell(
     path = ran[1] / "imagerec-hand-over"
     assert subprocess.run(["sh", "-n", str(path)], check=False).returncode == 0
     assert "\nsystemctl reload 'some balancer.service'\n" in path.read_text()
+
+
+@as_root
+@pytest.mark.parametrize("number", [*SIGNALS, signal.SIGPIPE], ids=lambda number: number.name)
+def test_a_hand_over_that_is_interrupted_lets_new_connections_in_again(
+    ran: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    """The programs that it calls do nothing, and it is told to end while it waits for one of them."""
+    programs = {
+        "ip": "echo here",
+        "curl": "true",
+        "sleep": "true",
+        "nft": f'[ "$1" = add ] && touch {tmp_path}/closed || rm {tmp_path}/closed',
+        "systemctl": f"touch {tmp_path}/begun; exec /bin/sleep 60",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    running = subprocess.Popen(
+        [ran[1] / "imagerec-hand-over"],
+        env=os.environ | {"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        start_new_session=True,
+        preexec_fn=heed_signals,  # noqa: PLW1509  # these tests have no threads
+    )
+    while not (tmp_path / "begun").exists():
+        assert running.poll() is None
+        time.sleep(0.05)
+    assert (tmp_path / "closed").exists()
+    os.killpg(running.pid, number)
+    assert running.wait(timeout=30) != 0
+    assert not (tmp_path / "closed").exists()
 
 
 def vrrp(number: int, *, protocol: int = 112, version: int = 3) -> bytes:

@@ -26,8 +26,8 @@ def until(probe: Callable[[], object]) -> None:
 
 def states(deployment: Deployment) -> dict[str, str]:
     answer = requests.get(f"{deployment.url}/workers", timeout=5)
-    told = answer.json()["workers"] if answer.status_code == 200 else []  # the agent may just be replaced
-    return {worker["name"]: worker["state"] for worker in told}
+    assert answer.status_code == 200, answer.text
+    return {worker["name"]: worker["state"] for worker in answer.json()["workers"]}
 
 
 def commands(deployment: Deployment, worker: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from imagerec_pool.__main__ import run
+from imagerec_pool.settings import Settings
 
 
 @pytest.fixture
@@ -53,3 +57,24 @@ def test_hup_while_it_starts_waits(arguments: list[str], tmp_path: Path) -> None
             if "reload" in line or "state" in line or starts == 2:
                 agent.send_signal(signal.SIGTERM)
     assert agent.returncode == 0
+
+
+def test_term_while_it_begins_anew_ends_it(tmp_path: Path) -> None:
+    """HUP came first, and its answer is under way: the program is told to end within the same moment."""
+    servers, serves, access_log, nginx_pid = (tmp_path / name for name in ("servers", "serves", "log", "pid"))
+    settings = Settings(servers, serves, access_log, nginx_pid, socket=tmp_path / "pool.sock")
+    settings.servers.write_text("server 127.0.0.1:1;  # worker1\n")
+
+    async def course() -> signal.Signals:
+        running = asyncio.ensure_future(run(settings))
+        while not settings.socket.exists():
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return await running
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        assert asyncio.run(course()) == signal.SIGTERM
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

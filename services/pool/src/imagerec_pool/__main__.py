@@ -43,8 +43,10 @@ async def run(settings: Settings) -> signal.Signals:
     """Watch and answer; return the signal that ended it."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[signal.Signals] = loop.create_future()
+    received: set[signal.Signals] = set()
 
     def end(number: signal.Signals) -> None:
+        received.add(number)
         if not ended.done():
             ended.set_result(number)
 
@@ -65,7 +67,7 @@ async def run(settings: Settings) -> signal.Signals:
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching
-    return reason
+    return reason if received <= {signal.SIGHUP} else signal.SIGTERM  # TERM counts also while it begins anew
 
 
 if __name__ == "__main__":
