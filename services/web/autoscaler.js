@@ -33,11 +33,11 @@ export function showNoAutoscaler() {
 /** The balancer answers `{"on":false}` where no autoscaler is installed, an older one 404. */
 export const isAbsent = (told) => told === null || (!told.on && told.decisions === undefined);
 
-/** What it does, in words. One that does not act stands by: another balancer's does. */
+/** What it does, in words. One that does not act waits: another balancer's does. */
 export function stateInWords({ on, acts, minimum, maximum, objective_s, active, target, notices }) {
   if (!on) return "It is off: the pool stays as it is.";
   const objective = Number.isFinite(objective_s) ? ` Its objective is ${formatWholeMs(objective_s * 1000)}.` : "";
-  const part = acts === false ? "It stands by" : "It is on";
+  const part = acts === false ? "It waits" : "It is on";
   const numbers = `${formatCount(active)} serve now, ${formatCount(target)} are wanted`;
   const said = notices?.length ? ` It says: ${notices.join("; ")}.` : "";
   return `${part}, between ${minimum} and ${maximum} workers. ${numbers}.${objective}${said}`;

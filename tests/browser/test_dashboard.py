@@ -309,14 +309,14 @@ def test_without_an_autoscaler_there_is_no_panel(visit: Callable, status: int) -
     assert here.page.locator("#autoscaler").is_hidden()
 
 
-def test_one_that_stands_by_and_one_that_ends_are_told(visit: Callable) -> None:
-    stands_by = {"acts": False, "target": None, "notices": ["stands by: another acts"]}
-    told = Told(pool_of(2), autoscaler=AUTOSCALER | stands_by)
+def test_one_that_waits_and_one_that_ends_are_told(visit: Callable) -> None:
+    waits = {"acts": False, "target": None, "notices": ["waits: another acts"]}
+    told = Told(pool_of(2), autoscaler=AUTOSCALER | waits)
     here = open_dashboard(visit, told)
     here.page.locator("#autoscaler").wait_for()
     state = here.text("#autoscaler-state")
-    assert state.startswith("It stands by, between 1 and 4 workers. 2 serve now, – are wanted.")
-    assert state.endswith("It says: stands by: another acts.")
+    assert state.startswith("It waits, between 1 and 4 workers. 2 serve now, – are wanted.")
+    assert state.endswith("It says: waits: another acts.")
     told.autoscaler_status = 503
     here.wait_until("document.getElementById('autoscaler-state').textContent.startsWith('It does not answer')")
     assert here.page.locator("#decisions tr").count() == 2

@@ -170,6 +170,28 @@ def test_one_that_does_not_come_is_put_to_sleep_and_another_woken(
     assert "2 workers are wanted, 1 can serve; start others" in [each.get("notice") for each in loop.said(capsys)]
 
 
+def test_a_restart_gives_who_is_being_woken_no_more_time_than_anybody(loop: Loop) -> None:
+    loop.seconds(100, requests=5)
+    loop.comes = {"worker1", "worker3"}
+    loop.seconds(5, requests=50)
+    assert loop.states["worker2"] == "waking"
+    loop.start()
+    loop.seconds(int(loop.settings.start_timeout_s) + 3, requests=50)
+    assert loop.asleep == ["worker2"]
+
+
+def test_who_did_not_come_is_named_until_it_is_tried_again(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+    loop.seconds(100, requests=5)
+    loop.comes = {"worker1", "worker3"}
+    loop.seconds(int(loop.settings.start_timeout_s) + 8, requests=50)
+    assert "did not serve when woken: worker2" in loop.controller.report()["notices"]  # type: ignore[operator]
+    assert {"did not serve when woken: worker2"} == {
+        each["notice"] for each in loop.said(capsys) if "woken:" in each.get("notice", "")
+    }
+    loop.seconds(60, requests=50)
+    assert loop.controller.report()["notices"] == []
+
+
 def test_an_objective_that_nobody_can_hold_is_told_and_changes_nothing(
     make: Callable[..., Loop], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,13 +203,13 @@ def test_an_objective_that_nobody_can_hold_is_told_and_changes_nothing(
     assert notices[0].startswith("the objective of 0.015 s is below the service time")
 
 
-def test_who_stands_by_follows_the_one_that_acts(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_waits_follows_the_one_that_acts(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
     loop.controller._turn = Turn(acts=False, why="http://one goes first", asleep=frozenset({"worker2", "elsewhere"}))
     loop.seconds(100, requests=5)
     assert loop.asleep == ["worker2"]
     report = loop.controller.report()
     assert (report["acts"], report["target"], report["decisions"]) == (False, 2, [])
-    assert [each["notice"] for each in loop.said(capsys) if "notice" in each] == ["stands by: http://one goes first"]
+    assert [each["notice"] for each in loop.said(capsys) if "notice" in each] == ["waits: http://one goes first"]
 
 
 def test_a_full_disk_leaves_the_pool_as_it_is(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +233,18 @@ def test_what_grows_under_way_has_arrived(loop: Loop) -> None:
         assert loop.controller._state is not None
         arrived.append(loop.controller._state.counts[-1])
     assert arrived == [30, 20, 40, 30, 0, 15]
+
+
+def test_what_ended_while_the_agent_was_away_is_not_taken_off_what_comes(loop: Loop) -> None:
+    loop.seconds(5, requests=20)
+    loop.under_way = 30
+    loop.seconds(1, requests=20)
+    loop.now_s += 1
+    loop.controller.look(None, loop.now_s)
+    loop.under_way = 0
+    loop.seconds(1, requests=20)
+    assert loop.controller._state is not None
+    assert loop.controller._state.counts[-1] == 20
 
 
 @pytest.mark.parametrize("status", [0, 3])

@@ -84,7 +84,7 @@ def test_settings_that_cannot_be_are_refused_in_one_line(folder: Path, changed: 
     assert error.count("\n") == 1
 
 
-def test_a_second_one_stands_by_until_the_first_ends(folder: Path) -> None:
+def test_a_second_one_waits_until_the_first_ends(folder: Path) -> None:
     path = write(folder)
     first = started(path)
     assert {"on": True, "acts": True, "minimum": 1, "maximum": 2, "decisions": []}.items() <= asked(
@@ -93,7 +93,7 @@ def test_a_second_one_stands_by_until_the_first_ends(folder: Path) -> None:
     second = started(path)
     try:
         assert second.stdout is not None
-        assert json.loads(second.stdout.readline())["notice"].endswith("this one stands by")
+        assert json.loads(second.stdout.readline())["notice"].endswith("this one waits")
         first.send_signal(signal.SIGTERM)
         assert first.wait(30) == 0
         assert asked(folder / "socket")["on"]
@@ -152,5 +152,6 @@ def test_whose_turn_it_is(
         await runner.cleanup()
         assert (found.acts, found.asleep) == (acts, asleep)
         assert bool(found.why) != acts
+        assert found.why.endswith(", and no other autoscaler answers") == (not acts and said is None)
 
     asyncio.run(ask())

@@ -70,7 +70,7 @@ async def serve(settings: Settings) -> None:
     said = False
     while not standby.lock():
         if not said:
-            sys.stdout.write('{"notice": "another autoscaler decides for this balancer; this one stands by"}\n')
+            sys.stdout.write('{"notice": "another autoscaler decides for this balancer; this one waits"}\n')
             sys.stdout.flush()
             said = True
         await asyncio.sleep(1)

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from imagerec_autoscaler.access_log import AccessLog, Tally
-from imagerec_autoscaler.choice import UP, sleepers, startable
+from imagerec_autoscaler.choice import UP, WAKING, sleepers, startable
 from imagerec_autoscaler.fitness import Fitness
 from imagerec_autoscaler.hook import Hook
 from imagerec_autoscaler.law import Decision, Seen, State, decide, impossible
@@ -81,13 +81,17 @@ class Controller:
         states = {str(each["name"]): str(each["state"]) for each in workers or ()}
         self._notice("agent", "" if states else "the agent of the pool does not answer; the pool stays as it is")
         if not states:
+            self._in_flight, self._owed = None, 0
             if self._state is not None:
                 self._state, _ = decide(self._state, Seen(now_s, known=False), self.settings.rules)
             return
         asleep = self._asleep | self._fitness.look(states, self._asleep, now_s)
         if self._state is None:
             self._state = State(len(states.keys() - self._asleep), service_s=self._service_s)
+            self._fitness.woken([name for name, state in states.items() if state == WAKING], now_s)
         unfit = self._fitness.unfit(now_s)
+        absent = ", ".join(name for name in states if name in unfit and states[name] != UP)
+        self._notice("unfit", absent and f"did not serve when woken: {absent}")
         can = startable(states, asleep, unfit)
         self._serving = sum(state == UP for state in states.values())
         seen = replace(
@@ -99,7 +103,7 @@ class Controller:
         before = self._state.target
         self._state, decision = decide(self._state, seen, self.settings.rules)
         self._notice("law", impossible(self._state, seen.processes, self.settings.rules))
-        self._notice("turn", "" if self._turn.acts else f"stands by: {self._turn.why}")
+        self._notice("turn", "" if self._turn.acts else f"waits: {self._turn.why}")
         if not self._turn.acts:
             self._follow(states)
             return

@@ -13,7 +13,7 @@ class Hook:
 
     Args:
         command: Program and arguments; empty for none.
-        failed: Called with a sentence where it fails.
+        failed: Called with a sentence where it fails, and with an empty one once it has done its work again.
     """
 
     def __init__(self, command: Sequence[str], failed: Callable[[str], None]) -> None:
@@ -44,5 +44,5 @@ class Hook:
             except TimeoutError:
                 process.kill()
                 status = await process.wait()
-            if status:
-                self._failed(f"the hook {self._command[0]} {wanted} ended with {status}; the pool stays as it is")
+            failure = f"the hook {self._command[0]} {wanted} ended with {status}; the pool stays as it is"
+            self._failed(failure if status else "")

@@ -1,6 +1,7 @@
 """Which of several autoscalers acts: the one whose balancer has the virtual address, else the first that answers.
 
-Two that act at a time, because they cannot reach each other, do no harm: each says only whom its own balancer asks.
+The others wait. Two that act at a time, because they cannot reach each other, do no harm: each says only whom its own
+balancer asks.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _PATIENCE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Whether this program acts; if not, who it leaves to whom, and who sleeps by their word (None without a word)."""
+    """Whether this program acts; if it waits, what for, and who sleeps by the word of who acts (or None)."""
 
     acts: bool
     why: str = ""
@@ -48,7 +49,7 @@ async def turn(session: aiohttp.ClientSession, settings: Settings) -> Turn:
     if settings.address:
         if holds(settings.address):
             return Turn(acts=True)
-        why = f"this host has not the address {settings.address}"
+        why = f"this host has not the address {settings.address}" + ", and no other autoscaler answers" * (not told)
     else:
         earlier = [url for url, _ in told if url in settings.peers[: settings.before]]
         if not earlier:
