@@ -25,7 +25,7 @@ _REASONS = ("why", "since")
 
 
 def outcome_of(status: int) -> str:
-    """Return what became of a request: 429 and 503 are refusals, 499 is nginx's for a client that left before its answer."""
+    """Return what became of a request: 429 and 503 are refusals, 499 is nginx's for a client that left early."""
     if status in {429, 503}:
         return "refused"
     if status == 499:
