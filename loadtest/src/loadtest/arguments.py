@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from loadtest.errors import LoadtestError
+from loadtest.errors import UsageError
 from loadtest.experiments.checks import Check
 
 Value = TypeVar("Value")
@@ -18,9 +18,9 @@ class Parser(argparse.ArgumentParser):
         """Refuse the arguments.
 
         Raises:
-            LoadtestError: Always.
+            UsageError: Always.
         """
-        raise LoadtestError(re.sub(r"^argument (\S+): ", lambda found: _name(found[1]) + " ", message))
+        raise UsageError(re.sub(r"^argument (\S+): ", lambda found: _name(found[1]) + " ", message))
 
 
 def _name(option: str) -> str:

@@ -11,7 +11,7 @@ from loadtest import __version__
 from loadtest.analyse.cli import add_plan
 from loadtest.arguments import Parser
 from loadtest.compare.cli import add_compare
-from loadtest.errors import LoadtestError
+from loadtest.errors import LoadtestError, UsageError
 from loadtest.experiments.design import Design, find_design
 from loadtest.experiments.execute import run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
@@ -24,13 +24,13 @@ from loadtest.simulate.cli import add_simulate
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 when it did what was asked, 1 with one message on standard error when it could not."""
+    """Run one command; 0 when it did what was asked, 1 with one message when it could not, 2 for wrong arguments."""
     try:
         options = _parser().parse_args(arguments)
         code: int = options.command(options)
     except LoadtestError as error:
         print(f"loadtest: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("loadtest: interrupted; what was recorded is kept, and --resume goes on from there", file=sys.stderr)
         return 130
@@ -109,8 +109,6 @@ def _table(options: argparse.Namespace) -> int:
     else:
         changed = write_between(options.into, text)
         print(f"{options.into}: the table of models {'is new' if changed else 'stands already'}")
-    return 0
-
     return 0
 
 

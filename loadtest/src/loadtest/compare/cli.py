@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loadtest.arguments import whole_of
 from loadtest.errors import LoadtestError
+from loadtest.experiments.checks import whole
 from loadtest.experiments.folder import RunFolder
 
 _KINDS = ("machines", "models", "payloads", "commits", "capacities")
@@ -26,7 +28,7 @@ def add_compare(add: Callable[..., Any]) -> None:
     one.add_argument(
         "--allow", default="", metavar="KIND,…", help=f"compare although these differ: {', '.join(_KINDS)}"
     )
-    one.add_argument("--seed", type=int, default=1, help="seed of the bootstrap (default 1)")
+    one.add_argument("--seed", type=whole_of(whole(0, 2**32)), default=1, help="seed of the bootstrap (default 1)")
 
 
 def _compare(options: argparse.Namespace) -> int:

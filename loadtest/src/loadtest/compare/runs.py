@@ -12,6 +12,7 @@ from loadtest.analyse.window import answered_hz, response_times
 from loadtest.compare import changes
 from loadtest.compare.alike import common_cells, refuse_unlike
 from loadtest.compare.changes import Effect
+from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.validity import invalid_because
@@ -21,6 +22,7 @@ Floats = changes.Floats
 
 SIGNIFICANT = 0.05
 ALL = "all cells"
+CAPACITY = "capacity"
 # More of these is worse; more of the others is better.
 _COSTS = ("mean", "p99")
 
@@ -35,8 +37,8 @@ class Change:
         metric: mean, p99 (seconds), goodput or capacity (a second).
         first: The first run's value; None over all cells.
         second: The second's.
-        effect: The change; None where there is too little to tell.
-        p: Its probability where nothing has changed, after Holm's correction of all that is told.
+        effect: The change; None where there is too little to tell, and of capacity: it is one calibration a run.
+        p: Its probability where nothing has changed, after Holm's correction of all that is tested.
     """
 
     level: str
@@ -103,7 +105,7 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
 
     Trials of the same cell and repetition are pairs: where the runs have the same seed they saw the same arrivals. The
     mean is that of the pairs' ratios. p99 is of all requests together, and its change that of the pairs' own. Capacity
-    is answers a second of the saturated loop, in ten successive parts.
+    is shown without an interval and decides nothing: it is one calibration a run.
 
     Args:
         one: What to compare with.
@@ -112,7 +114,8 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
         seed: Seed of the bootstrap.
 
     Raises:
-        LoadtestError: The runs differ in what makes them comparable, or have nothing in common.
+        LoadtestError: The runs differ in what makes them comparable, have nothing in common, or too much for any change
+            to be found.
     """
     remarks = [f"Allowed: {reason}." for reason in refuse_unlike(one, other, allowed or set())]
     rng = np.random.default_rng(seed)
@@ -126,7 +129,7 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
             [response_times(second, cell) for _, second in pairs],
             [(answered_hz(first, cell), answered_hz(second, cell)) for first, second in pairs],
         )
-    found = corrected(told(cells, rng) + _capacities(one, other, rng))
+    found = corrected(told(cells, rng)) + _capacities(one, other)
     how = "paired by seed" if one.design.seed == other.design.seed else "not paired: the runs have other seeds"
     title = f"{other.path.name} against {one.path.name}: second ÷ first, 95 % bootstrap intervals, {how}"
     remarks += [f"{run.path.name}: {bad} of {count} trials were invalid and left out." for run, (bad, count) in runs]
@@ -174,6 +177,12 @@ def told(cells: Mapping[tuple[str, str], Pairs], rng: np.random.Generator) -> li
 
 def corrected(found: list[Change]) -> list[Change]:
     """The same changes with their p-values after Holm's correction."""
+    tests = sum(change.effect is not None for change in found)
+    if tests >= SIGNIFICANT * (changes.RESAMPLES + 1):
+        raise LoadtestError(
+            f"{tests} tests are too many: no change could be significant after their correction; compare runs of fewer "
+            "levels and cells"
+        )
     p_values = iter(holm([change.effect.p for change in found if change.effect is not None]))
     return [change if change.effect is None else replace(change, p=next(p_values)) for change in found]
 
@@ -195,21 +204,13 @@ def _metrics(pairs: Pairs) -> Iterator[tuple[str, float | None, float | None, Fl
     yield "goodput", float(np.mean(before)), float(np.mean(after)), changes.of_rates(before, after)
 
 
-def _capacities(one: RunFolder, other: RunFolder, rng: np.random.Generator) -> list[Change]:
+def _capacities(one: RunFolder, other: RunFolder) -> list[Change]:
     found: dict[tuple[str, str], Change] = {}
     for level, cell in common_cells(one, other):
-        key = level.hardware_id, cell.images_id
-        paths = [run.calibration_path(level, cell.images_id, "saturated") for run in (one, other)]
-        if key in found or not all(path.exists() for path in paths):
-            continue
-        rates = [
-            changes.busy_rates(np.array([sample.done_s for sample in read_trial(path).samples if sample.ok]))
-            for path in paths
-        ]
-        logs = None if rates[0] is None or rates[1] is None else np.log(rates[1] / rates[0])
         first, second = (_capacity(run, level, cell) for run in (one, other))
-        effect = None if logs is None else changes.effect([logs], rng)
-        found[key] = Change(level.hardware_id, cell.images_id, "capacity", first, second, effect)
+        if first is not None and second is not None:
+            key = level.hardware_id, cell.images_id
+            found.setdefault(key, Change(*key, CAPACITY, first, second, None))
     return list(found.values())
 
 
@@ -223,6 +224,8 @@ def _line(change: Change, widths: list[int]) -> str:
     factor = 1e3 if change.metric in _COSTS else 1.0
     values = ["–" if value is None else f"{factor * value:.1f}" for value in (change.first, change.second)]
     change_text, interval, p = "–", "–", "–"
+    if change.metric == CAPACITY and change.first and change.second:
+        change_text = f"{100 * (change.second / change.first - 1):+.1f} %"
     if change.effect is not None:
         change_text = f"{100 * (change.effect.ratio - 1):+.1f} %"
         interval = f"{100 * (change.effect.low - 1):+.1f} to {100 * (change.effect.high - 1):+.1f} %"

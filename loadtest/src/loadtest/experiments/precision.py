@@ -27,8 +27,12 @@ _LEAST_BATCH = 10
 _T = 2.093  # 0.975 quantile of Student's t with 19 degrees of freedom; the client host has no scipy
 _MSER = 5
 _MOST_CORRELATED = 0.9
-# Each look at the samples is a chance to stop by luck, so there are few: after a fifth more than at the last one.
+# Each look at the samples is a chance to stop by luck. So there are few, after a fifth more than at the last one; the
+# first comes late, and two in a row must be narrow enough. A trial that happens to be short of slow answers looks
+# precise: with one look from 1,000 requests on, p99 of M/M/1 was 7 % low and its interval held it in 79 of 100 trials.
 _NEXT_LOOK = 1.2
+_FIRST_LOOK = 5
+_NARROW = 2
 
 
 def least_for(quantile: float) -> int:
@@ -125,7 +129,8 @@ class Watch:
         self._times, self._due = array("d"), array("d")
         self._early: dict[int, Sample] = {}
         self._next_seq = 0
-        self._look_at = max(BATCHES * _LEAST_BATCH, least_for(QUANTILES.get(self._of, 0.0)))
+        self._look_at = max(BATCHES * _LEAST_BATCH, _FIRST_LOOK * least_for(QUANTILES.get(self._of, 0.0)))
+        self._narrow = 0  # looks in a row
         self._runner: Runner | None = None
         self._ended_s: float | None = None
 
@@ -149,7 +154,8 @@ class Watch:
         if self._ended_s is None and len(self._times) >= self._look_at:
             self._look_at = math.ceil(len(self._times) * _NEXT_LOOK)
             _, found = self._look()
-            if found is not None and found.half_width <= self._asked:
+            self._narrow = self._narrow + 1 if found is not None and found.half_width <= self._asked else 0
+            if self._narrow >= _NARROW:
                 self._ended_s = sample.done_s
                 if self._runner is not None:
                     self._runner.stop()

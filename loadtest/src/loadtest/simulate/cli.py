@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.arguments import number_of, several, share_and_seconds, whole_of, word_of
-from loadtest.errors import LoadtestError
+from loadtest.errors import LoadtestError, UsageError
 from loadtest.experiments.checks import POLICIES, number, one_of, whole
 from loadtest.experiments.folder import RunFolder
 from loadtest.simulate.arrivals import MOST_REQUESTS
@@ -62,7 +62,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
     source: Path | None = getattr(options, "from")
     if options.fail and options.swing:
-        raise LoadtestError("--fail and --swing are two questions; give one of them")
+        raise UsageError("--fail and --swing are two questions; give one of them")
     if (views := max(options.workers) * max(options.balancers)) > _MOST_VIEWS:
         raise LoadtestError(
             f"{max(options.workers)} workers behind {max(options.balancers)} balancers are {views} views, and "
