@@ -8,13 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from loadtest.cli import main
+from loadtest.errors import LoadtestError
 from loadtest.generate.attack import Attack, read_payloads
 from loadtest.generate.images import PHOTO
+from loadtest.generate.member import bodies_of, offsets_of
+from loadtest.generate.merged import run_together
 from loadtest.generate.samples import Trial, read_trial
 
 RATE_HZ, SECONDS = 60.0, 0.6
@@ -89,7 +93,7 @@ def test_refusals_and_the_limit_behind_them_are_told(
     ],
 )
 def test_what_cannot_be_sent_is_one_message(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["attack", *words]) == 1
+    assert main(["attack", *words]) == (2 if says.startswith("--") else 1)
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
@@ -152,6 +156,55 @@ def test_clients_whose_clocks_are_too_far_apart_keep_their_samples(
     assert [str(part) in error for part in parts] == [True, True]
     assert sum(len(read_trial(part).samples) for part in parts) == len(wanted)
     assert not kept.exists()
+
+
+def test_what_the_others_sent_is_kept_when_a_client_dies(
+    serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It greets first, which is no message; and a file of an earlier look is left as it is."""
+    kept = tmp_path / "look.jsonl.gz"
+    earlier = tmp_path / "look.client1.jsonl.gz"
+    earlier.write_bytes(b"earlier")
+    end = "import os, threading\nprint('Welcome', flush=True)\nthreading.Timer(4, os._exit, [3]).start()"
+    dies = client(tmp_path / "dies.py", end)
+    load = ["--rate", "20", "--duration", "8", str(PHOTO)]
+    assert main(["attack", serve(), *load, "--clients", "1", "--client", dies, "--save", str(kept)]) == 1
+    error = capsys.readouterr().err
+    assert "ended before its load did" in error
+    assert str(tmp_path / "look.client1-2.jsonl.gz") in error
+    assert len(read_trial(tmp_path / "look.client1-2.jsonl.gz").samples) > 20
+    assert earlier.read_bytes() == b"earlier"
+
+
+def test_a_folder_that_is_missing_is_told_before_the_load(tmp_path: Path) -> None:
+    attack = Attack("http://127.0.0.1:9", read_payloads([PHOTO]), RATE_HZ, SECONDS)
+    with pytest.raises(LoadtestError, match="there is no folder"):
+        run_together(attack, tmp_path / "none" / "look.jsonl.gz", commands=["/nosuch/python"], terminal=False)
+
+
+def test_clients_send_the_photographs_of_one_at_its_moments() -> None:
+    photos = tuple(replace(read_payloads([PHOTO])[0], key=str(number)) for number in range(5))
+    attack = Attack("http://127.0.0.1", photos, RATE_HZ, SECONDS)
+    alone = list(zip(attack.offsets(), (one.key for one in attack.bodies()), strict=False))
+    parts = [
+        pair
+        for part in range(3)
+        for pair in zip(offsets_of(attack, part, 3), (one.key for one in bodies_of(attack, part, 3)), strict=False)
+    ]
+    assert sorted(parts) == alone
+
+
+def test_an_interrupted_load_of_several_clients_is_not_whole(serve: Callable[..., str], tmp_path: Path) -> None:
+    kept = tmp_path / "look.jsonl.gz"
+    words = ["attack", serve(), "--clients", "2", "--rate", "50", "--duration", "600", str(PHOTO), "--save", str(kept)]
+    command = [sys.executable, "-c", IN_FRONT, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        time.sleep(5)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate()
+    assert process.returncode == 0, error
+    assert b"incomplete" in out
+    assert read_trial(kept).damage is not None
 
 
 def test_a_client_that_does_not_start_is_one_message(

@@ -57,6 +57,12 @@ def offsets_of(attack: Attack, part: int, parts: int) -> Iterator[float]:
     return shapes.share(attack.offsets(), part, parts, who)
 
 
+def bodies_of(attack: Attack, part: int, parts: int) -> Iterator[Payload]:
+    """What one client of several sends: the photographs that a single client would send at its moments."""
+    who = np.random.default_rng([attack.seed, parts])  # as above, so that both stay together
+    return shapes.share(attack.bodies(), part, parts, who)
+
+
 def _tell(message: dict[str, Any]) -> None:
     print(json.dumps(message), flush=True)  # noqa: T201 — the protocol
 
@@ -76,7 +82,7 @@ async def _send(job: dict[str, Any], begin_s: float, runners: list[Runner]) -> N
                     client,
                     path,
                     attack.header() | {"part": part + 1, "parts": parts},
-                    attack.bodies(),
+                    bodies_of(attack, part, parts),
                     load,
                     begin_s=time.perf_counter() + begin_s - time.time(),
                     watch=lambda glimpse: _tell({"glimpse": glimpse}),

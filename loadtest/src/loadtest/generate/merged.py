@@ -32,29 +32,39 @@ def run_together(attack: Attack, save: Path | None, *, commands: Sequence[str], 
     """
     if save and save.exists():
         raise LoadtestError(f"{save} exists and samples are never overwritten; choose another file")
+    if save and not save.absolute().parent.is_dir():
+        raise LoadtestError(f"cannot create {save}: there is no folder {save.parent}")
+    whole = False
+    failed: LoadtestError | None = None
     members: list[Member] = []
     with View() if terminal else contextlib.nullcontext() as view, contextlib.suppress(KeyboardInterrupt):
         if view:
             view.begin(attack.target, asked_hz=attack.rate_hz, length_s=attack.duration_s)
-        asyncio.run(send_together(attack, commands, members, view))
+        try:
+            asyncio.run(send_together(attack, commands, members, view))
+            whole = True
+        except LoadtestError as error:
+            failed = error
+    if failed:
+        raise _with_samples(failed, members, save)
     if not members or not all(member.data for member in members):
         raise LoadtestError("nothing was recorded: the load was interrupted before it began")
     with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
         path = save or Path(folder) / "attack.jsonl.gz"
         try:
-            return merge(members, attack, path)
+            return merge(members, attack, path, whole=whole)
         except LoadtestError as error:
-            kept = _keep(members, save or Path(tempfile.mkdtemp(prefix="loadtest-")) / "attack.jsonl.gz")
-            raise LoadtestError(f"{error}. The samples of each are kept in {', '.join(map(str, kept))}") from error
+            raise _with_samples(error, members, save) from error
 
 
-def merge(members: Sequence[Member], attack: Attack, path: Path) -> Trial:
+def merge(members: Sequence[Member], attack: Attack, path: Path, *, whole: bool = True) -> Trial:
     """Merge what several clients recorded into one samples file.
 
     Args:
         members: The clients, with their samples and the readings of their clocks.
         attack: The load.
         path: The new file.
+        whole: The load was not interrupted; else the file gets no end mark.
 
     Raises:
         LoadtestError: Samples are not whole, clocks are too far apart, or the file exists.
@@ -78,19 +88,31 @@ def merge(members: Sequence[Member], attack: Attack, path: Path) -> Trial:
     recorder = Recorder(path, attack.header() | {"clients": told})
     for seq, sample in enumerate(moved):
         recorder.add(replace(sample, seq=seq))
-    recorder.close(_footer(trials, moved))
+    recorder.close(_footer(trials, moved) if whole else None)
     return read_trial(path)
 
 
-def _keep(members: Sequence[Member], beside: Path) -> list[Path]:
+def _with_samples(error: LoadtestError, members: Sequence[Member], save: Path | None) -> LoadtestError:
+    """The same error, which says where the samples of each client are kept; there may be none."""
+    kept = _keep([member for member in members if member.data], save)
+    return LoadtestError(f"{error}. The samples of each are kept in {', '.join(map(str, kept))}") if kept else error
+
+
+def _keep(members: Sequence[Member], save: Path | None) -> list[Path]:
+    if not members:
+        return []
+    beside = save or Path(tempfile.mkdtemp(prefix="loadtest-")) / "attack.jsonl.gz"
     stem = beside.name.removesuffix(".gz").removesuffix(".jsonl")
-    kept = [beside.with_name(f"{stem}.client{number}.jsonl.gz") for number in range(1, len(members) + 1)]
-    for path, member in zip(kept, members, strict=True):
+    kept = []
+    for number, member in enumerate(members, start=1):
+        names = (f"{stem}.client{number}{again}.jsonl.gz" for again in ("", *(f"-{count}" for count in range(2, 1000))))
+        path = next(path for name in names if not (path := beside.with_name(name)).exists())
         try:
             with path.open("xb") as file:
                 file.write(member.data)
         except OSError as error:
             raise LoadtestError(f"cannot keep samples in {path}: {error.strerror}") from error
+        kept.append(path)
     return kept
 
 

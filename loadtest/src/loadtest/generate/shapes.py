@@ -8,12 +8,14 @@ with probability λ(t) / highest rate.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from loadtest.errors import LoadtestError
 from loadtest.generate.arrivals import poisson
+
+One = TypeVar("One")
 
 
 class Shape(Protocol):
@@ -134,14 +136,14 @@ def varying(shape: Shape, duration_s: float, rng: np.random.Generator) -> Iterat
     return (offset for offset in candidates if rng.random() * highest_hz < shape.rate_at(offset))
 
 
-def share(offsets: Iterator[float], part: int, parts: int, rng: np.random.Generator) -> Iterator[float]:
+def share(arrivals: Iterator[One], part: int, parts: int, rng: np.random.Generator) -> Iterator[One]:
     """Yield what is left for one of several clients that send the same arrivals together.
 
     Each arrival is drawn for one of them. A Poisson process that is thinned so is `parts` independent Poisson processes
     of the same shape and the `parts`-th of its rate; all together they are the whole again.
 
     Args:
-        offsets: The whole, in seconds; the same for each client.
+        arrivals: The whole, the same for each client: when they are, or what is sent then.
         part: The client's number, from 0.
         parts: How many clients there are.
         rng: Draws the client of each arrival; the same seed for each client, and no generator that draws the arrivals.
@@ -151,4 +153,4 @@ def share(offsets: Iterator[float], part: int, parts: int, rng: np.random.Genera
     """
     if not 0 <= part < parts:
         raise LoadtestError(f"there is no client {part + 1} of {parts}; give 1 to {parts}")
-    return (offset for offset in offsets if int(rng.integers(parts)) == part)
+    return (one for one in arrivals if int(rng.integers(parts)) == part)

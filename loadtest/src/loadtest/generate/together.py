@@ -61,6 +61,8 @@ class Member:
         assert self.process.stdout is not None
         while line := await self.process.stdout.readline():
             now_s = time.time()
+            if not line.startswith(b"{"):
+                continue  # a greeting of the host, or a shell's remark
             message = json.loads(line)
             if "asked" in message:
                 self.readings.append(Reading(message["asked"], message["clock"], now_s))
@@ -117,7 +119,7 @@ async def send_together(
         for member in members:
             assert member.process.stdin is not None
             member.process.stdin.close()
-        await asyncio.gather(*listening)
+        await asyncio.gather(*listening, return_exceptions=True)
         for member in members:
             await member.process.wait()
     for member in members:
