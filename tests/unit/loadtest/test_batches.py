@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -15,13 +16,15 @@ from loadtest.analyse.summary import summarize
 from loadtest.analyse.theory import formulas
 from loadtest.analyse.theory.batches import batch_response, simulate_batches
 from loadtest.analyse.theory.simulation import lindley
-from loadtest.draw import draw
+from loadtest.draw import batching, draw
+from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import estimate
 from loadtest.experiments.folder import RunFolder, write_json
 from loadtest.experiments.reader import load_design
 from loadtest.experiments.record import unlike
 from loadtest.generate.recorder import Recorder
 from loadtest.generate.samples import Sample
+from loadtest.simulate.measured import of_run
 
 
 def poisson(rate_hz: float, count: int = 200_000, seed: int = 1) -> np.ndarray:
@@ -180,6 +183,40 @@ def test_the_figure_is_drawn(run: RunFolder) -> None:
     summarize(run).write(run.path / "summary")
     assert draw(run) == ["batching"]
     assert matplotlib.image.imread(run.path / "figures/batching.png").std() > 0.1
+
+
+def test_a_design_without_windows_is_drawn(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A factor that no level names is no column of the summary."""
+    rows = [
+        {key: value for key, value in row.items() if key != "batch_window_ms"}
+        for row in summarize(run).cells
+        if not row["batch_window_ms"]
+    ]
+    drawn: list[str] = []
+    monkeypatch.setattr(batching, "save", lambda *told: drawn.append(told[2]))
+    batching.draw(run, rows, original=False)
+    assert drawn == ["batching"]
+
+
+def test_a_batch_is_no_number_of_processes(run: RunFolder) -> None:
+    """Four at once in 25 ms are one process; and what a plan needs comes from the workers that take one at a time."""
+    at = np.repeat(np.arange(1, 101) * 0.025, 4)
+    busy = [replace(one, total_s=0.025) for one in samples(at - 0.025, np.full(400, 0.025))]
+    alone = samples(np.arange(20) / 10, np.full(20, 0.013))
+    assert estimate(alone, busy, 4).processes == 1
+    assert estimate(alone, busy, 4).service_s == pytest.approx(0.025 / 4, rel=0.05)
+    measured = of_run(run)
+    assert "batch1" in measured.service.source
+    for level in run.design.levels:
+        if level.batch == 1:
+            run.level_path(level).rename(run.path / f"{level.id}.aside")
+    try:
+        with pytest.raises(LoadtestError, match="one photograph at a time"):
+            of_run(run)
+    finally:
+        for level in run.design.levels:
+            if level.batch == 1:
+                (run.path / f"{level.id}.aside").rename(run.level_path(level))
 
 
 def test_a_level_is_named_by_its_batch_and_the_service_must_have_it(run: RunFolder) -> None:

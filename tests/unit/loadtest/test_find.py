@@ -30,12 +30,14 @@ class Queues:
     workers: int = 1
     cv2: float = 1.0
     asked_s: float = 0.0
+    highest_hz: float = 0.0
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng([self.seed, self.workers])
 
     def __call__(self, rate_hz: float, length_s: float) -> Answers:
         self.asked_s += length_s
+        self.highest_hz = max(self.highest_hz, rate_hz)
         count = int(self.rng.poisson(rate_hz * length_s))
         due = np.sort(self.rng.uniform(0.0, length_s, count))
         took: Floats = np.full(count, SERVICE_S)
@@ -88,6 +90,16 @@ def test_the_rate_of_an_objective_is_right_and_its_interval_holds_it(slo_s: floa
         tally.add(truth_hz, found.rate_hz, found.low_hz, found.high_hz)
     assert tally.right >= 0.95 * runs
     assert tally.covered >= 0.95 * runs
+
+
+def test_no_more_is_asked_than_may_be() -> None:
+    queues = Queues(1)
+    found = find_knee(queues, 15.0, precision=0.03, most_hz=60.0)
+    assert found.low_hz < 1 / SERVICE_S < found.high_hz
+    assert queues.highest_hz <= 60.0
+    queues = Queues(2)
+    find_rate(queues, 0.3, SERVICE_S, precision=0.05, most_hz=38.0)
+    assert queues.highest_hz <= 38.0
 
 
 def test_what_the_time_allows_is_said() -> None:

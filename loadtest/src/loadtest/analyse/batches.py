@@ -40,9 +40,9 @@ def runs_of(folder: RunFolder, rows: Sequence[Row]) -> Runs | None:
     measured: dict[int, float] = {}
     unloaded_s: float | None = None
     for row in rows:
-        if row["arrivals"] != "closed" or row["batch_window_ms"] or not row["answered_hz"]:
+        if row["arrivals"] != "closed" or row.get("batch_window_ms") or not row["answered_hz"]:
             continue
-        most = row["batch"] or 1
+        most = row.get("batch") or 1
         measured[most] = most / row["answered_hz"]
         if most == 1:
             unloaded_s = _unloaded_s(folder, folder.design.level(row["level"]))
@@ -63,7 +63,7 @@ def predicted(runs: Runs, row: Row, seed: int) -> tuple[float, float] | None:
         row: A cell of the summary.
         seed: Of the simulation.
     """
-    rate_hz, most, window_s = row["asked_hz"], row["batch"] or 1, (row["batch_window_ms"] or 0.0) / 1000
+    rate_hz, most, window_s = row["asked_hz"], row.get("batch") or 1, (row.get("batch_window_ms") or 0.0) / 1000
     took_s = runs.seconds[:most]
     if most > len(runs.seconds) or rate_hz * took_s[-1] >= most:
         return None

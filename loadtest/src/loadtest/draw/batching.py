@@ -32,11 +32,11 @@ def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
 
 
 def _windows(rows: list[Row]) -> list[float]:
-    return sorted({row["batch_window_ms"] or 0.0 for row in rows})
+    return sorted({row.get("batch_window_ms") or 0.0 for row in rows})
 
 
 def _of_window(rows: list[Row], window_ms: float) -> list[Row]:
-    own = [row for row in rows if (row["batch_window_ms"] or 0.0) == window_ms]
+    own = [row for row in rows if (row.get("batch_window_ms") or 0.0) == window_ms]
     return sorted(own, key=lambda row: int(row["batch"]))
 
 

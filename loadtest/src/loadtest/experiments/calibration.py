@@ -95,7 +95,7 @@ class Capacity:
         return facts
 
 
-def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample]) -> Capacity:
+def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample], batch: int = 1) -> Capacity:
     """Estimate capacity and service times.
 
     A worker's answers that follow each other without a pause are one service time apart. The request behind such a gap
@@ -105,6 +105,7 @@ def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample]) -> Capacit
     Args:
         unloaded: Samples of one user.
         saturated: Samples of several users for each worker.
+        batch: Most photographs of a run of the network; under saturation a process answers so many at once.
 
     Raises:
         LoadtestError: Too few requests were answered.
@@ -136,8 +137,8 @@ def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample]) -> Capacit
         workers = {name: count / span for name, count in counts.items()}
         how = "throughput"
     capacity_hz = sum(workers.values())
-    # a worker of k processes answers k times as often as its own total allows
-    processes = max(1, round(capacity_hz / len(workers) * total_s))
+    # a worker of k processes answers k times as often as its own total allows, and in batches so many more
+    processes = max(1, round(capacity_hz / len(workers) * total_s / batch))
     service_s = processes * len(workers) / capacity_hz
     variance = float(busy_totals.var()) if len(busy_totals) else 0.0
     return Capacity(

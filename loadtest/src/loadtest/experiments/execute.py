@@ -143,7 +143,8 @@ class _Session:
         settings = self.folder.design.calibration
         workers = len((described["status"] or {}).get("workers") or [1])
         closed = closed_loops(settings, workers)
-        capacity = estimate(*[await self._calibration(cell, kind, load) for kind, load in closed.items()])
+        alone, full = [await self._calibration(cell, kind, load) for kind, load in closed.items()]
+        capacity = estimate(alone, full, self.level.batch or 1)
         text = (
             f"{self.level.id}, {cell.images_id}: {capacity.capacity_hz:.1f} answers/s, service time "
             f"{capacity.service_s * 1e3:.1f} ms, c² {capacity.cv2:.2f} (by {capacity.how})"

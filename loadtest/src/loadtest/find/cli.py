@@ -48,7 +48,7 @@ def _common(one: Any, *, minutes: float) -> None:
     )  # fmt: skip
     one.add_argument(
         "--minutes", type=number_of(number(0, 1440, above=True)), default=minutes, metavar="N",
-        help=f"load for no longer; the answer is what is known by then (default {minutes:g})",
+        help=f"load for about so long, a third more at most; the answer is what is known by then (default {minutes:g})",
     )  # fmt: skip
     one.add_argument(
         "--most", type=number_of(number(0, 100_000, above=True)), default=5000.0, metavar="HZ",

@@ -81,8 +81,8 @@ def find_knee(
         probe: Asks the service.
         first_hz: First rung, requests a second.
         precision: Half-width of the interval that is wanted, as a share of the capacity.
-        longest_s: Seconds that may be asked in all; what is reached by then is the answer.
-        most_hz: Highest rung.
+        longest_s: About so many seconds are asked in all, a third more at most; what is reached by then is the answer.
+        most_hz: No more is ever asked.
 
     Raises:
         LoadtestError: Answers still follow at the highest rung, or nothing is answered.
@@ -92,6 +92,7 @@ def find_knee(
 
     def climb(rate_hz: float, requests: float, most_s: float = longest_s / 10) -> tuple[Rung, Floats]:
         nonlocal asked_s
+        rate_hz = min(rate_hz, most_hz)
         left_s = max(longest_s / 10, longest_s - asked_s)
         length_s = max(min(max(_LEAST_S, requests / rate_hz), most_s, left_s), _FEWEST / rate_hz)
         asked_s += length_s
@@ -103,15 +104,13 @@ def find_knee(
 
     rate_hz = first_hz
     while True:
-        rung, gaps = climb(min(rate_hz, most_hz), _REQUESTS)
+        rung, gaps = climb(rate_hz, _REQUESTS)
         if not rung.follows:  # and it may be far above the capacity
             rung, gaps = climb(_ABOVE * rung.answered_hz, _REQUESTS / (1 - _WARM_UP))
             if not rung.follows:
                 break
         if rate_hz >= most_hz:
-            raise LoadtestError(
-                f"answers still follow at {most_hz:g} requests/s, the highest rung; give a larger --most"
-            )
+            raise _still_follow(most_hz)
         if asked_s >= longest_s:
             return _at_least(rungs, gaps)
         rate_hz *= _STEP
@@ -121,11 +120,17 @@ def find_knee(
         rung, gaps = climb(_ABOVE / mean_s, _ABOVE * max(wanted, _LEAST_ANSWERS) / (1 - _WARM_UP), longest_s)
         if not rung.follows:
             break
+        if rung.asked_hz >= most_hz:
+            raise _still_follow(most_hz)
         if asked_s >= longest_s:
             return _at_least(rungs, gaps)
     mean_s, half_s = _mean_gap(gaps)
     high_hz = 1 / (mean_s - half_s) if half_s < mean_s else math.inf
     return Knee(tuple(rungs), 1 / mean_s, 1 / (mean_s + half_s), high_hz, bool(half_s <= precision * mean_s))
+
+
+def _still_follow(most_hz: float) -> LoadtestError:
+    return LoadtestError(f"answers still follow at {most_hz:g} requests/s, the highest rung; give a larger --most")
 
 
 def _at_least(rungs: list[Rung], gaps: Floats) -> Knee:

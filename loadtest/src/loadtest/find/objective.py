@@ -84,8 +84,8 @@ def find_rate(
     Raises:
         LoadtestError: The objective holds at no rate, or at every one that may be tried, or there is no time to say.
     """
-    search = _Search(probe, slo_s, alone_s, longest_s)
-    rate_hz = search.bracket(most_hz)
+    search = _Search(probe, slo_s, alone_s, longest_s, most_hz)
+    rate_hz = search.bracket()
     for _ in range(_PILOTS):
         search.around(rate_hz, _PILOT, 2 * _SPREAD)
         line = search.line(rate_hz, 2 * _NEAR)
@@ -121,8 +121,9 @@ class _Line:
 
 
 class _Search:
-    def __init__(self, probe: Probe, slo_s: float, alone_s: float, longest_s: float) -> None:
+    def __init__(self, probe: Probe, slo_s: float, alone_s: float, longest_s: float, most_hz: float) -> None:
         self.probe, self.slo_s, self.alone_s, self.left_s = probe, slo_s, alone_s, longest_s
+        self.most_hz = most_hz
         self.blocks: list[Block] = []
         # the nearer to ρ = 1 the objective lets the queue come, the longer it remembers: of M/M/1 3 S/(1 − ρ)² seconds,
         # and 1 − ρ = ln(100) S/t
@@ -130,6 +131,7 @@ class _Search:
 
     def ask(self, rate_hz: float) -> Block | None:
         """One block; None where the time is over."""
+        rate_hz = min(rate_hz, self.most_hz)
         length_s = self.settling_s + max(_REQUESTS / rate_hz, 3 * self.settling_s)
         if length_s > self.left_s:
             return None
@@ -139,8 +141,9 @@ class _Search:
         self.blocks.append(block)
         return block
 
-    def bracket(self, most_hz: float) -> float:
+    def bracket(self) -> float:
         """A rate near which 1 % are late."""
+        most_hz = self.most_hz
         rate_hz = min(0.3 / self.alone_s, most_hz)
         low_hz = 0.0
         while True:

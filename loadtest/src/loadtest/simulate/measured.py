@@ -36,7 +36,8 @@ class Measured:
 def of_run(folder: RunFolder) -> Measured:
     """Service times that a run's calibration measured, at the level with most equal workers.
 
-    A level whose workers shared the cores of one machine is only taken where there is no other.
+    A level whose workers shared the cores of one machine is only taken where there is no other, and none that takes
+    several photographs at once: its answers are no service times.
 
     Where the calibration had open loops, both samples are times between what the client sent and what it got. Of an
     earlier run the busy sample is what workers say of requests under saturation, the idle one what they say to a
@@ -45,7 +46,11 @@ def of_run(folder: RunFolder) -> Measured:
     Raises:
         LoadtestError: The run has no calibration.
     """
-    caveats = {level: shared_cores(folder.read_level(level) or {}) for level in folder.measured_levels()}
+    caveats = {
+        level: shared_cores(folder.read_level(level) or {})
+        for level in folder.measured_levels()
+        if (level.batch or 1) == 1
+    }
     order = sorted(caveats, key=lambda one: (one.slow_worker, caveats[one] is not None, -(one.pool_size or 0), one.id))
     for level in order:
         capacities = (folder.read_level(level) or {}).get("capacity", {})
@@ -72,8 +77,8 @@ def of_run(folder: RunFolder) -> Measured:
                 service = two_regimes(capacity, samples["saturated"], alone, source)
             return Measured(service, capacity.processes, network_s, caveats[level])
     raise LoadtestError(
-        f"{folder.path} has no calibration, from which service times come; use a run of scaling or policies, "
-        "or give --service-ms"
+        f"{folder.path} has no calibration of workers that take one photograph at a time, from which service times "
+        "come; use a run of scaling or policies, or give --service-ms"
     )
 
 
