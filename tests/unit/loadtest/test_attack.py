@@ -158,6 +158,7 @@ def test_clients_whose_clocks_are_too_far_apart_keep_their_samples(
     assert not kept.exists()
 
 
+@pytest.mark.long
 def test_what_the_others_sent_is_kept_when_a_client_dies(
     serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,6 +195,7 @@ def test_clients_send_the_photographs_of_one_at_its_moments() -> None:
     assert sorted(parts) == alone
 
 
+@pytest.mark.long
 def test_an_interrupted_load_of_several_clients_is_not_whole(serve: Callable[..., str], tmp_path: Path) -> None:
     kept = tmp_path / "look.jsonl.gz"
     words = ["attack", serve(), "--clients", "2", "--rate", "50", "--duration", "600", str(PHOTO), "--save", str(kept)]
