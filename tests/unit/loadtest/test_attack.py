@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loadtest.cli import main
 from loadtest.errors import LoadtestError
 from loadtest.generate.attack import Attack, read_payloads
+from loadtest.generate.clocks import Reading
 from loadtest.generate.images import PHOTO
 from loadtest.generate.member import bodies_of, offsets_of
 from loadtest.generate.merged import run_together
-from loadtest.generate.samples import Trial, read_trial
+from loadtest.generate.recorder import Recorder
+from loadtest.generate.samples import Sample, Trial, read_trial
+from loadtest.generate.together import Member
 
 RATE_HZ, SECONDS = 60.0, 0.6
 LOAD = ["--rate", str(RATE_HZ), "--duration", str(SECONDS), str(PHOTO)]
@@ -195,18 +199,24 @@ def test_clients_send_the_photographs_of_one_at_its_moments() -> None:
     assert sorted(parts) == alone
 
 
-@pytest.mark.long
-def test_an_interrupted_load_of_several_clients_is_not_whole(serve: Callable[..., str], tmp_path: Path) -> None:
-    kept = tmp_path / "look.jsonl.gz"
-    words = ["attack", serve(), "--clients", "2", "--rate", "50", "--duration", "600", str(PHOTO), "--save", str(kept)]
-    command = [sys.executable, "-c", IN_FRONT, *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        time.sleep(5)
-        process.send_signal(signal.SIGINT)
-        out, error = process.communicate()
-    assert process.returncode == 0, error
-    assert b"incomplete" in out
-    assert read_trial(kept).damage is not None
+def test_an_interrupted_load_of_several_clients_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each client ends its own part well when it is told to stop."""
+    part = tmp_path / "part.jsonl.gz"
+    recorder = Recorder(part, {"asked_hz": 1})
+    recorder.add(Sample(0, 0.1, 0.1, 0.2, 200, "worker1", None))
+    recorder.close({"cpu_share": 0.1, "spin_share": 0.0, "not_sent": 0})
+
+    async def interrupted(_: object, __: object, members: list[Member], ___: object) -> None:
+        readings = [Reading(at, at + 0.0001, at + 0.0002) for at in map(float, range(10))]
+        none: Any = None
+        members += [Member(name, none, readings=readings, data=part.read_bytes()) for name in ("one", "other")]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("loadtest.generate.merged.send_together", interrupted)
+    attack = Attack("http://127.0.0.1:9", read_payloads([PHOTO]), RATE_HZ, SECONDS)
+    trial = run_together(attack, tmp_path / "look.jsonl.gz", commands=["python"] * 2, terminal=False)
+    assert len(trial.samples) == 2
+    assert trial.damage is not None
 
 
 def test_a_client_that_does_not_start_is_one_message(
