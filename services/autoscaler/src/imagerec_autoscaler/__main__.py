@@ -2,13 +2,14 @@
 
 On HUP the program is replaced by what its path leads to now, with the file of settings as it is now.
 """
-# ruff: noqa: E402  importing the rest takes most of the start
+
 
 from __future__ import annotations
 
 import signal
 
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+if __name__ == "__main__":  # who imports it keeps its own mask, and so do the processes that it starts
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 import asyncio
 import contextlib
