@@ -54,7 +54,7 @@ def test_a_run_gives_both_regimes(tmp_path: Path, capsys: pytest.CaptureFixture[
     for path in (run / "calibration").glob("*saturated*"):
         path.unlink()
     assert main(["simulate", "--workers", "2", "--from", str(run)]) == 1
-    assert "has no calibration, from which service times come" in capsys.readouterr().err
+    assert "has no calibration of workers" in capsys.readouterr().err
 
 
 def test_the_command_writes_a_table_a_file_and_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

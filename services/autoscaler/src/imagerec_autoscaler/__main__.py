@@ -3,7 +3,6 @@
 On HUP the program is replaced by what its path leads to now, with the file of settings as it is now.
 """
 
-
 from __future__ import annotations
 
 import signal
@@ -23,6 +22,8 @@ from imagerec_autoscaler.controller import Controller
 from imagerec_autoscaler.settings import Settings, SettingsError, read_settings
 from imagerec_autoscaler.standby import Standby
 from imagerec_autoscaler.web import create_app
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 def main(arguments: list[str]) -> int:
@@ -52,13 +53,14 @@ async def run(settings: Settings) -> signal.Signals:
         if not ended.done():
             ended.set_result(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, end, number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     serving = loop.create_task(serve(settings))
     serving.add_done_callback(lambda task: None if task.cancelled() else end(signal.SIGTERM))
     reason = await ended
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # What comes from now on waits, also for the program that this one becomes.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving

@@ -4,7 +4,6 @@ On HUP the program is replaced by what its path leads to now, with the file of s
 while it starts or while it is being replaced waits until it is watched for.
 """
 
-
 from __future__ import annotations
 
 import signal
@@ -23,6 +22,8 @@ from aiohttp import web
 from imagerec_pool.agent import Agent
 from imagerec_pool.settings import Settings, SettingsError, read_settings
 from imagerec_pool.web import create_app
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 def main(arguments: list[str]) -> int:
@@ -51,9 +52,9 @@ async def run(settings: Settings) -> signal.Signals:
         if not ended.done():
             ended.set_result(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, end, number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     agent = Agent(settings)
     watching = loop.create_task(agent.run())
     watching.add_done_callback(lambda task: None if task.cancelled() else end(signal.SIGTERM))
@@ -63,7 +64,8 @@ async def run(settings: Settings) -> signal.Signals:
     await web.UnixSite(runner, str(settings.socket)).start()
     settings.socket.chmod(0o666)  # nginx asks as its own user; what is told is public
     reason = await ended
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # What comes from now on waits, also for the program that this one becomes.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     await runner.cleanup()
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
