@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,12 +66,21 @@ def test_a_taken_port_is_refused_before_anything_changes(deployment: Deployment)
     assert not (deployment.folder / ".run/balancer/etc-monitoring").exists()
 
 
+def commands_of(deployment: Deployment) -> collections.Counter[bytes]:
+    """The commands that run; one that is started anew has another id, and the same command."""
+    found: collections.Counter[bytes] = collections.Counter()
+    for pid in deployment.processes():
+        with contextlib.suppress(OSError):
+            found[Path(f"/proc/{pid}/cmdline").read_bytes()] += 1
+    return found
+
+
 @pytest.fixture(scope="module")
 def watched(deployment: Deployment) -> Iterator[Watched]:
     """`make monitor`, and afterwards nothing of it is left."""
     ports = dict(zip(PROGRAMS, free_ports(len(PROGRAMS)), strict=True))
     before = {path.name for path in (deployment.folder / ".run/balancer").iterdir()}
-    others = len(deployment.processes())
+    others = commands_of(deployment)
     try:
         output = deployment.make("monitor", f"ARGS={settings(ports)}").stdout
         yield Watched(deployment, settings(ports), ports, output)
@@ -82,7 +93,7 @@ def watched(deployment: Deployment) -> Iterator[Watched]:
         with contextlib.closing(socket.socket()) as tried:
             assert tried.connect_ex(("127.0.0.1", port)) != 0, name
         assert f"127.0.0.1:{port}" not in commands
-    assert len(deployment.processes()) <= others  # one that was started anew meanwhile has another id
+    assert commands_of(deployment) <= others
 
 
 def test_every_target_gives_metrics(watched: Watched) -> None:
