@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -39,6 +41,13 @@ def commands(deployment: Deployment, worker: str) -> set[str]:
         if f"/.run/{worker}/" in text:
             found.add("waits" if "on_demand" in text else "serves")
     return found
+
+
+def listens(url: str) -> bool:
+    """Whether a connection is taken; a worker that ended refuses it until supervisor has started what waits."""
+    where = urlsplit(url)
+    with socket.socket() as probe:
+        return probe.connect_ex((where.hostname, where.port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +101,13 @@ def test_a_worker_sleeps_serves_under_load_and_sleeps_again_and_nothing_is_lost(
 def test_one_that_an_operator_took_out_is_never_taken_back(scaled: Deployment) -> None:
     until(lambda: states(scaled) == {"worker1": "up", "worker2": "standby"})
     scaled.make("drain", "HOST=worker2")
-    assert states(scaled)["worker2"] == "standby"
-    drained = scaled.folder / ".run/worker2/etc/drain"
-    assert drained.exists()
-    requests.get(f"{scaled.workers['worker2']}/version", timeout=30)  # it is awake, and still nobody's
-    assert requests.get(f"{scaled.workers['worker2']}/readyz", timeout=30).status_code == 503
-    scaled.make("undrain", "HOST=worker2")
+    try:
+        assert states(scaled)["worker2"] == "standby"
+        drained = scaled.folder / ".run/worker2/etc/drain"
+        assert drained.exists()
+        until(lambda: listens(scaled.workers["worker2"]))  # it may be between its end and its next sleep
+        requests.get(f"{scaled.workers['worker2']}/version", timeout=30)  # it is awake, and still nobody's
+        assert requests.get(f"{scaled.workers['worker2']}/readyz", timeout=30).status_code == 503
+    finally:
+        scaled.make("undrain", "HOST=worker2")
     assert not drained.exists()

@@ -4,6 +4,8 @@ The program is started by the first connection and ends by itself when nobody ha
 the status :data:`ASLEEP`. Under systemd the socket unit holds the listener and starts the service; then the program
 is started at once. Where nobody holds it (supervisor), this module opens the listener, waits, and becomes the program,
 which finds the listener as systemd would have given it. Meanwhile it is a small process that waits in the kernel.
+After the program's end the port refuses connections until supervisor has started this module again, a second or so.
+Nobody is sent to a worker that sleeps, and the agent of a balancer that wakes one asks again.
 """
 
 from __future__ import annotations
