@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--peers", default="", help=f"besides ours, with commas: {', '.join(PEERS)}")
-    parser.add_argument("--model", default="", help="of all of them (default: imagenet, or lite0 without its file)")
+    parser.add_argument("--model", default="", help="of all of them (default: imagenet with a mirror, else lite0)")
     parser.add_argument("--mirror", default="", help="folder or URL that the model is looked for before the network")
     parser.add_argument(
         "--rounds", type=whole_of(checks.whole(1, 3600)), default=5, help="interleaved rounds (%(default)s)"
@@ -80,7 +80,7 @@ def _redraw(folder: Path, into: Path | None) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     peers = chosen(options.peers)
-    model = model_of(options.model)
+    model = model_of(options.model, options.mirror)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         record = Record(options.record or folder / "record")

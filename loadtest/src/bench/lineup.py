@@ -41,15 +41,17 @@ OURS: dict[str, tuple[str, Callable[[Path, str | None], Deployment], str]] = {
 }
 
 
-def model_of(said: str) -> str | None:
+def model_of(said: str, mirror: str = "") -> str | None:
     """Return the model that `make up` is to be told, none for its own choice; a path becomes absolute.
+
+    Who names a mirror and no model means the one that is looked for there.
 
     Raises:
         ModelError: There is no such model.
         BundleError: It is the path of something that is no bundle.
     """
     if not said or said in NAMES or lite.choose(said):
-        return said or None
+        return said or ("imagenet" if mirror else None)
     with tempfile.TemporaryDirectory() as name:
         get(said, Path(name))
     return str(Path(said).resolve())

@@ -127,6 +127,7 @@ def test_plain_flask_has_the_nginx_that_ours_has(tmp_path: Path) -> None:
 )
 def test_the_models_that_make_up_knows_are_known(said: str, told: str | None) -> None:
     assert model_of(said) == told
+    assert model_of(said, "mirror") == (told or "imagenet")  # a mirror is of that one alone
 
 
 def test_a_model_by_its_path_is_verified_and_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
