@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from bench.aims import aims, waiting_well
+from bench.cost import cost
 from bench.layout import systems, table
 from bench.quiet import quiet
 from bench.speed import closed, fixed, ratios
@@ -34,7 +35,7 @@ def page(run: Run) -> str:
     """
     try:
         parts = (_head(run), _systems(run), quiet(run), closed(run), fixed(run), ratios(run), waiting_well(run))
-        return "\n\n".join([*parts, aims(run), _memory(run), _alone(run), _versions(run)]) + "\n"
+        return "\n\n".join([*parts, aims(run), cost(run), _memory(run), _alone(run), _versions(run)]) + "\n"
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, IndexError) as error:
         raise RecordError(
             f"the record is damaged or not whole ({type(error).__name__}: {error}); make bench RECORD=… makes one"

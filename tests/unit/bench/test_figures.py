@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bench import aims, means, speed, tails
+from bench import aims, cost, means, speed, tails
 from bench.means import Mean
 from bench.trials import Run, Trial
 from tests.unit.bench.recorded import changed, replaced, run, trial
@@ -161,3 +161,15 @@ def test_who_leaves_a_queue_is_behind() -> None:
     fixed = speed.fixed(late)
     assert next(line for line in fixed.splitlines() if "*behind* |" in line).startswith("| mosec: the same decoder |")
     assert fixed.count("*behind*") == 2
+
+
+def test_what_http_costs_is_the_difference_from_the_limit_of_the_same_round() -> None:
+    """Each request costs 16 ms, and the generator 0.8; an image of the limit costs 8."""
+    dear = changed(run(), lambda one: one.system == "limit served", lambda one: replaced(one, cpu_s=0.008 * one.images))
+    text = cost.cost(dear)
+    assert "take 8.00 (8.00 to 8.00) ms in process" in text
+    assert "The generator takes 0.80 (0.80 to 0.80) ms" in text
+    assert "would reach 0.91 of the limit" in text
+    assert "| nginx, one listener | 8.00 (8.00 to 8.00) |" in text
+    assert "| mosec: the same decoder | 8.00 (8.00 to 8.00) |" in text
+    assert "as documented" not in text  # another decoder has another limit
