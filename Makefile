@@ -252,9 +252,9 @@ test-durations: setup-test #: write into tests/README.md how long the last run o
 FUZZ_MINUTES ?= 10
 .PHONY: fuzz
 fuzz: $(VENV)/.fuzz #: fuzz what strangers' bytes meet in a worker for FUZZ_MINUTES (default 10); new inputs join tests/fuzz/corpus
-	@for target in preprocessing metadata multipart; do
+	@for target in preprocessing metadata multipart inference; do
 		new=$$(mktemp -d); cp tests/fuzz/corpus/$$target/* "$$new"
-		nice -n 10 $(BIN)/python -m tests.fuzz $$target --seconds $$(( $(FUZZ_MINUTES) * 20 )) --found "$$new"
+		nice -n 10 $(BIN)/python -m tests.fuzz $$target --seconds $$(( $(FUZZ_MINUTES) * 15 )) --found "$$new"
 		$(BIN)/python -m tests.fuzz $$target --found tests/fuzz/corpus/$$target --merge "$$new"
 		rm -r "$$new"
 	done

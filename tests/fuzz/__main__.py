@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -36,7 +37,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=200)
     parser.add_argument("--found", type=Path, required=True, help="folder that keeps what reaches something new")
     parser.add_argument("--merge", type=Path, help="fuzz nothing: keep in FOUND what is needed of this folder")
-    options = parser.parse_args()
+    words = sys.argv[1:]
+    own = words[words.index("--") + 1 :] if "--" in words else []  # what libFuzzer gives itself while it merges
+    options = parser.parse_args(words[: words.index("--")] if own else words)
     check = targets.TARGETS[options.target]
     options.found.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(targets.seeds(options.target)):
@@ -64,11 +67,15 @@ def main() -> None:
         "-rss_limit_mb=4096",
         f"-artifact_prefix={options.found}-failed-",
     ]
-    if options.merge:
+    if own:
+        arguments = own
+    elif options.merge:
         arguments = ["-merge=1", *limits, str(options.found), str(options.merge)]
     else:
         arguments = [f"-max_total_time={options.seconds}", "-print_final_stats=1", *limits, str(options.found)]
-    atheris.Setup([sys.argv[0], *arguments], once)
+    # To merge, libFuzzer starts its first word anew, by a shell, again for each input that ends the program.
+    again = shlex.join([sys.executable, "-m", "tests.fuzz", options.target, "--found", str(options.found), "--"])
+    atheris.Setup([again, *arguments], once)
     atheris.Fuzz()
 
 

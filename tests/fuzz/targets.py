@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
+import json
+import struct
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
+from imagerec_worker.bundle import Bundle
 from imagerec_worker.errors import ProblemError
 from imagerec_worker.metadata import orientation_of, without_metadata
 from imagerec_worker.multipart import find_file
 from imagerec_worker.preprocess import preprocess
+from imagerec_worker.recognition import TOP_MAX
+from imagerec_worker.v2_request import BATCH_MAX, HEADER_LENGTH, OUTPUTS, image_of, read_inference
 
 SIZE, MAX_PIXELS = 32, 50_000_000
 _HEADS = {b"\xff\xd8": "JPEG", b"\x89P": "PNG", b"GI": "GIF"}
 _BOUNDARY = "frontier"
+_SIDE = 4  # of the network that inference requests are for: its pixels fit into a small input
+_BUNDLE = cast(Bundle, SimpleNamespace(input_size=_SIDE))
 
 
 def metadata(data: bytes) -> None:
@@ -29,6 +39,27 @@ def metadata(data: bytes) -> None:
         plain = without_metadata(kind, data)
         assert len(plain.data) <= len(data) + 2
         assert 1 <= orientation_of(plain.exif) <= 8
+
+
+def inference(data: bytes) -> None:
+    """Read an inference request of the protocol V2. The first line says how long the JSON is, or is empty."""
+    line, _, body = data.partition(b"\n")
+    environ: dict[str, object] = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+    if line:
+        environ["HTTP_" + HEADER_LENGTH.upper().replace("-", "_")] = line.decode("latin-1")
+    with contextlib.suppress(ProblemError):
+        asked = read_inference(environ, _BUNDLE, len(data))
+        assert 1 <= asked.top <= TOP_MAX
+        assert {name for name, _ in asked.outputs} <= set(OUTPUTS)
+        if asked.pixels is None:
+            assert 1 <= len(asked.files) <= BATCH_MAX
+            for file in asked.files:
+                assert 0 < len(image_of(file, len(data))) <= len(data)
+        else:
+            assert not asked.files
+            assert asked.pixels.dtype == np.uint8
+            assert 1 <= len(asked.pixels) <= BATCH_MAX
+            assert asked.pixels.shape[1:] == (_SIDE, _SIDE, 3)
 
 
 def multipart(data: bytes) -> None:
@@ -48,6 +79,7 @@ def preprocessing(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
+    "inference": inference,
     "metadata": metadata,
     "multipart": multipart,
     "preprocessing": preprocessing,
@@ -94,9 +126,31 @@ def _forms() -> Iterator[bytes]:
     yield b'multipart/form-data; boundary="a b"\n--a b\r\n\r\n\r\n--a b--'
 
 
+def _inference_requests() -> Iterator[bytes]:
+    files = [b"a file", b"another one"]
+    element = b"".join(struct.pack("<I", len(file)) + file for file in files)
+    pixels = bytes(range(_SIDE * _SIDE * 3))
+    image = {"name": "image", "datatype": "BYTES", "shape": [2]}
+    tensor = {"name": "pixels", "datatype": "UINT8", "shape": [1, _SIDE, _SIDE, 3]}
+    nested = np.frombuffer(pixels, np.uint8).reshape(1, _SIDE, _SIDE, 3).tolist()
+    for entry, binary in (
+        (image | {"data": [base64.b64encode(file).decode() for file in files]}, b""),
+        (image | {"parameters": {"binary_data_size": len(element)}}, element),
+        (tensor | {"data": list(pixels)}, b""),
+        (tensor | {"data": nested}, b""),
+        (tensor | {"parameters": {"binary_data_size": len(pixels)}}, pixels),
+    ):
+        asked: dict[str, object] = {"id": "7", "parameters": {"top": 3, "binary_data_output": True}, "inputs": [entry]}
+        asked["outputs"] = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probability"}]
+        text = json.dumps(asked).encode()
+        yield (str(len(text)).encode() if binary else b"") + b"\n" + text + binary
+
+
 def seeds(target: str) -> list[bytes]:
     """Return what fuzzing begins with: something good and something odd of every kind."""
     if target == "multipart":
         return list(_forms())
+    if target == "inference":
+        return list(_inference_requests())
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     return [*_pictures(), *([exif] if target == "metadata" else [])]
