@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 
@@ -77,6 +78,23 @@ def test_a_new_certificate_is_taken_up_without_a_lost_request(secured: Slice) ->
             eventually("the new certificate is served", lambda old=before: served_certificate(secured) != old)
     trust(secured)
     assert set(outcomes) == {"200"}, outcomes
+
+
+def test_a_key_opens_the_api_by_http_2_and_is_kept_nowhere(secured: Slice) -> None:
+    key = "a key that alice has"
+    alice = {"name": "alice", "sha256": hashlib.sha256(key.encode()).hexdigest()}
+    settings = json.dumps(TLS | {"balancer_api_keys": [alice]})
+    secured.run("ansible-playbook", "-i", "inventory/slice", "playbooks/balancers.yml", "-e", settings)
+    trust(secured)
+    ask = "--http2 -F image=@/tmp/cat.jpg -o /dev/null -w '%{http_version} %{http_code}'"
+    assert curl(secured, ask, f"https://{NAME}/predict") == "2 401"
+    assert curl(secured, ask, "-H 'X-API-Key: a guess'", f"https://{NAME}/predict") == "2 401"
+    named = f"-H 'X-Request-Id: of-alice' -H 'X-API-Key: {key}'"
+    assert curl(secured, ask, named, f"https://{NAME}/predict") == "2 200"
+    line = "sudo grep of-alice /var/log/imagerec-balancer/access.log"
+    eventually("the log names who asked", lambda: '"key":"alice"' in secured.on("balancer", line))
+    everywhere = f"sudo grep -rlF '{key}' /etc/imagerec-balancer /var/log/imagerec-balancer"
+    assert secured.on("balancer", everywhere, check=False) == ""
 
 
 def served_certificate(system: Slice) -> str:
