@@ -248,9 +248,8 @@ def test_theory_stands_beside_what_was_measured(measured: Path) -> None:
 
 
 def test_wilson_is_the_interval_of_the_textbook() -> None:
-    expected = stats.binomtest(61, 100).proportion_ci(0.95, "wilson")
-    assert wilson(61, 100) == pytest.approx((expected.low, expected.high))
-    assert wilson(0, 10)[0] == 0
+    assert wilson(61, 100) == pytest.approx((0.51203, 0.69983), abs=1e-5)
+    assert wilson(0, 10) == (0, pytest.approx(0.27753, abs=1e-5))
     assert wilson(0, 0) == (None, None)
 
 

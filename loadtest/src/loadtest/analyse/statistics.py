@@ -32,11 +32,8 @@ def wilson(successes: int, count: int) -> tuple[float | None, float | None]:
     """Wilson's 95 % interval of a proportion; None where nothing was counted."""
     if count == 0:
         return None, None
-    z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
-    share = successes / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = stats.binomtest(successes, count).proportion_ci(CONFIDENCE, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def quantile(times: Floats, share: float) -> float | None:
