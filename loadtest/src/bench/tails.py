@@ -10,14 +10,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from bench import means
 from bench.trials import Run
+from loadtest.analyse.statistics import percentile
+from loadtest.experiments.precision import least_for
 
-Milliseconds = npt.NDArray[np.float64]
-# Which quantile so many requests can tell: ten of them are later.
-NEEDS = ((0.99, 1000), (0.95, 200))
+_SHARES = (0.99, 0.95)
 
 
 class Quantile(NamedTuple):
@@ -34,20 +33,13 @@ class Quantile(NamedTuple):
         return f"{_ms(self.value)} ({_ms(self.low)} to {_ms(self.high)})"
 
 
-def quantile(times_ms: Milliseconds, share: float) -> float:
-    """Return the time within which a share of the requests was answered; NaN of none, infinity where one failed."""
-    if not len(times_ms):
-        return math.nan
-    return float(np.sort(times_ms)[math.ceil(round(share * len(times_ms), 6)) - 1])
-
-
 def pooled(run: Run, system: str, load: str, share: float) -> Quantile:
     """Return a quantile of all requests of a system under a load."""
     rounds = [trial.response_ms for trial in run.of(system, load)]
     if not rounds:
         return Quantile(math.nan, math.nan, math.nan)
-    found = [quantile(times_ms, share) for times_ms in rounds]
-    return Quantile(quantile(np.concatenate(rounds), share), min(found), max(found))
+    found = [percentile(times_ms, share) for times_ms in rounds]
+    return Quantile(percentile(np.concatenate(rounds), share), min(found), max(found))
 
 
 def count(run: Run, system: str, load: str) -> int:
@@ -57,7 +49,7 @@ def count(run: Run, system: str, load: str) -> int:
 
 def share_for(requests: int) -> float | None:
     """Return the quantile that so many requests can tell; None where they can tell none."""
-    return next((share for share, least in NEEDS if requests >= least), None)
+    return next((share for share in _SHARES if requests >= least_for(share)), None)
 
 
 def text(run: Run, system: str, load: str) -> str:
@@ -73,7 +65,7 @@ def ratio(run: Run, one: str, other: str, load: str) -> tuple[float | None, mean
     share = share_for(min(count(run, one, load), count(run, other, load)))
     if share is None:
         return None, means.mean([])
-    return share, means.ratio(run, one, other, load, lambda trial: quantile(trial.response_ms, share))
+    return share, means.ratio(run, one, other, load, lambda trial: percentile(trial.response_ms, share))
 
 
 def name(share: float | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chaos.scene import Scene
-from chaos.verdict import SETTLE_S, Row, answered, lost, percentile
+from chaos.verdict import SETTLE_S, Row, answered, lost
+from loadtest.analyse.statistics import percentile
 from loadtest.generate.samples import Sample
 
 _CONNECT_TIMEOUT_MS = 1000

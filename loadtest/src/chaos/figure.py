@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from chaos.verdict import Marks, Row, answered, lost, percentile, refused
+from chaos.verdict import Marks, Row, answered, lost, refused
+from loadtest.analyse.statistics import percentile
 from loadtest.draw.style import BLUE, GREY, ORANGE, RED, figure, plain_ticks, save
 from loadtest.generate.samples import Sample
 

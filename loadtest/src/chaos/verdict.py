@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from loadtest.analyse.statistics import percentile
 from loadtest.generate.samples import Sample
 
 SETTLE_S = 2.0  # from the first request: connections, caches, the CPU's frequency
@@ -69,12 +70,6 @@ class Row:
     back_after_s: float | None
     tries_per_request: float | None
     worst_ms: float | None = None
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of the values do not exceed; NaN of none."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
 def read_log(text: str) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import gzip
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +95,6 @@ def test_tries_are_counted_by_the_addresses_that_were_asked() -> None:
 def test_the_log_is_read_up_to_a_line_cut_short() -> None:
     lines = [json.dumps(logged(0)), json.dumps({"id": "x", "path": "/"}), json.dumps(logged(1))[:20]]
     assert [entry["id"] for entry in verdict.read_log("\n".join(lines))] == ["id0"]
-
-
-def test_percentiles() -> None:
-    assert verdict.percentile([4, 1, 3, 2], 0.5) == 2
-    assert verdict.percentile(range(1, 101), 0.99) == 99
-    assert math.isnan(verdict.percentile([], 0.5))
 
 
 def test_the_samples_that_are_kept_say_all_but_the_ids(tmp_path: Path) -> None:

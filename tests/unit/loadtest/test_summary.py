@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from scipy import stats
 
-from loadtest.analyse.statistics import t_interval, wilson
+from loadtest.analyse.statistics import percentile, t_interval, wilson
 from loadtest.analyse.summary import Summary, summarize
 from loadtest.cli import main
 from loadtest.experiments.cells import Cell, Level
@@ -251,6 +252,14 @@ def test_wilson_is_the_interval_of_the_textbook() -> None:
     assert wilson(61, 100) == pytest.approx((0.51203, 0.69983), abs=1e-5)
     assert wilson(0, 10) == (0, pytest.approx(0.27753, abs=1e-5))
     assert wilson(0, 0) == (None, None)
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    assert percentile([4, 1, 3, 2], 0.5) == 2
+    assert percentile(range(1, 101), 0.99) == 99
+    assert percentile([1.0, 2.0, math.inf], 0.9) == math.inf
+    assert percentile(np.arange(100.0), 0.07) == 6  # 0.07 · 100 is a little above 7 for a computer
+    assert math.isnan(percentile([], 0.5))
 
 
 def test_intervals_are_those_of_scipy() -> None:

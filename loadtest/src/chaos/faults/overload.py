@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from chaos.bars import held
 from chaos.fault import Fault, nothing
 from chaos.scene import Scene
-from chaos.verdict import Row, answered, percentile
+from chaos.verdict import Row, answered
+from loadtest.analyse.statistics import percentile
 from loadtest.generate.samples import Sample
 
 

@@ -1,4 +1,4 @@
-"""Intervals: over independent trials for times, Wilson's for proportions."""
+"""Quantiles and intervals: over independent trials for times, Wilson's for proportions."""
 
 import math
 from collections.abc import Sequence
@@ -34,6 +34,12 @@ def wilson(successes: int, count: int) -> tuple[float | None, float | None]:
         return None, None
     interval = stats.binomtest(successes, count).proportion_ci(CONFIDENCE, "wilson")
     return float(interval.low), float(interval.high)
+
+
+def percentile(values: Sequence[float] | Floats, share: float) -> float:
+    """The smallest value that `share` of the values do not exceed; NaN of none."""
+    ordered = np.sort(values)
+    return float(ordered[max(0, math.ceil(round(share * len(ordered), 6)) - 1)]) if len(ordered) else math.nan
 
 
 def quantile(times: Floats, share: float) -> float | None:

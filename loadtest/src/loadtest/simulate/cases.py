@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.analyse.statistics import t_interval
+from loadtest.analyse.statistics import quantile, t_interval
 from loadtest.errors import LoadtestError
 from loadtest.simulate.arrivals import MOST_REQUESTS
 from loadtest.simulate.events import Fault
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 _LEAST_REQUESTS = 300_000
 _A_WORKER = 240
 _PARTS = 10
-_QUANTILES = (("p50_ms", 0.5, 1), ("p99_ms", 0.99, 1_000), ("p999_ms", 0.999, 10_000))
+_QUANTILES = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +140,7 @@ def figures(outcome: Outcome) -> Row:
     times = 1e3 * (outcome.ends_s - outcome.arrivals_s)[outcome.answered]
     total = len(outcome.chosen)
     row: Row = {"requests": total, "mean_ms": float(times.mean()) if len(times) else None}
-    row |= {
-        name: float(np.quantile(times, share)) if len(times) >= least else None for name, share, least in _QUANTILES
-    }
+    row |= {name: quantile(times, share) for name, share in _QUANTILES.items()}
     parts = np.array_split(times, _PARTS) if len(times) >= 1_000 * _PARTS else []
     row["p99_half_ms"] = t_interval([float(np.quantile(part, 0.99)) for part in parts])[1]
     row["refused"], row["lost"] = outcome.refused, outcome.lost
