@@ -13,9 +13,7 @@ import pytest
 
 from loadtest.analyse.batches import predicted, runs_of
 from loadtest.analyse.summary import summarize
-from loadtest.analyse.theory import formulas
 from loadtest.analyse.theory.batches import batch_response, simulate_batches
-from loadtest.analyse.theory.simulation import lindley
 from loadtest.draw import batching, draw
 from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import estimate
@@ -25,6 +23,8 @@ from loadtest.experiments.record import unlike
 from loadtest.generate.recorder import Recorder
 from loadtest.generate.samples import Sample
 from loadtest.simulate.measured import of_run
+from tests.unit.loadtest import queues
+from tests.unit.loadtest.queues import lindley
 
 
 def poisson(rate_hz: float, count: int = 200_000, seed: int = 1) -> np.ndarray:
@@ -33,7 +33,7 @@ def poisson(rate_hz: float, count: int = 200_000, seed: int = 1) -> np.ndarray:
 
 @pytest.mark.parametrize("rho", [0.1, 0.5, 0.9, 0.98])
 def test_batches_of_one_are_md1(rho: float) -> None:
-    assert batch_response(rho / 0.02, [0.02]) == pytest.approx(formulas.mg1_response(0.02, 0.0, rho), rel=1e-6)
+    assert batch_response(rho / 0.02, [0.02]) == pytest.approx(queues.mg1_response(0.02, 0.0, rho), rel=1e-6)
 
 
 @pytest.mark.parametrize("load", [0.2, 1.0, 3.0])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.analyse.theory.simulation import Floats, lindley
+from loadtest.arrays import Floats
 from loadtest.cli import main
 from loadtest.errors import LoadtestError
 from loadtest.find.knee import find_knee
@@ -18,6 +18,7 @@ from loadtest.find.objective import find_rate
 from loadtest.find.probe import Answers, Live
 from loadtest.generate.limits import Limits
 from loadtest.generate.samples import read_trial
+from tests.unit.loadtest.queues import lindley
 
 SERVICE_S = 0.02
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.analyse.theory.formulas import mg1_wait
-from loadtest.analyse.theory.simulation import lindley
 from loadtest.generate import arrivals
 from loadtest.generate.client import Client, encode
 from loadtest.generate.recording import Load, record_load
 from loadtest.generate.runner import NOT_SENT
 from loadtest.generate.samples import Trial, read_trial
+from tests.unit.loadtest.queues import lindley, mg1_wait
 
 PAYLOAD = encode("128px", bytes(7000), "image/jpeg", multipart=True)
 

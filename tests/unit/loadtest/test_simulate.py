@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 from loadtest.experiments.checks import POLICIES
 from loadtest.simulate.balancers import BALANCERS
 from loadtest.simulate.events import LOST, REFUSED, Fault, play

@@ -4,14 +4,14 @@ import ciw
 import numpy as np
 import pytest
 
-from loadtest.analyse.theory import formulas
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 from loadtest.simulate.arrivals import poisson, swinging
 from loadtest.simulate.cases import figures
 from loadtest.simulate.events import LOST, REFUSED, Fault, play
 from loadtest.simulate.service import Service, supposed
 from loadtest.simulate.steps import serve
 from loadtest.simulate.system import Outcome, System, simulate
+from tests.unit.loadtest import queues
 
 EXPONENTIAL = supposed(1.0, 1.0, 3)
 
@@ -25,15 +25,15 @@ def played(policy: str, workers: int, rho: float, count: int, service: Service =
 
 
 def test_random_balancing_is_so_many_mm1_queues() -> None:
-    assert played("random", 1000, 0.8, 600_000) == pytest.approx(formulas.mg1_response(1.0, 1.0, 0.8), rel=0.03)
+    assert played("random", 1000, 0.8, 600_000) == pytest.approx(queues.mg1_response(1.0, 1.0, 0.8), rel=0.03)
 
 
 def test_two_choices_of_a_thousand_come_to_the_limit() -> None:
-    assert played("random_two", 1000, 0.9, 150_000) == pytest.approx(formulas.two_choices_response(1.0, 0.9), rel=0.03)
+    assert played("random_two", 1000, 0.9, 150_000) == pytest.approx(queues.two_choices_response(1.0, 0.9), rel=0.03)
 
 
 def test_least_conn_of_a_thousand_is_hardly_worse_than_one_queue() -> None:
-    assert played("least_conn", 1000, 0.8, 80_000) == pytest.approx(formulas.mmn_response(1.0, 1000, 0.8), rel=0.01)
+    assert played("least_conn", 1000, 0.8, 80_000) == pytest.approx(queues.mgn_response(1.0, 1.0, 1000, 0.8), rel=0.01)
 
 
 @pytest.mark.parametrize("rho", [0.3, 0.7])
@@ -41,10 +41,10 @@ def test_least_conn_of_a_thousand_is_hardly_worse_than_one_queue() -> None:
 def test_a_first_service_of_its_own_is_as_welch_has_it(idle: float, rho: float) -> None:
     """M/G/1 whose first customer of a busy period is served by another law, quicker or slower (Welch, 1964)."""
     service = Service(idle * np.array([0.8, 1.2]), np.array([0.7, 1.3]), "")
-    formula = formulas.first_service_response(idle, 0.04, 1.0, 0.09, rho)
+    formula = queues.first_service_response(idle, 0.04, 1.0, 0.09, rho)
     assert played("random", 500, rho, 800_000, service) == pytest.approx(formula, rel=0.01)
-    same = formulas.first_service_response(1.0, 0.09, 1.0, 0.09, rho)
-    assert same == pytest.approx(formulas.mg1_response(1.0, 0.09, rho))
+    same = queues.first_service_response(1.0, 0.09, 1.0, 0.09, rho)
+    assert same == pytest.approx(queues.mg1_response(1.0, 0.09, rho))
 
 
 @pytest.mark.parametrize("workers", [1, 40])
@@ -53,7 +53,7 @@ def test_a_worker_of_several_processes_is_one_queue_of_so_many_servers(workers: 
     arrivals = poisson(200_000, 0.8 * 3 * workers, rng)
     outcome = simulate(System("random", workers, processes=3), arrivals, EXPONENTIAL, rng)
     times = (outcome.ends_s - arrivals)[50_000:]
-    assert float(times.mean()) == pytest.approx(formulas.mmn_response(1.0, 3, 0.8), rel=0.04)
+    assert float(times.mean()) == pytest.approx(queues.mgn_response(1.0, 1.0, 3, 0.8), rel=0.04)
 
 
 def ciw_times(policy: str, workers: int, gaps: list[float], services: list[list[float]]) -> Floats:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from loadtest.analyse.theory import formulas
-from loadtest.analyse.theory.simulation import Floats, lindley
+from loadtest.arrays import Floats
 from loadtest.experiments.checks import POLICIES
 from loadtest.simulate.arrivals import poisson
 from loadtest.simulate.service import Service
 from loadtest.simulate.system import System, simulate
+from tests.unit.loadtest import queues
+from tests.unit.loadtest.queues import lindley
 
 SERVICE_S = 1.0
 Draw = Callable[[np.random.Generator, int], Floats]
@@ -35,11 +37,11 @@ def ciw_mean(servers: int, rho: float, service: object, customers: int = 40_000)
 @pytest.mark.parametrize(
     ("servers", "rho", "service", "predicted"),
     [
-        pytest.param(1, 0.7, ciw.dists.Deterministic(1.0), formulas.mg1_response(1.0, 0.0, 0.7), id="M/D/1"),
-        pytest.param(1, 0.7, ciw.dists.Exponential(1.0), formulas.mg1_response(1.0, 1.0, 0.7), id="M/M/1"),
-        pytest.param(1, 0.6, ciw.dists.Gamma(0.5, 2.0), formulas.mg1_response(1.0, 2.0, 0.6), id="M/G/1-with-c2-of-2"),
-        pytest.param(3, 0.8, ciw.dists.Exponential(1.0), formulas.mmn_response(1.0, 3, 0.8), id="M/M/3"),
-        pytest.param(4, 0.8, ciw.dists.Deterministic(1.0), formulas.mgn_response(1.0, 0.0, 4, 0.8), id="M/D/4"),
+        pytest.param(1, 0.7, ciw.dists.Deterministic(1.0), queues.mg1_response(1.0, 0.0, 0.7), id="M/D/1"),
+        pytest.param(1, 0.7, ciw.dists.Exponential(1.0), queues.mg1_response(1.0, 1.0, 0.7), id="M/M/1"),
+        pytest.param(1, 0.6, ciw.dists.Gamma(0.5, 2.0), queues.mg1_response(1.0, 2.0, 0.6), id="M/G/1-with-c2-of-2"),
+        pytest.param(3, 0.8, ciw.dists.Exponential(1.0), queues.mgn_response(1.0, 1.0, 3, 0.8), id="M/M/3"),
+        pytest.param(4, 0.8, ciw.dists.Deterministic(1.0), queues.mgn_response(1.0, 0.0, 4, 0.8), id="M/D/4"),
     ],
 )
 def test_formulas_agree_with_ciw(servers: int, rho: float, service: object, predicted: float) -> None:
@@ -69,8 +71,8 @@ def simulated(policy: str, draw: Draw, workers: int = 4, rho: float = 0.8, count
 @pytest.mark.parametrize("draw", [pytest.param(constant, id="constant"), pytest.param(exponential, id="exponential")])
 def test_simulation_agrees_with_the_formulas_where_there_are_some(draw: Draw) -> None:
     cv2 = 0.0 if draw is constant else 1.0
-    assert simulated("random", draw)[0] == pytest.approx(formulas.mg1_response(1.0, cv2, 0.8), rel=0.04)
-    assert simulated("shared_queue", draw)[0] == pytest.approx(formulas.mgn_response(1.0, cv2, 4, 0.8), rel=0.04)
+    assert simulated("random", draw)[0] == pytest.approx(queues.mg1_response(1.0, cv2, 0.8), rel=0.04)
+    assert simulated("shared_queue", draw)[0] == pytest.approx(queues.mgn_response(1.0, cv2, 4, 0.8), rel=0.04)
 
 
 def test_simulated_shared_queue_agrees_with_ciw() -> None:
@@ -81,7 +83,7 @@ def test_simulated_shared_queue_agrees_with_ciw() -> None:
 
 def test_two_choices_of_many_workers_come_near_the_limit() -> None:
     assert simulated("random_two", exponential, workers=200, rho=0.9)[0] == pytest.approx(
-        formulas.two_choices_response(1.0, 0.9), rel=0.05
+        queues.two_choices_response(1.0, 0.9), rel=0.05
     )
 
 
@@ -111,29 +113,33 @@ def test_a_slower_worker_takes_longer() -> None:
 
 
 def test_overload_has_no_steady_state() -> None:
-    assert math.isinf(formulas.mg1_response(1.0, 1.0, 1.0))
-    assert math.isinf(formulas.first_service_response(0.5, 1.0, 1.0, 1.0, 1.0))
-    assert math.isinf(formulas.mmn_response(1.0, 2, 1.1))
-    assert math.isinf(formulas.two_choices_response(1.0, 1.0))
+    assert math.isinf(queues.mg1_response(1.0, 1.0, 1.0))
+    assert math.isinf(queues.first_service_response(0.5, 1.0, 1.0, 1.0, 1.0))
+    assert math.isinf(queues.mgn_response(1.0, 1.0, 2, 1.1))
+    assert math.isinf(queues.two_choices_response(1.0, 1.0))
     assert formulas.erlang_c(2, 2.5) == 1.0
 
 
+def first_service(**changed: float) -> float:
+    two_regimes = {"idle_s": 0.7, "idle_cv2": 0.1, "busy_s": 1.0, "busy_cv2": 0.4, "servers": 1, "rate_hz": 0.6}
+    return formulas.first_service_mgn_response(**(two_regimes | changed))
+
+
 def test_the_formula_of_two_regimes_and_several_processes_holds_its_special_cases() -> None:
-    two_regimes = {"idle_s": 0.7, "idle_cv2": 0.1, "busy_s": 1.0, "busy_cv2": 0.4}
-    one = formulas.first_service_mgn_response(**two_regimes, servers=1, rate_hz=0.6)
-    assert one == pytest.approx(formulas.first_service_response(0.7, 0.1, 1.0, 0.4, 0.6), rel=1e-9)
+    one = first_service()
+    assert one == pytest.approx(queues.first_service_response(0.7, 0.1, 1.0, 0.4, 0.6), rel=1e-9)
     same = formulas.first_service_mgn_response(1.0, 0.4, 1.0, 0.4, servers=3, rate_hz=2.4)
-    assert same == pytest.approx(formulas.mgn_response(1.0, 0.4, 3, 0.8), rel=1e-9)
-    assert math.isinf(formulas.first_service_mgn_response(**two_regimes, servers=2, rate_hz=2.0))
+    assert same == pytest.approx(queues.mgn_response(1.0, 0.4, 3, 0.8), rel=1e-9)
+    assert math.isinf(first_service(servers=2, rate_hz=2.0))
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        pytest.param(lambda: formulas.mg1_wait(-1.0, 0.0, 0.5), id="negative-service"),
         pytest.param(lambda: formulas.erlang_c(0, 0.5), id="no-workers"),
-        pytest.param(lambda: formulas.two_choices_response(1.0, 0.5, 1), id="one-choice"),
-        pytest.param(lambda: formulas.first_service_response(-1.0, 0.0, 1.0, 0.0, 0.5), id="negative-first-service"),
+        pytest.param(lambda: first_service(idle_s=-1.0), id="negative-service"),
+        pytest.param(lambda: first_service(busy_cv2=-0.1), id="negative-coefficient"),
+        pytest.param(lambda: first_service(rate_hz=math.nan), id="no-rate"),
     ],
 )
 def test_impossible_arguments_are_refused(call: Callable[[], object]) -> None:

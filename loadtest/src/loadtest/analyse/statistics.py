@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from loadtest.arrays import Floats
 from loadtest.experiments.precision import least_for
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 CONFIDENCE = 0.95
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.arrays import Floats
 from loadtest.experiments.cells import Cell
 from loadtest.generate.samples import Sample, Trial
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def ending(trial: Trial) -> dict[str, Any]:

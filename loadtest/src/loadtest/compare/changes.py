@@ -3,13 +3,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from loadtest.arrays import Floats
 from loadtest.experiments.precision import least_for
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 # The least p-value is one of these; after Holm's correction of 250 tests, 5000 could find nothing.
 RESAMPLES = 50_000

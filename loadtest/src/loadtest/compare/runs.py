@@ -9,6 +9,7 @@ import numpy as np
 from loadtest.analyse.laws import law_of
 from loadtest.analyse.statistics import holm
 from loadtest.analyse.window import answered_hz, response_times
+from loadtest.arrays import Floats
 from loadtest.compare import changes
 from loadtest.compare.alike import common_cells, refuse_unlike
 from loadtest.compare.changes import Effect
@@ -17,8 +18,6 @@ from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate.samples import Trial, read_trial
-
-Floats = changes.Floats
 
 SIGNIFICANT = 0.05
 ALL = "all cells"

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
-from loadtest.experiments.regimes import LEAST, Floats, after_idleness, answered_hz, network_of, when_busy
+from loadtest.experiments.regimes import LEAST, after_idleness, answered_hz, network_of, when_busy
 from loadtest.generate.samples import Sample
 
 IDLE_LOAD, BUSY_LOAD = 0.05, 1.3  # of the capacity: what the two open loops ask

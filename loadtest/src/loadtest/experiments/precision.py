@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.arrays import Floats
 from loadtest.generate.effort import Effort
 from loadtest.generate.recording import Load
 from loadtest.generate.runner import Runner
 from loadtest.generate.samples import Sample
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 BATCHES = 20

@@ -6,13 +6,11 @@ Only the client's clock is used. A worker is taken for one queue: first come, fi
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
+from loadtest.arrays import Floats
 from loadtest.generate.samples import Sample
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 LEAST = 10  # samples that make a regime
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
 from loadtest.find.probe import Answers, Probe
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals, punctual
 from loadtest.generate.client import Client, encode

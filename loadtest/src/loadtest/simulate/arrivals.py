@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 
 MOST_REQUESTS = 5_000_000  # of one simulated case: they are held in memory, about 1 GB
 _POINTS = 4096  # of the table by which the swinging rate is turned round, a period

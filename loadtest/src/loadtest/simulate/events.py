@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from loadtest.analyse.theory.simulation import Floats, Ints
+from loadtest.arrays import Floats, Ints
 from loadtest.simulate.balancers import BALANCERS, Balancer, draws
 
 REFUSED = -1  # every worker that could be chosen was full: 429

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, from_facts
 from loadtest.experiments.cores import shared_cores

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 
 _DRAWN = 20_000
 

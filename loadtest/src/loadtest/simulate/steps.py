@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from loadtest.analyse.theory.simulation import Floats, Ints
+from loadtest.arrays import Floats, Ints
 
 _FEW = 32  # workers; with fewer, a step for all of them costs more than their requests one by one
 

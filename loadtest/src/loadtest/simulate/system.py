@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.analyse.theory.simulation import Floats, Ints
+from loadtest.arrays import Floats, Ints
 from loadtest.simulate.arrivals import poisson, swinging
 from loadtest.simulate.events import LOST, REFUSED, Fault, play
 from loadtest.simulate.service import Service

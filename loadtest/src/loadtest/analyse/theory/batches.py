@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 
 _STATES = (256, 512, 1024, 2048, 4096)
 _NEGLIGIBLE = 1e-10

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadtest.analyse.theory.formulas import first_service_mgn_response
-from loadtest.analyse.theory.simulation import Floats
+from loadtest.arrays import Floats
 from loadtest.experiments.calibration import Capacity
 from loadtest.experiments.regimes import LEAST, after_idleness, network_of, when_busy
 from loadtest.generate.samples import Sample
@@ -55,8 +55,8 @@ class ServiceLaw:
     def steady_mean(self, rate_hz: float) -> float:
         """Mean response in seconds of Poisson arrivals split at random among the workers, in the steady state.
 
-        A worker of one process is M/G/1 with exceptional first service, and the mean is exact (first_service_response).
-        A worker of several is approximated (first_service_mgn_response).
+        A worker of one process is M/G/1 with exceptional first service, and the mean is exact. A worker of several is
+        approximated (first_service_mgn_response).
         """
         share_hz = rate_hz / len(self.means_s)
         idle = float(self.idle_shape.mean())
