@@ -79,6 +79,17 @@ def test_the_record_says_what_runs_what_was_good_and_what_is_staged(tmp_path: Pa
     assert recorded() == {"runs": names("b"), "good": [names("b"), names("a")], "staged": {}}
 
 
+def test_a_record_that_is_damaged_is_named_and_kept(tmp_path: Path) -> None:
+    """A deployment would otherwise forget what was good, and prune it."""
+    (tmp_path / "etc").mkdir()
+    record = tmp_path / "etc/deployment.json"
+    record.write_text('{"good": [')
+    done = steps(tmp_path, "stage a")
+    assert done.returncode != 0
+    assert f"{record} cannot be read (Expecting value" in " ".join(done.stdout.split())
+    assert record.read_text() == '{"good": ['
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of its own that holds 64 KiB."""

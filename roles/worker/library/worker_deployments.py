@@ -1,0 +1,77 @@
+#!/usr/bin/python
+"""Ansible module: which deployment a worker runs, which of the last good ones it still has, and which is staged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: worker_deployments
+short_description: Tells which deployment a worker runs, which good ones it still has, and which is staged
+description:
+  - A deployment is the names of two releases, C(code) and C(model), each a folder below its root. It changes nothing.
+options:
+  record:
+    description: File in which deployments are remembered, JSON with C(good) and C(staged). It need not be there.
+    type: path
+    required: true
+  roots:
+    description: The folders with the releases of C(code) and of C(model). In each, C(current) leads to one.
+    type: dict
+    required: true
+author: imagerec
+"""
+RETURN = """
+deployment:
+  description: >-
+    C(runs), where the links lead; C(good), the deployments that were remembered and whose releases are there, newest
+    first; C(staged), the one that has not proved itself.
+  returned: always
+  type: dict
+"""
+
+
+def remembered(record: Path) -> dict[str, Any]:
+    """Read the record; one that is not there remembers nothing.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not the record.
+    """
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"good": [], "staged": {}}
+    if not isinstance(content, dict) or not isinstance(content.get("good"), list):
+        raise ValueError("it names no good deployments")
+    return content
+
+
+def main() -> None:
+    """Tell it."""
+    module = AnsibleModule(
+        argument_spec={"record": {"type": "path", "required": True}, "roots": {"type": "dict", "required": True}},
+        supports_check_mode=True,
+    )
+    record, roots = Path(module.params["record"]), {key: Path(root) for key, root in module.params["roots"].items()}
+    try:
+        found = remembered(record)
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"{record} cannot be read ({error}); remove it, then deploy: rollbacks begin there")
+    links = {key: root / "current" for key, root in roots.items()}
+    module.exit_json(
+        changed=False,
+        deployment={
+            "runs": {key: str(link.readlink()) if link.is_symlink() else "" for key, link in links.items()},
+            "good": [names for names in found["good"] if all((roots[key] / names[key]).is_dir() for key in roots)],
+            "staged": found.get("staged", {}),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
