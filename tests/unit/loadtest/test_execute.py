@@ -303,7 +303,7 @@ goal: Does the load change when the design says so?
 seed: 3
 repetitions: 5
 dirty: true
-calibration: {unloaded_requests: 10, saturated_s: 0.3}
+calibration: {unloaded_requests: 10, saturated_s: 0.3, idle_requests: 0}
 validity: {lag_of_service: 50, client_cpu: 64, other_cpu: 1, steal: 1}
 cells:
   - {arrivals: step, rate_hz: 30, factor: 6, at_s: 0.2, until_s: 0.4, image_px: 16, duration_s: 0.6}

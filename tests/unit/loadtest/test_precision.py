@@ -144,7 +144,7 @@ seed: 3
 repetitions: 5
 dirty: true
 precision: {of: mean, half_width: 0.9}
-calibration: {unloaded_requests: 12, saturated_s: 0.2}
+calibration: {unloaded_requests: 12, saturated_s: 0.2, idle_requests: 0}
 validity: {lag_of_service: 50, client_cpu: 64, other_cpu: 1, steal: 1}
 cells:
   - {arrivals: constant, rate_hz: 100, image_px: 16, duration_s: 30}

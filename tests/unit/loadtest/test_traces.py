@@ -143,7 +143,7 @@ goal: Does a replay send what was recorded?
 seed: 7
 repetitions: 5
 dirty: true
-calibration: {unloaded_requests: 12, saturated_s: 0.3}
+calibration: {unloaded_requests: 12, saturated_s: 0.3, idle_requests: 0}
 validity: {lag_of_service: 50, client_cpu: 64}
 client: {body: raw}
 cells:
