@@ -4,26 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from deployed.checkout import REPOSITORY, SHARED, run
 
+_FIRST_PORT = 10_000
+_STRETCH = 100  # ports of a process before it meets those of the process with the next number
+
+
+def _candidates() -> Iterator[int]:
+    """Yield ports without end: those below the kernel's own, else 0, which is any that the kernel has."""
+    lowest_own = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    between = lowest_own - _FIRST_PORT
+    for number in itertools.count(os.getpid() * _STRETCH):
+        yield _FIRST_PORT + number % between if between >= _STRETCH else 0
+
+
+_ports = _candidates()
+
 
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
-    """Return ports of the loopback interface that nobody listens on now."""
-    sockets = [socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((address, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Return ports of the loopback interface that nobody listens on now, each time others.
+
+    A program listens there only later, or not all the time. So they are none that the kernel gives to connections
+    which leave this machine, and processes that start one after the other get different ones.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(found) < count:
+            one = held.enter_context(socket.socket(family))
+            with contextlib.suppress(OSError):  # somebody has it
+                one.bind((address, next(_ports)))
+                found.append(one.getsockname()[1])
+    return found
 
 
 def processes_below(folder: Path) -> list[int]:

@@ -34,7 +34,7 @@ from imagerec_worker import create_app
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
 from imagerec_worker.manifest import Manifest
 from imagerec_worker.settings import Settings
-from tests.conftest import REPOSITORY, SHARED
+from tests.conftest import REPOSITORY, SHARED, free_ports
 from tests.unit.worker.both_ways import answer_both_ways
 
 # Time is not what these tests are about, and machines may be busy.
@@ -284,9 +284,7 @@ def start_server(
     **environment: str,
 ) -> Server:
     """Start gunicorn as the role does, with one process, and wait until it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     with (folder / "gunicorn.log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -361,6 +359,4 @@ def chelsea() -> npt.NDArray[np.uint8]:
 @pytest.fixture
 def unused_port() -> int:
     """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
