@@ -269,50 +269,56 @@ def test_the_kernel_is_asked_once_for_all_workers_and_not_for_each_question(
     assert asked == [2, 2]
 
 
-# A worker with one process, which reads a photograph and cannot be asked meanwhile.
+# A worker with one process, which reads a photograph and cannot be asked meanwhile. It reads on when it is told to.
 READER = """
-import socket, sys, time
+import socket, sys
 server = socket.socket()
 server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 server.bind(("127.0.0.1", 0))
 server.listen()
 print(server.getsockname()[1], flush=True)
 connection = server.accept()[0]
-print("reads", flush=True)
-while True:
-    connection.recv(2048)
-    time.sleep(0.01)
+for _ in sys.stdin:
+    left = 2**16
+    while left > 0:
+        left -= len(connection.recv(2048))
+    print("has read", flush=True)
 """
 SENDER = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).sendall(bytes(2**27))"
 
 
 def test_a_worker_that_a_large_photograph_goes_to_slowly_is_not_silent(tmp_path: Path) -> None:
-    """Its only process reads and cannot be asked; one that reads no more is silent."""
-    with subprocess.Popen([sys.executable, "-c", READER], stdout=subprocess.PIPE, text=True) as reader:
+    """Its only process reads and cannot be asked; one that reads no more is silent. The clock is set by hand."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", READER], text=True, bufsize=1, **pipes) as reader:
+        assert reader.stdin is not None
         assert reader.stdout is not None
         port = reader.stdout.readline().strip()
         with subprocess.Popen([sys.executable, "-c", SENDER, port]) as sender:
-            assert reader.stdout.readline() == "reads\n"
             (tmp_path / "servers.conf").write_text(f"server 127.0.0.1:{port} max_fails=0;  # worker1\n")
             names = ("servers.conf", "serves.conf", "access.log", "nginx.pid", "pool.sock")
             agent = Agent(Settings(*(tmp_path / name for name in names), silent_s=0.4, probe_interval_s=0.1))
             states: list[object] = []
 
             async def watch() -> None:
+                now_s = time.monotonic()
                 async with aiohttp.ClientSession() as session:
-                    for number in range(60):
-                        if number == 20:
+                    while len(states) < 200 and states[-1:] != [DOWN]:
+                        if len(states) < 40:
+                            reader.stdin.write("on\n")
+                            assert reader.stdout.readline() == "has read\n"
+                        elif len(states) == 40:
                             reader.send_signal(signal.SIGSTOP)
-                        agent.look(session, time.monotonic(), 0.05)
+                        agent.look(session, now_s := now_s + 0.05, 0.05)
                         states.append(agent.report()[0]["state"])
-                        await asyncio.sleep(0.05)
+                        await asyncio.sleep(0.01)
 
             try:
                 asyncio.run(watch())
             finally:
                 sender.kill()
                 reader.kill()
-    assert DOWN not in states[:20]
+    assert DOWN not in states[:40]  # five times as long as a silent one may be
     assert states[-1] == DOWN
 
 
