@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import threading
@@ -36,10 +37,10 @@ def commands(deployment: Deployment, worker: str) -> set[str]:
     """What the processes of a worker are: the one that waits for a connection, or gunicorn's."""
     found = set()
     for pid in deployment.processes():
-        words = Path(f"/proc/{pid}/cmdline")
-        text = words.read_bytes().decode() if words.exists() else ""
-        if f"/.run/{worker}/" in text:
-            found.add("waits" if "on_demand" in text else "serves")
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            text = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+            if f"/.run/{worker}/" in text:
+                found.add("waits" if "on_demand" in text else "serves")
     return found
 
 

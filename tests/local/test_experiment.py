@@ -25,13 +25,15 @@ repetitions: 5
 dirty: true
 deployment: {{pool_size: {pools}, policy: least_conn}}
 cells:
-  - {{arrivals: closed, in_flight: 1, image_px: 32, requests: 3}}
+  - {{arrivals: closed, in_flight: 1, image_px: 32, requests: {requests}}}
 """
 
 
-def experiment(system: Deployment, folder: Path, pools: str, *options: str, check: bool = True) -> str:
+def experiment(
+    system: Deployment, folder: Path, pools: str, *options: str, requests: int = 3, check: bool = True
+) -> str:
     design = folder / "local.yml"
-    design.write_text(DESIGN.format(pools=pools))
+    design.write_text(DESIGN.format(pools=pools, requests=requests))
     extra = f"-e runs_dir={folder} {' '.join(options)}"
     done = system.make("experiment", f"DESIGN={design}", f"ARGS={extra}", check=check)
     assert check or done.returncode != 0
@@ -137,7 +139,8 @@ def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployme
     client = deployment.folder / ".run/client/imagerec-experiments/runs"
     before = set(client.glob("*"))
     design = tmp_path / "local.yml"
-    design.write_text(DESIGN.format(pools="2"))
+    requests = 40  # so many that it is killed before the last trial ends
+    design.write_text(DESIGN.format(pools="2", requests=requests))
     command = [
         "make",
         "experiment",
@@ -155,7 +158,7 @@ def test_an_experiment_that_was_killed_goes_on_with_what_the_client_has(deployme
     assert finished
     assert not samples(runs)
 
-    experiment(deployment, tmp_path, "2", f"-e runs_dir={runs}")
+    experiment(deployment, tmp_path, "2", f"-e runs_dir={runs}", requests=requests)
     assert [path.parent.name for path in runs.glob("*/run.json")] == [run.name]
     fetched = samples(runs / run.name)
     assert len(fetched) == 5
