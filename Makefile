@@ -238,7 +238,7 @@ test-keras: setup-keras #: exports Keras' network with random weights (installs 
 	@.venv-keras/bin/python -m pytest -p tests.durations --tier keras tests/keras --confcutdir tests/keras
 
 test-local: setup-test #: deploys this machine on free ports, asks it by HTTP and in a browser, removes it
-	@$(PYTEST) tests/local tests/browser -n 2 --dist loadfile
+	@$(PYTEST) tests/local tests/browser -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slice: setup-test setup-slice #: boots six machines, deploys onto them, breaks things, removes them (root)
 	@$(PYTEST) tests/slice
