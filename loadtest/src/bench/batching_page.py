@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.layout import table
-from loadtest.draw.style import COLOURS, MARKERS, figure, save
+from loadtest.draw.style import COLOURS, MARKERS, dodged, figure, legend_above, save
 
 _CONFIDENCE = 0.95
 _TOLD_APART = 0.02
@@ -175,15 +175,16 @@ def _draw(folder: Path, facts: Sequence[dict[str, Any]], found: Sequence[Result]
     for panel, (device, model) in zip(axes, panels, strict=True):
         shown = [one for one in found if (one.device, one.model) == (device, model)]
         lines = sorted({one.threads for one in shown})
-        for threads, colour, marker in zip(lines, COLOURS, MARKERS, strict=False):
+        for index, (threads, colour, marker) in enumerate(zip(lines, COLOURS, MARKERS, strict=False)):
             own = [one for one in shown if one.threads == threads]
             values = [one.wall_ms.value for one in own]
             bars = [
-                [0.0 if math.isnan(one.wall_ms.low) else one.wall_ms.value - one.wall_ms.low for one in own],
-                [0.0 if math.isnan(one.wall_ms.high) else one.wall_ms.high - one.wall_ms.value for one in own],
+                [one.wall_ms.value - one.wall_ms.low for one in own],  # not a number, and no bar, where there is none
+                [one.wall_ms.high - one.wall_ms.value for one in own],
             ]
             label = f"{threads} thread{'s' if threads > 1 else ''}" if threads else "its own choice of threads"
-            panel.errorbar([one.batch for one in own], values, yerr=bars, color=colour, marker=marker, label=label)
+            places = dodged([one.batch for one in own], index, len(lines), 1.05, log=True)
+            panel.errorbar(places, values, yerr=bars, color=colour, marker=marker, label=label)
             panel.axhline(values[0], color=colour, linewidth=0.7, linestyle=":")
         panel.set_xscale("log", base=2)
         panel.set_xticks([one.batch for one in shown if one.threads == lines[0]])
@@ -191,7 +192,7 @@ def _draw(folder: Path, facts: Sequence[dict[str, Any]], found: Sequence[Result]
         panel.set(title=f"{model}\n{device}", xlabel="pictures at once", ylabel="ms a picture")
         panel.title.set_fontsize(8.5)
         panel.set_ylim(bottom=0)
-        panel.legend(loc="lower left")
+    legend_above(drawn, *axes)
     rounds = " and ".join(dict.fromkeys(str(each["rounds"]) for each in facts))
     machines = "; ".join(dict.fromkeys(each["machine"] for each in facts))
     text = (

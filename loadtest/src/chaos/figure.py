@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chaos.verdict import Marks, Row, answered, lost, refused
 from loadtest.analyse.statistics import percentile
-from loadtest.draw.style import BLUE, GREY, ORANGE, RED, figure, plain_ticks, save
+from loadtest.draw.style import BLUE, GREY, ORANGE, RED, figure, legend_above, plain_ticks, save
 from loadtest.generate.samples import Sample
 
 
@@ -37,27 +37,21 @@ def draw(folder: Path, samples: Sequence[Sample], marks: Marks, row: Row, *, wha
         if any(counts):
             rates.bar(seconds, counts, 1.0, bottom=floor, align="edge", color=colour, label=kind.__name__)
         floor = [below + count for below, count in zip(floor, counts, strict=True)]
-    rates.set_ylabel("requests due in the second")
+    rates.set(ylabel="requests due in the second", ylim=(0, 1.05 * max(floor)))
     rates.set_title(what)
 
-    for share, colour, style in ((0.5, GREY, "-"), (0.99, RED, "-")):
-        values = [
-            percentile([each.response_s * 1e3 for each in group if answered(each)], share) if group else math.nan
-            for group in by_second
-        ]
-        times.plot([second + 0.5 for second in seconds], values, style, color=colour, label=f"p{share * 100:g}")
-    times.set_yscale("log")
-    times.set_ylabel("response time, ms")
-    times.set_xlabel("time, s")
+    waits = [[each.response_s * 1e3 for each in group if answered(each)] for group in by_second]
+    for name, share, colour in (("median", 0.5, GREY), ("longest", 1.0, RED)):
+        values = [percentile(group, share) for group in waits]
+        times.plot([second + 0.5 for second in seconds], values, color=colour, label=f"{name} answer")
+    times.set(yscale="log", ylabel="response time, ms (logarithmic)", xlabel="time, s", xlim=(0, last))
     if marks.injected_s is not None:
         end = marks.recovered_s if marks.recovered_s is not None else marks.injected_s
         for axes in (rates, times):
             axes.axvspan(marks.injected_s, max(end, marks.injected_s + 0.2), color=GREY, alpha=0.25, linewidth=0)
         rates.axvspan(math.nan, math.nan, color=GREY, alpha=0.25, label="the fault lasts")
-    rates.set_ylim(0, 1.25 * max(floor))  # room for the legend
-    rates.legend(loc="upper left", ncols=4)
     plain_ticks(times, "y")
-    times.legend(loc="upper left", ncols=2)
+    legend_above(drawn, rates, times)
     caption = (
         f"n = {row.requests:,} requests: {row.answered:,} answered, {row.refused:,} refused, {row.lost:,} lost, "
         f"{row.wrong:,} wrong. By the second in which a request was due; times from due to last byte. {origin}"

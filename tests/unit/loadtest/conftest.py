@@ -26,7 +26,7 @@ cells:
   - {arrivals: poisson, utilisation: 0.4, image_mix: {32: 1, 64: 1}, duration_s: 0.3}
   - {arrivals: original, interval_s: 0.01, measured_every: 5, requests: 20, image_px: 64}
   - {arrivals: closed, in_flight: 1, image_px: [32, 64], requests: 5}
-figures: [resolution, rate, cdf, shares, timeseries, method, mix]
+figures: [resolution, rate, ccdf, shares, timeseries, method, mix]
 """
 
 

@@ -10,12 +10,17 @@ from loadtest.draw.style import log_bars
 
 
 def test_a_bar_on_a_logarithmic_axis_stays_above_zero_and_is_as_long_to_both_sides_there() -> None:
-    rows = [{"mean_s": 0.045, "mean_ci": 0.039}, {"mean_s": 0.1, "mean_ci": 0.2}, {"mean_s": 0.1, "mean_ci": None}]
+    rows = [{"mean_s": 0.045, "mean_ci": 0.039}, {"mean_s": 0.1, "mean_ci": 0.2}]
     for row, below, above in zip(rows, *log_bars(rows, "mean"), strict=True):
         mean_ms = 1e3 * row["mean_s"]
         assert below < mean_ms
         assert math.log((mean_ms + above) / mean_ms) == pytest.approx(math.log(mean_ms / (mean_ms - below)))
-    assert log_bars(rows[2:], "mean") == ([0], [0])
+
+
+def test_without_an_interval_there_is_no_bar() -> None:
+    (below,), (above,) = log_bars([{"mean_s": 0.1, "mean_ci": None}], "mean")
+    assert math.isnan(below)
+    assert math.isnan(above)
 
 
 def test_a_narrow_interval_is_drawn_as_it_is() -> None:

@@ -8,7 +8,7 @@ from loadtest.experiments.folder import RunFolder
 _FIGURES: dict[str, Callable[..., list[str]]] = {
     "resolution": resolution.draw,
     "rate": rate.draw,
-    "cdf": policies.draw_cdf,
+    "ccdf": policies.draw_ccdf,
     "shares": policies.draw_shares,
     "timeseries": loops.draw_timeseries,
     "method": loops.draw_method,

@@ -4,10 +4,24 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from loadtest.analyse.batches import Runs, predicted, runs_of
-from loadtest.draw.style import BLUE, COLOURS, GREY, MARKERS, Row, figure, milliseconds, ms, provenance, save
+from loadtest.draw.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    MARKERS,
+    Row,
+    dodged,
+    figure,
+    halves,
+    legend_above,
+    milliseconds,
+    ms,
+    save,
+)
+from loadtest.draw.trials import provenance, ring
 from loadtest.experiments.folder import RunFolder
 
-_SHIFT = 1.06  # of settings that would stand on each other
+_ASIDE = 1.06  # times a batch, from one of the series that would stand on each other to the next
 
 
 def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
@@ -16,18 +30,19 @@ def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
     rows = [row for row in rows if row.get("batch") is not None and not row["image"]]
     if not rows:
         return []
-    drawn, axes = figure(1, 3, (11.5, 4.2))
+    drawn, axes = figure(1, 3, (11.5, 4.4))
     runs = runs_of(folder, rows)
-    _throughput(axes[0], [row for row in rows if row["arrivals"] == "closed"])
+    _throughput(folder, axes[0], [row for row in rows if row["arrivals"] == "closed"])
     loads = [row for row in rows if row["utilisation"] is not None]
     for panel, key in ((axes[1], "mean"), (axes[2], "p99")):
-        _responses(panel, loads, key, runs, folder.design.seed)
+        _responses(folder, panel, loads, key, runs)
     for panel in axes:
         panel.set_xscale("log", base=2)
         panel.xaxis.set_major_locator(FixedLocator(sorted({row["batch"] for row in rows})))
         panel.xaxis.set_major_formatter(ScalarFormatter())
         panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel("most photographs of a run")
+    legend_above(drawn, *axes)
     return [save(drawn, folder.path / "figures", "batching", _said(rows, runs) + provenance(folder, rows))]
 
 
@@ -40,34 +55,39 @@ def _of_window(rows: list[Row], window_ms: float) -> list[Row]:
     return sorted(own, key=lambda row: int(row["batch"]))
 
 
-def _throughput(panel: Axes, rows: list[Row]) -> None:
-    for index, window_ms in enumerate(_windows(rows)):
+def _throughput(folder: RunFolder, panel: Axes, rows: list[Row]) -> None:
+    windows = _windows(rows)
+    for index, window_ms in enumerate(windows):
         own = _of_window(rows, window_ms)
-        panel.errorbar([row["batch"] * _SHIFT**index for row in own], [row["answered_hz"] for row in own],
-                       yerr=[row["answered_ci"] or 0 for row in own], color=BLUE, marker="o",
+        places = dodged([row["batch"] for row in own], index, len(windows), _ASIDE, log=True)
+        answered = [row["answered_hz"] for row in own]
+        panel.errorbar(places, answered, yerr=halves(own, "answered_ci"), color=BLUE, marker="o",
                        markerfacecolor="white" if index else BLUE, linestyle="-" if not index else ":",
                        label=f"window {window_ms:g} ms")  # fmt: skip
+        ring(panel, folder, own, places, answered)
     panel.set(title="Throughput at saturation", ylabel="photographs a second")
     panel.set_ylim(bottom=0)
-    panel.legend(loc="lower left")
 
 
-def _responses(panel: Axes, rows: list[Row], key: str, runs: Runs | None, seed: int) -> None:
-    for load, colour, marker in zip(sorted({row["utilisation"] for row in rows}), COLOURS, MARKERS, strict=False):
-        for index, window_ms in enumerate(_windows(rows)):
+def _responses(folder: RunFolder, panel: Axes, rows: list[Row], key: str, runs: Runs | None) -> None:
+    windows, utilisations = _windows(rows), sorted({row["utilisation"] for row in rows})
+    for number, (load, colour, marker) in enumerate(zip(utilisations, COLOURS, MARKERS, strict=False)):
+        for index, window_ms in enumerate(windows):
             own = _of_window([row for row in rows if row["utilisation"] == load], window_ms)
-            places = [row["batch"] * _SHIFT**index for row in own]
-            panel.errorbar(places, milliseconds(own, f"{key}_s"), yerr=milliseconds(own, f"{key}_ci"), color=colour,
+            series, count = number * len(windows) + index, len(windows) * len(utilisations)
+            places = dodged([row["batch"] for row in own], series, count, _ASIDE, log=True)
+            values = milliseconds(own, f"{key}_s")
+            panel.errorbar(places, values, yerr=milliseconds(own, f"{key}_ci"), color=colour,
                            marker=marker, markerfacecolor="white" if index else colour, linestyle="none",
                            label=f"ρ = {load:g}" if not index else None)  # fmt: skip
+            ring(panel, folder, own, places, values)
             if runs is not None:
-                told = [predicted(runs, row, seed) for row in own]
+                told = [predicted(runs, row, folder.design.seed) for row in own]
                 theory = [ms(None if one is None else one[0 if key == "mean" else 1]) for one in told]
                 panel.plot(places, theory, color=colour, linestyle="-" if not index else ":", linewidth=1.0)
     panel.plot([], [], color=GREY, linewidth=1.0, label="theory")
     panel.set(title=f"Response time, {key}", ylabel="ms")
     panel.set_ylim(bottom=0)
-    panel.legend(loc="best")
 
 
 def _said(rows: list[Row], runs: Runs | None) -> str:

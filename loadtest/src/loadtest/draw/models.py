@@ -2,12 +2,14 @@
 
 import itertools
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from loadtest.analyse.summary import models_of
 from loadtest.draw.labels import label_points
 from loadtest.draw.style import COLOURS, GREY, Row, caption, figure, save
+from loadtest.draw.trials import RINGED, ring
 from loadtest.experiments.folder import RunFolder
 
 _FLOAT = "D"
@@ -27,14 +29,18 @@ def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
     colours = dict(zip(families, COLOURS, strict=False))
     for panel, (cost, front, shown) in zip(axes, panels, strict=True):
         _panel(panel, cost, front, shown, colours)
+    ring(axes[0], folder, models, [row["answered_hz"] for row in models], [100 * row["top1"] for row in models])
     axes[0].set_xlabel("images a second (more is better)")
     axes[0].set_ylabel("right first answers, %")
     if timed:
         axes[1].set_xlabel("processor time of the workers, ms an image (less is better)")
-    handles = [Line2D([], [], color=colours[name], marker="o", linestyle="", label=name) for name in families]
+    handles: list[Artist] = [
+        Line2D([], [], color=colours[name], marker="o", linestyle="", label=name) for name in families
+    ]
     handles.append(Line2D([], [], color=GREY, marker=_FLOAT, linestyle="", label="float32"))
     handles.append(Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="", label="beaten"))
     handles.append(Line2D([], [], color=GREY, linestyle="--", label="Pareto front"))
+    handles += [one for one, label in zip(*axes[0].get_legend_handles_labels(), strict=True) if label == RINGED]
     drawn.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     text = _caption(folder, models)
     caption(drawn, text)
@@ -62,7 +68,7 @@ def _panel(panel: Axes, cost: str, front: str, rows: list[Row], colours: dict[st
             markerfacecolor=colour if row[front] else "white",
             zorder=3 if row[front] else 2,
         )
-    panel.margins(x=0.2)
+    panel.margins(x=0.25)
     if cost == "cpu_ms":
         panel.set_xlim(left=0)
 
@@ -95,9 +101,9 @@ def _caption(folder: RunFolder, rows: list[Row]) -> str:
     return (
         f"{' or '.join(str(count) for count in sorted(images))} labelled photographs, one trial each; bars: Wilson's "
         f"95 % interval. Images a second: closed loop of {rows[0]['in_flight']} requests through the balancer, mean of "
-        f"{folder.design.repetitions} trials ({invalid} invalid in all), bars: 95 % t-interval. Processor time: "
-        "of the workers over all requests "
-        "of a network, decoding and HTTP included, divided by their number. Beaten: another network is better "
+        f"{folder.design.repetitions} trials ({invalid} invalid in all), bars: 95 % t-interval. Processor "
+        "time: of the workers over all requests of a network, decoding and HTTP included, divided by their number. "
+        "Beaten: another network is better "
         "in one and no worse in the other; within the intervals the order may differ. Load generator, balancer and "
         f"workers share {client['cores']} cores ({client['processor']}); seed {folder.design.seed}."
     )

@@ -1,19 +1,20 @@
-"""Latency by policy as distributions, and how evenly work is shared."""
+"""Latency by policy as complementary distributions (CCDF), and how evenly work is shared."""
+
+from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from loadtest.analyse.window import response_times
-from loadtest.draw.style import COLOURS, GREY, POLICY_COLOUR, Row, figure, plain_ticks, provenance, save
+from loadtest.draw.style import COLOURS, GREY, POLICY_COLOUR, Row, figure, legend_above, plain_ticks, save
+from loadtest.draw.trials import provenance, trials_of
 from loadtest.experiments.folder import RunFolder
+from loadtest.generate.samples import read_trial
 
 _DASHES = {"random": "-", "round_robin": "--", "random_two": "-.", "least_conn": (0, (1, 1))}
 
 
-def _slowness(value: float) -> str:
-    return "equal workers" if value == 1 else f"one worker {value:g}× slower"
-
-
-def draw_cdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all
+def draw_ccdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all
     """Draw the share of requests that take longer than t, on logarithmic axes: one panel for each load and slowness."""
     loads = [row for row in rows if row["utilisation"] is not None and not row["image"]]
     if not loads:
@@ -24,58 +25,68 @@ def draw_cdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]
         len(slow), len(utilisations), (3.6 * len(utilisations), 3.8 * len(slow) + 0.9), sharex="row", sharey=True
     )
     for panel, (slowness, load) in zip(axes, [(s, u) for s in slow for u in utilisations], strict=True):
-        for level in sorted(
-            folder.measured_levels(), key=lambda one: list(POLICY_COLOUR).index(one.policy or "random")
-        ):
-            row = next(
-                (one for one in loads if one["level"] == level.id and one["utilisation"] == load
-                 and one["slow_worker"] == slowness), None
-            )  # fmt: skip
-            if row is None or level.slow_worker != slowness:
-                continue
-            times = _times(folder, row)
-            if len(times) < 10:
-                continue
-            policy = level.policy or "random"
-            share = 1 - np.arange(len(times)) / len(times)
-            points = np.unique(np.geomspace(1, len(times), 300).astype(int))
-            index = len(times) - points
-            panel.plot(1e3 * times[index], 100 * share[index], color=POLICY_COLOUR[policy], linestyle=_DASHES[policy],
-                       label=f"{policy}: p99 {_p99(row)}")  # fmt: skip
-        panel.set_title(f"ρ = {load:g}, {_slowness(slowness)}")
-        if not panel.lines:
-            panel.text(0.5, 0.5, "too few requests", transform=panel.transAxes, ha="center", color=GREY)
-            continue
-        panel.set(xscale="log", yscale="log", ylim=(0.1, 100))
-        panel.axhline(1, color=GREY, linewidth=0.7, linestyle=":")
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7)
-        plain_ticks(panel, "x")
-        plain_ticks(panel, "y")
+        ccdf_panel(
+            folder, panel, [row for row in loads if (row["slow_worker"], row["utilisation"]) == (slowness, load)]
+        )
+        panel.set_title(f"ρ = {load:g}, {slowness_of(slowness)}")
+        if panel.lines:
+            panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7)
     for one in axes[:: len(utilisations)]:
         one.set_ylabel("requests that take longer, %")
-    for one in axes:
-        one.set_xlabel("response time, ms (logarithmic)")
+    drawn.suptitle("Response times by policy: complementary cumulative distributions (CCDF)", fontsize=10)
     caption = (
-        "Requests of all valid trials of a cell together; dotted: 1 %. p99 is theirs, from 1,000 requests on, with its "
-        "interval over the trials. Policies saw the same arrivals (paired seeds). ρ: share of the pool's capacity. "
+        "Requests of all valid trials of a cell together; dotted: 1 %. p99 is theirs, from 1,000 requests on, ± the "
+        "half-width of the 95 % t-interval over the trials. Policies saw the same arrivals (paired seeds). ρ: share of "
+        "the pool's capacity. "
     )
-    return [save(drawn, folder.path / "figures", "cdf", caption + provenance(folder, loads))]
+    return [save(drawn, folder.path / "figures", "ccdf", caption + provenance(folder, loads, bars=False))]
+
+
+def ccdf_panel(folder: RunFolder, panel: Axes, rows: Sequence[Row]) -> None:
+    """Draw a curve for each row of the same load, with its policy, p99 and missing trials as its name.
+
+    Args:
+        folder: The run that the rows are of.
+        panel: Where they are drawn.
+        rows: A row for each policy; one of fewer than ten requests is left out.
+    """
+    for row in sorted(rows, key=lambda one: list(POLICY_COLOUR).index(one["policy"] or "random")):
+        times = _times(folder, row)
+        if len(times) < 10:
+            continue
+        policy = row["policy"] or "random"
+        share = 1 - np.arange(len(times)) / len(times)
+        points = np.unique(np.geomspace(1, len(times), 300).astype(int))
+        index = len(times) - points
+        panel.plot(1e3 * times[index], 100 * share[index], color=POLICY_COLOUR[policy], linestyle=_DASHES[policy],
+                   label=f"{policy}: p99 {_p99(row)}{trials_of(folder, row)}")  # fmt: skip
+    panel.set_xlabel("response time, ms (logarithmic)")
+    if not panel.lines:
+        panel.text(0.5, 0.5, "too few requests", transform=panel.transAxes, ha="center", color=GREY)
+        return
+    panel.set(xscale="log", yscale="log", ylim=(0.1, 100))
+    panel.axhline(1, color=GREY, linewidth=0.7, linestyle=":")
+    plain_ticks(panel, "x")
+    plain_ticks(panel, "y")
+
+
+def slowness_of(value: float) -> str:
+    """How the workers differ, in words."""
+    return "equal workers" if value == 1 else f"one worker {value:g}× slower"
 
 
 def _p99(row: Row) -> str:
     if row["p99_s"] is None:
         return "–"
-    return f"{1e3 * row['p99_s']:.0f} ± {1e3 * (row['p99_ci'] or 0):.0f} ms"
+    half = "" if row["p99_ci"] is None else f" ± {1e3 * row['p99_ci']:.0f}"
+    return f"{1e3 * row['p99_s']:.0f}{half} ms"
 
 
 def _times(folder: RunFolder, row: Row) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
     level = folder.design.level(row["level"])
-    found = [
-        response_times(trial, cell)
-        for cell, number, trial in folder.trials(level)
-        if cell.id == row["cell"] and number in row["valid_numbers"]
-    ]
-    return np.sort(np.concatenate(found))
+    cell = next(one for one in folder.design.cells if one.id == row["cell"])
+    files = [folder.trial_path(level, cell, number) for number in row["valid_numbers"]]
+    return np.sort(np.concatenate([response_times(read_trial(file), cell) for file in files]))
 
 
 def draw_shares(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all
@@ -101,13 +112,16 @@ def draw_shares(folder: RunFolder, rows: list[Row], *, original: bool) -> list[s
             if one > 6:
                 axes.text(start + one / 2, place, f"{one:.0f}", ha="center", va="center", fontsize=8, color="white")
         left += width
-    axes.set_yticks(range(len(shown)), [_level_name(row) for _, row in shown])
+    axes.set_yticks(range(len(shown)), [_level_name(row) + trials_of(folder, row) for _, row in shown])
     axes.invert_yaxis()
     axes.grid(visible=False)
     axes.set(xlim=(0, 100), xlabel="share of the answers, %")
-    drawn.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(workers))
-    caption = "At the highest load below capacity. Where one worker is slower, it is the last one. "
-    return [save(drawn, folder.path / "figures", "shares", caption + provenance(folder, [row for _, row in shown]))]
+    legend_above(drawn, axes)
+    caption = (
+        "All valid trials of a cell together, at the highest load below capacity. A slower worker is the last one. "
+    )
+    cells = [row for _, row in shown]
+    return [save(drawn, folder.path / "figures", "shares", caption + provenance(folder, cells, bars=False))]
 
 
 def _level_name(row: Row) -> str:

@@ -1,5 +1,8 @@
 """Response time against rate for each pool size, with theory drawn over it; and the original's cells beside ours."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -10,73 +13,108 @@ from loadtest.draw.style import (
     GREY,
     MARKERS,
     Row,
+    dodged,
     figure,
+    halves,
+    legend_above,
     log_bars,
     milliseconds,
     plain_ticks,
-    provenance,
     save,
 )
+from loadtest.draw.trials import provenance, ring
 from loadtest.experiments.folder import RunFolder
 
 _AGREES = 0.15
 # From here on the steady state that M/G/1 describes is minutes away.
 _STEADY = 0.95
+_ASIDE_RHO, _ASIDE_TIMES = 0.014, 1.05  # from one pool size to the next, so that no bar covers another's
 
 
 def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
     """Draw response time and throughput against load, and the original's cells."""
-    names = _load(folder, [row for row in rows if row["utilisation"] is not None and not row["image"]])
+    names = _load(folder, by_load(rows))
     cells = [row for row in rows if row["interval_s"] in published.SCALING_S and row["arrivals"] == "poisson"]
     if original and cells:
         names += _original(folder, cells)
     return names
 
 
+def by_load(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose rate is a share of the capacity, whatever image they sent."""
+    return [row for row in rows if row["utilisation"] is not None and not row["image"]]
+
+
 def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
     if not rows:
         return []
-    pools = sorted({row["pool_size"] or 0 for row in rows})
-    drawn, axes = figure(1, 3, (11.5, 4.4), gridspec_kw={"width_ratios": [1.35, 1, 1]})
-    for pool, colour, marker in zip(pools, COLOURS, MARKERS, strict=False):
-        own = sorted((row for row in rows if (row["pool_size"] or 0) == pool), key=lambda row: float(row["rho"]))
-        label = _workers(pool)
-        rates = [row["asked_hz"] for row in own]
-        _theory(folder, axes[0], own, colour)
-        axes[0].errorbar(rates, milliseconds(own, "mean_s"), yerr=log_bars(own, "mean"), color=colour,
-                         marker=marker, linestyle="none", label=f"{label}, mean")  # fmt: skip
-        axes[0].plot(rates, milliseconds(own, "simulated_mean_s"), color=colour, marker="_", markersize=9,
-                     linestyle="none")  # fmt: skip
-        axes[1].errorbar([row["rho"] for row in own], [row["answered_hz"] for row in own],
-                         yerr=[row["answered_ci"] or 0 for row in own], color=colour, marker=marker,
-                         label=label)  # fmt: skip
-        for key, line, look in (("mg1", "-", colour), ("replayed", ":", "white")):
-            off = [
-                (row["rho"], 100 * row[f"{key}_off"])
-                for row in own
-                if row[f"{key}_off"] is not None and (key != "mg1" or row["rho"] < _STEADY)
-            ]
-            if off:
-                axes[2].plot(*np.array(off).T, color=colour, marker=marker, linestyle=line, markerfacecolor=look,
-                             label=label if key == "mg1" else None)  # fmt: skip
-    axes[0].plot([], [], color=GREY, label="M/G/1 from measured service times, idle and busy")
-    axes[0].plot([], [], color=GREY, marker="_", markersize=9, linestyle="none", label="simulated trials")
-    axes[0].set(xlabel="requests a second, asked", ylabel="mean response time, ms (logarithmic)", yscale="log",
-                title="Response time")  # fmt: skip
-    axes[0].set_ylim(bottom=0.7 * min(milliseconds(rows, "mean_s")), top=15 * max(milliseconds(rows, "mean_s")))
-    axes[0].set_xlim(left=0)
-    plain_ticks(axes[0], "y")
+    drawn, axes = figure(1, 3, (11.5, 4.6), gridspec_kw={"width_ratios": [1.35, 1, 1]})
+    response_panel(folder, axes[0], rows)
+    axes[0].set_title("Response time")
+    pools = _pools(rows)
+    for index, (own, colour, marker) in enumerate(pools):
+        loads = dodged([row["rho"] for row in own], index, len(pools), _ASIDE_RHO)
+        answered = [row["answered_hz"] for row in own]
+        axes[1].errorbar(loads, answered, yerr=halves(own, "answered_ci"), color=colour, marker=marker)
+        ring(axes[1], folder, own, loads, answered)
+        _disagreement(folder, axes[2], own, loads, colour=colour, marker=marker)
     axes[1].set(xlabel="asked load ρ, share of capacity", ylabel="answers a second", title="Throughput")
     axes[1].set_ylim(bottom=0)
     axes[2].axhspan(-100 * _AGREES, 100 * _AGREES, color="#eeeeee", zorder=0)
     axes[2].axhline(0, color=GREY, linewidth=0.8)
     axes[2].set(xlabel="asked load ρ, share of capacity", ylabel="measured ÷ predicted − 1, %", title="Disagreement")
     axes[2].plot([], [], color=GREY, marker="o", markerfacecolor="white", linestyle=":", label="own arrivals replayed")
-    axes[2].margins(y=0.3)
-    for one in axes:
-        one.legend(loc="upper left")
+    legend_above(drawn, axes[0], axes[2])
     caption = f"Poisson arrivals, {_policies(rows)} balancing. {_agreement(rows)} "
     return [save(drawn, folder.path / "figures", "rate", caption + provenance(folder, rows))]
+
+
+def response_panel(folder: RunFolder, axes: Axes, rows: list[Row]) -> None:
+    """Draw the mean response time against the rate for each pool size, beside theory and simulated trials."""
+    for own, colour, marker in _pools(rows):
+        rates, values = [row["asked_hz"] for row in own], milliseconds(own, "mean_s")
+        _theory(folder, axes, own, colour)
+        axes.errorbar(rates, values, yerr=log_bars(own, "mean"), color=colour, marker=marker, linestyle="none",
+                      label=_workers(own[0]["pool_size"] or 0))  # fmt: skip
+        axes.plot(rates, milliseconds(own, "simulated_mean_s"), color=colour, marker="_", markersize=9,
+                  linestyle="none")  # fmt: skip
+        ring(axes, folder, own, rates, values)
+    axes.plot([], [], color=GREY, label="M/G/1 theory")
+    axes.plot([], [], color=GREY, marker="_", markersize=9, linestyle="none", label="simulated trials")
+    axes.set(xlabel="requests a second, asked", ylabel="mean response time, ms (logarithmic)", yscale="log")
+    means = milliseconds(rows, "mean_s")
+    axes.set_ylim(bottom=0.6 * min(means), top=3 * max(means))
+    axes.set_xlim(left=0)
+    plain_ticks(axes, "y")
+
+
+def _pools(rows: list[Row]) -> list[tuple[list[Row], str, str]]:
+    """The rows of each pool size by load, with a colour and a marker."""
+    sizes = sorted({row["pool_size"] or 0 for row in rows})
+    return [
+        (sorted((row for row in rows if (row["pool_size"] or 0) == size), key=lambda row: float(row["rho"])),
+         colour, marker)
+        for size, colour, marker in zip(sizes, COLOURS, MARKERS, strict=False)
+    ]  # fmt: skip
+
+
+def _disagreement(
+    folder: RunFolder, axes: Axes, rows: list[Row], loads: Sequence[float], *, colour: str, marker: str
+) -> None:
+    for key, line, look in (("mg1", "-", colour), ("replayed", ":", "white")):
+        shown = [
+            (row, load)
+            for row, load in zip(rows, loads, strict=True)
+            if row[f"{key}_off"] is not None and (key != "mg1" or row["rho"] < _STEADY)
+        ]
+        if not shown:
+            continue
+        own, places = [row for row, _ in shown], [load for _, load in shown]
+        values = [100 * row[f"{key}_off"] for row in own]
+        bars = [100 * half / row["mg1_mean_s"] if key == "mg1" else math.nan
+                for row, half in zip(own, halves(own, "mean_ci"), strict=True)]  # fmt: skip
+        axes.errorbar(places, values, yerr=bars, color=colour, marker=marker, linestyle=line, markerfacecolor=look)
+        ring(axes, folder, own, places, values)
 
 
 def _workers(pool: int) -> str:
@@ -112,9 +150,11 @@ def _agreement(rows: list[Row]) -> str:
     return (
         f"Up to ρ = 0.8 the measured mean is {'within' if within else 'not always within'} 15 % of M/G/1 (grey band): "
         f"the largest difference is {100 * worst['mg1_off']:+.0f} % at ρ = {worst['rho']:.1f} with "
-        f"{_workers(worst['pool_size'] or 0)}. Near ρ = 1 M/G/1 describes a steady state that a trial of seconds does "
-        "not reach; dashes are simulations of trials of the same length. Hollow: the trials' own arrivals and "
-        "choices of workers, replayed through FIFO queues with the measured service times. Vertical dots: capacity."
+        f"{_workers(worst['pool_size'] or 0)}. Its bars are those of the measured mean. Theory knows the service times "
+        "of idle and of busy workers. Near ρ = 1 it describes a "
+        "steady state that a trial of seconds does not reach; dashes are simulations of trials of the same length. "
+        "Hollow, without bars: the trials' own arrivals and choices of workers, replayed through FIFO queues with the "
+        "measured service times. Vertical dots: capacity. Pool sizes stand a little beside each other."
     )
 
 
@@ -122,27 +162,29 @@ def _original(folder: RunFolder, rows: list[Row]) -> list[str]:
     pools = sorted({row["pool_size"] for row in rows if row["pool_size"]})
     if not pools:
         return []
-    drawn, axes = figure(1, 2, (9.5, 4.2), sharey=True)
+    drawn, axes = figure(1, 2, (9.5, 4.4), sharey=True)
     intervals = sorted(published.SCALING_S, reverse=True)
-    for pool, colour, marker in zip(pools, COLOURS, MARKERS, strict=False):
+    for index, (pool, colour, marker) in enumerate(zip(pools, COLOURS, MARKERS, strict=False)):
         own = {row["interval_s"]: row for row in rows if row["pool_size"] == pool}
         known = [one for one in intervals if pool in published.SCALING_S[one]]
         axes[0].plot([1 / one for one in known], [1e3 * published.SCALING_S[one][pool] for one in known], color=colour,
-                     marker=marker, linestyle="--", label=_workers(pool))  # fmt: skip
+                     marker=marker, linestyle="--")  # fmt: skip
         ours = [own[one] for one in intervals if one in own]
-        axes[1].errorbar([1 / row["interval_s"] for row in ours], milliseconds(ours, "mean_s"),
-                         yerr=log_bars(ours, "mean"), color=colour, marker=marker,
+        rates = dodged([1 / row["interval_s"] for row in ours], index, len(pools), _ASIDE_TIMES, log=True)
+        values = milliseconds(ours, "mean_s")
+        axes[1].errorbar(rates, values, yerr=log_bars(ours, "mean"), color=colour, marker=marker,
                          label=_workers(pool))  # fmt: skip
+        ring(axes[1], folder, ours, rates, values)
     axes[0].set(title="The original, as published", ylabel="mean round-trip time, ms (logarithmic)", yscale="log")
     axes[1].set(title="Ours, same mean rates")
     for one in axes:
         one.set(xlabel="mean requests a second (logarithmic)", xscale="log")
-        one.legend(loc="upper left")
         plain_ticks(one, "x")
     plain_ticks(axes[0], "y")
+    legend_above(drawn, axes[1])
     caption = (
         "The original's twelve cells: mean intervals of 0.5, 0.2, 0.1 and 0.01 s. Its points are means of 5, sent "
         f"in batches of whole seconds; ours are Poisson arrivals, {min(row['n'] for row in rows)} requests or more a "
-        "cell. "
+        "cell, and stand a little beside each other. "
     )
     return [save(drawn, folder.path / "figures", "original-cells", caption + provenance(folder, rows))]

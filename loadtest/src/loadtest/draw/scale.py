@@ -3,9 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.draw.style import MARKERS, POLICY_COLOUR, Row, figure, plain_ticks, save
+from loadtest.draw.style import (
+    MARKERS,
+    POLICY_COLOUR,
+    Row,
+    dodged,
+    figure,
+    halves,
+    legend_above,
+    log_lengths,
+    plain_ticks,
+    save,
+)
 
 _DASHES = ("-", "--", "-.", ":")
+_ASIDE = 1.07  # times the workers, from one policy to the next
 
 
 def draw_scale(rows: Sequence[Row], folder: Path, about: str) -> str:
@@ -19,24 +31,29 @@ def draw_scale(rows: Sequence[Row], folder: Path, about: str) -> str:
     loads = sorted({row["utilisation"] for row in rows})
     drawn, panels = figure(1, len(loads), (3.2 * len(loads) + 4.4, 4.6), sharey=True)
     balancers = sorted({row["balancers"] for row in rows})
+    there = {(row["policy"], row["balancers"]) for row in rows}
+    series = [(policy, count) for policy in POLICY_COLOUR for count in balancers if (policy, count) in there]
     for axes, load in zip(panels, loads, strict=True):
-        for place, (policy, colour) in enumerate(POLICY_COLOUR.items()):
-            for style, count in enumerate(balancers):
-                case = (load, policy, count)
-                own = [row for row in rows if (row["utilisation"], row["policy"], row["balancers"]) == case]
-                own = [row for row in own if row["p99_ms"]]
-                name = policy if len(balancers) == 1 else f"{policy}, {count} balancer{'s' if count > 1 else ''}"
-                if own:
-                    axes.errorbar(
-                        [row["workers"] for row in own], [row["p99_ms"] for row in own],
-                        yerr=[row["p99_half_ms"] or 0.0 for row in own], color=colour, marker=MARKERS[place],
-                        linestyle=_DASHES[style % len(_DASHES)], label=name,
-                    )  # fmt: skip
+        for index, (policy, count) in enumerate(series):
+            case = (load, policy, count)
+            own = [row for row in rows if (row["utilisation"], row["policy"], row["balancers"]) == case]
+            own = [row for row in own if row["p99_ms"]]
+            name = policy if len(balancers) == 1 else f"{policy}, {count} balancer{'s' if count > 1 else ''}"
+            if own:
+                means = [row["p99_ms"] for row in own]
+                axes.errorbar(
+                    dodged([row["workers"] for row in own], index, len(series), _ASIDE, log=True), means,
+                    yerr=log_lengths(means, halves(own, "p99_half_ms")), color=POLICY_COLOUR[policy],
+                    marker=MARKERS[list(POLICY_COLOUR).index(policy)],
+                    linestyle=_DASHES[balancers.index(count) % len(_DASHES)], label=name,
+                )  # fmt: skip
         axes.set(title=f"ρ = {load:g}", xscale="log", yscale="log", xlabel="workers (logarithmic)")
         plain_ticks(axes, "x")
         plain_ticks(axes, "y")
     panels[0].set_ylabel("p99, ms (logarithmic)")
-    if panels[0].containers:
-        drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    parts = "Simulated, not measured. Bars: 95 % t-interval over ten parts of the time. "
+    legend_above(drawn, panels[0])
+    parts = (
+        "Simulated, not measured. Bars: 95 % t-interval over ten parts of the time, that of the logarithm. "
+        "Policies stand a little beside each other. "
+    )
     return save(drawn, folder, "scale", parts + about)

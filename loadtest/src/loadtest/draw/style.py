@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.container import Container
+from matplotlib.figure import Figure, SubFigure
 
 from loadtest.errors import LoadtestError
-from loadtest.experiments.folder import RunFolder
 
 Row = dict[str, Any]
 # Okabe and Ito's palette, told apart by people with any kind of colour vision; markers differ too.
@@ -32,6 +33,8 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 POLICY_COLOUR = {"random": RED, "round_robin": ORANGE, "random_two": GREEN, "least_conn": BLUE}
 _CAPTION_COLUMNS = 148
+# Inches of a letter of a legend, and of what stands beside a name.
+_LETTER, _ENTRY = 0.062, 0.55
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -57,12 +60,17 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of rows × columns axes, `size` inches wide and high, in the common style."""
+def blank(size: tuple[float, float]) -> Figure:
+    """An empty figure, `size` inches wide and high, in the common style."""
     mpl.rcdefaults()
     mpl.rcParams.update(_STYLE)
-    drawn, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
-    return drawn, list(axes.flat)
+    return plt.figure(figsize=size, layout="constrained")
+
+
+def figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of rows × columns axes, `size` inches wide and high, in the common style."""
+    drawn = blank(size)
+    return drawn, list(drawn.subplots(rows, columns, squeeze=False, **options).flat)
 
 
 def caption(drawn: Figure, text: str) -> None:
@@ -89,38 +97,6 @@ def save(drawn: Figure, folder: Path, name: str, text: str) -> str:
     return name
 
 
-def provenance(folder: RunFolder, rows: Sequence[Row]) -> str:
-    """The end of a caption: trials, requests, seed, units of the interval, and where it ran."""
-    trials = sum(row["valid_trials"] for row in rows)
-    invalid = sum(row["trials"] for row in rows) - trials
-    count = sum(row["n"] for row in rows)
-    errors = sum(row["errors"] for row in rows)
-    level = next(iter(folder.measured_levels()))
-    record = folder.read_level(level)
-    assert record is not None
-    model = record["version"]["model"]
-    parts = [
-        f"n = {count:,} requests in {trials} trials of {folder.design.repetitions} a cell",
-        f"{errors:,} failed" if errors else "none failed",
-    ]
-    if invalid:
-        parts.append(f"{invalid} invalid trial{'s' if invalid > 1 else ''} left out")
-    cores = record["facts"].get("cpu_cores")
-    share = next(iter((cores or {}).values()), None)
-    if share:
-        parts.append(
-            f"{float(share):.2g} of a CPU core a worker"
-            if float(share) < 1
-            else f"{float(share):.2g} CPU core a worker"
-        )
-    parts += [
-        "bars: 95 % t-interval over trials, on a logarithmic axis that of the logarithm",
-        f"seed {folder.design.seed}",
-        f"model {model['name']} {model['version']}",
-    ]
-    return "; ".join(parts) + "."
-
-
 def ms(seconds: float | None) -> float:
     """Milliseconds, or not a number."""
     return float("nan") if seconds is None else seconds * 1e3
@@ -131,19 +107,71 @@ def milliseconds(rows: Sequence[Row], key: str) -> list[float]:
     return [ms(row[key]) for row in rows]
 
 
+def halves(rows: Sequence[Row], key: str) -> list[float]:
+    """A column of half-widths; not a number, which draws no bar, where there is none."""
+    return [math.nan if row[key] is None else float(row[key]) for row in rows]
+
+
 def log_bars(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
-    """Bars below and above a column of means on a logarithmic axis, in milliseconds.
+    """Bars below and above a column of means on a logarithmic axis, in milliseconds; see `log_lengths`."""
+    return log_lengths(milliseconds(rows, f"{name}_s"), [1e3 * half for half in halves(rows, f"{name}_ci")])
+
+
+def log_lengths(means: Sequence[float], widths: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Bars below and above means on a logarithmic axis; not a number where there is no half-width.
 
     The half-width h of a t-interval around m becomes the factor exp(h / m) to both sides (delta method), so no bar ends
     below zero.
     """
     below, above = [], []
-    for row in rows:
-        mean, half = ms(row[f"{name}_s"]), row[f"{name}_ci"]
-        factor = math.exp(1e3 * (half or 0.0) / mean) if mean > 0 else 1.0
+    for mean, half in zip(means, widths, strict=True):
+        factor = math.exp(half / mean) if mean > 0 else math.nan
         below.append(mean - mean / factor)
         above.append(mean * factor - mean)
     return below, above
+
+
+def dodged(places: Sequence[float], index: int, count: int, step: float, *, log: bool = False) -> list[float]:
+    """Places of one of several series that share them, moved aside so that no bar covers another's.
+
+    Args:
+        places: Where the points belong.
+        index: Which series, from 0.
+        count: How many there are; together they stay around their places.
+        step: From one series to the next: so much further, or so many times as far where `log`.
+        log: Whether the axis is logarithmic.
+    """
+    off = index - (count - 1) / 2
+    return [place * step**off if log else place + step * off for place in places]
+
+
+def legend_above(drawn: Figure | SubFigure, *panels: Axes, columns: int | None = None) -> None:
+    """Write one legend for panels above all of them, where it covers no data; an entry of several stands once.
+
+    Args:
+        drawn: The figure, or the part of one, that the panels are in.
+        panels: Whose entries it has; those with bars come first.
+        columns: How many entries stand beside each other; as many as fit if not given.
+    """
+    entries: dict[str, Any] = {}
+    for panel in panels:
+        named = list(zip(*panel.get_legend_handles_labels(), strict=True))
+        for handle, label in sorted(named, key=lambda one: not isinstance(one[0], Container)):
+            entries.setdefault(label, handle)
+    if entries:
+        columns = columns or _fitting([len(label) for label in entries], drawn.bbox.width / drawn.dpi)
+        drawn.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
+
+
+def _fitting(letters: Sequence[int], width: float) -> int:
+    """How many columns of entries of so many letters fit into so many inches, without an entry left over."""
+    count = len(letters)
+    for columns in range(count, 1, -1):
+        parts = np.array_split(np.array(letters), columns)
+        if sum(_ENTRY + _LETTER * float(part.max()) for part in parts) <= width:
+            rows = math.ceil(count / columns)
+            return math.ceil(count / rows)
+    return 1
 
 
 def plain_ticks(axes: Axes, which: str) -> None:

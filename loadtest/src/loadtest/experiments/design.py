@@ -25,6 +25,8 @@ _LATER = (
     "dirty",
     *CHANGES,
 )
+# Figures that earlier runs name otherwise.
+_RENAMED = {"cdf": "ccdf"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def design_from_resolved(content: Mapping[str, Any]) -> Design:
         _without_id(Cell, {**entry, "images": tuple((int(side), float(weight)) for side, weight in entry["images"])})
         for entry in content["cells"]
     )
-    fields["figures"] = tuple(content["figures"])
+    fields["figures"] = tuple(_RENAMED.get(name, name) for name in content["figures"])
     return Design(**fields)
 
 

@@ -1,0 +1,92 @@
+"""What a figure says of the trials behind it: the end of its caption, and a mark where some of them are missing."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from loadtest.draw.style import Row
+from loadtest.experiments.folder import RunFolder
+
+RINGED = "ring: trials missing"
+
+
+def provenance(folder: RunFolder, rows: Sequence[Row], *, bars: bool = True) -> str:
+    """The end of a caption: trials, requests, seed, and where it ran.
+
+    Args:
+        folder: The run.
+        rows: Rows of the summary that are shown.
+        bars: Say what the bars are; False where the figure has none, or others.
+    """
+    trials = sum(row["valid_trials"] for row in rows)
+    invalid = sum(row["trials"] for row in rows) - trials
+    count = sum(row["n"] for row in rows)
+    errors = sum(row["errors"] for row in rows)
+    level = next(iter(folder.measured_levels()))
+    record = folder.read_level(level)
+    assert record is not None
+    model = record["version"]["model"]
+    parts = [
+        f"n = {count:,} requests in {trials} trials of {folder.design.repetitions} a cell",
+        f"{errors:,} failed" if errors else "none failed",
+    ]
+    if invalid:
+        parts.append(f"{invalid} invalid trial{'s' if invalid > 1 else ''} left out")
+    if few := _missing(folder, rows):
+        parts.append(few)
+    cores = record["facts"].get("cpu_cores")
+    share = next(iter((cores or {}).values()), None)
+    if share:
+        parts.append(
+            f"{float(share):.2g} of a CPU core a worker"
+            if float(share) < 1
+            else f"{float(share):.2g} CPU core a worker"
+        )
+    if bars:
+        parts.append("bars: 95 % t-interval over trials, on a logarithmic axis that of the logarithm, "
+                     "none where one trial counts")  # fmt: skip
+    parts += [f"seed {folder.design.seed}", f"model {model['name']} {model['version']}"]
+    return "; ".join(parts) + "."
+
+
+def asked_trials(folder: RunFolder, row: Row) -> int:
+    """How many trials the design asks for of a row's cell; those that there are, where the row names no cell."""
+    cell = next((one for one in folder.design.cells if one.id == row.get("cell")), None)
+    return int(row["trials"]) if cell is None else len(folder.design.numbers(cell))
+
+
+def lacks(folder: RunFolder, row: Row) -> bool:
+    """Whether a row's cell has fewer valid trials than the design asks for."""
+    return int(row["valid_trials"]) < asked_trials(folder, row)
+
+
+def trials_of(folder: RunFolder, row: Row) -> str:
+    """Such as ` (4 of 5 trials)`, for the name of a cell that is no point; empty where no trial is missing."""
+    return f" ({row['valid_trials']} of {asked_trials(folder, row)} trials)" if lacks(folder, row) else ""
+
+
+def ring(panel: Axes, folder: RunFolder, rows: Sequence[Row], places: Sequence[float], values: Sequence[float]) -> None:
+    """Draw a ring round the points of cells that have fewer valid trials than the design asks for.
+
+    Args:
+        panel: Where the points are.
+        folder: The run.
+        rows: Rows of the summary, a point each.
+        places: Where the points are on the x axis.
+        values: Where they are on the y axis.
+    """
+    few = [(place, value) for row, place, value in zip(rows, places, values, strict=True) if lacks(folder, row)]
+    if few:
+        panel.plot(*zip(*few, strict=True), linestyle="none", marker="o", markersize=11, markerfacecolor="none",
+                   markeredgecolor="#222222", markeredgewidth=0.9, zorder=5, label=RINGED)  # fmt: skip
+
+
+def _missing(folder: RunFolder, rows: Sequence[Row]) -> str:
+    few = [row for row in rows if lacks(folder, row)]
+    if not few:
+        return ""
+    least = min(few, key=lambda row: int(row["valid_trials"]))
+    return (
+        f"{len(few)} cell{'s have' if len(few) > 1 else ' has'} fewer valid trials than asked (marked), "
+        f"at the least {least['valid_trials']} of {asked_trials(folder, least)}"
+    )

@@ -1,0 +1,224 @@
+"""Figures of the recorded runs: nothing covers anything, what lacks trials is marked, axes end where the data do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from chaos import figure as timeline
+from chaos import recorded
+from chaos.verdict import Marks
+from chaos.verdict import Row as Verdict
+from loadtest.analyse.window import length_s
+from loadtest.draw import loops, mix, policies, rate, resolution, style
+from loadtest.draw.results_page import Runs
+from loadtest.draw.trials import RINGED
+from loadtest.experiments.design import design_from_resolved
+from loadtest.experiments.folder import RunFolder
+from tests.conftest import REPOSITORY
+
+RESULTS = REPOSITORY / "results"
+CHAOS = RESULTS / "chaos/reference"
+_LEAST_PX = 3.0  # between bars, at the resolution of the figure
+
+
+def run_of(name: str) -> tuple[RunFolder, list[dict[str, Any]]]:
+    rows = Runs(RESULTS / "reference").rows(name)
+    return RunFolder.open(RESULTS / "reference" / name), [row for row in rows if row["valid_trials"]]
+
+
+def of(
+    name: str, draw: Callable[..., list[str]], keep: Callable[[dict[str, Any]], bool] = bool
+) -> Callable[[], object]:
+    def drawn() -> list[str]:
+        folder, rows = run_of(name)
+        return draw(folder, [row for row in rows if keep(row)], original=True)
+
+    return drawn
+
+
+def a_fault() -> None:
+    record = json.loads((CHAOS / "step.json").read_text())
+    samples = recorded.read(CHAOS, "step")
+    timeline.draw(CHAOS, samples, Marks(3.0, 5.0), Verdict(**record["row"]), what=record["what"], origin="")
+
+
+DRAWN: dict[str, Callable[[], object]] = {
+    "resolution": of("accuracy", resolution.draw),
+    "rate": of("scaling", rate.draw, lambda row: row["interval_s"] is None),
+    "original-cells": of("scaling", rate.draw, lambda row: row["interval_s"] is not None),
+    "ccdf": of("policies", policies.draw_ccdf, lambda row: bool(row["utilisation"] == 0.8)),
+    "shares": of("policies", policies.draw_shares),
+    "method": of("original", loops.draw_method),
+    "timeseries": of("original", loops.draw_timeseries),
+    "mix": of("sizes-mixed", mix.draw),
+    "fault": a_fault,
+}
+
+
+def laid_out(draw: Callable[[], object]) -> list[Figure]:
+    """What is drawn, laid out as it would be written, but neither written nor closed."""
+    kept: list[Figure] = []
+
+    def lay_out(self: Figure, path: Path, **_: object) -> None:
+        if path.suffix == ".png":
+            self.draw_without_rendering()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style.plt, "close", kept.append)
+        patch.setattr(Figure, "savefig", lay_out)
+        draw()
+    return kept
+
+
+@pytest.fixture(scope="module", params=DRAWN)
+def figures(request: pytest.FixtureRequest) -> Iterator[list[Figure]]:
+    """The figures of one kind."""
+    found = laid_out(DRAWN[request.param])
+    yield found
+    for each in found:
+        plt.close(each)
+
+
+def legends(drawn: Figure) -> list[Any]:
+    parts = [drawn, *drawn.subfigs]
+    return [*itertools.chain(*(part.legends for part in parts)), *(one.legend_ for one in drawn.axes if one.legend_)]
+
+
+def bars(panel: Axes) -> list[list[float]]:
+    """Where each series of a panel has vertical bars, in pixels."""
+    found = []
+    for container in panel.containers:
+        lines = container[2] if getattr(container, "has_yerr", False) else ()
+        ends = [np.array(one) for line in lines for one in line.get_segments()]
+        ends = [one for one in ends if len(one) == 2 and np.isfinite(one).all()]
+        if ends:
+            found.append([float(panel.transData.transform(one)[0][0]) for one in ends])
+    return found
+
+
+def test_a_legend_covers_no_panel_and_is_whole(figures: list[Figure]) -> None:
+    assert figures
+    for drawn in figures:
+        assert legends(drawn)
+        for box in (one.get_window_extent() for one in legends(drawn)):
+            assert not [one.get_title() for one in drawn.axes if overlap(box, one.get_window_extent()) > 1]
+            assert overlap(box, drawn.bbox) == pytest.approx(box.width * box.height)
+
+
+def overlap(one: Bbox, other: Bbox) -> float:
+    both = Bbox.intersection(one, other)
+    return 0.0 if both is None else float(both.width * both.height)
+
+
+def test_no_bar_stands_on_that_of_another_series(figures: list[Figure]) -> None:
+    """Except where x is a rate that the capacity gives: it differs by itself."""
+    for panel in itertools.chain(*(drawn.axes for drawn in figures)):
+        if panel.get_xlabel() == "requests a second, asked":
+            continue
+        for one, other in itertools.combinations(bars(panel), 2):
+            assert min(abs(here - there) for here in one for there in other) >= _LEAST_PX
+
+
+def test_a_time_axis_ends_with_the_trial() -> None:
+    folder, rows = run_of("original")
+    (series,) = laid_out(lambda: loops.draw_timeseries(folder, rows, original=True))
+    (both,) = laid_out(lambda: loops.draw_method(folder, rows, original=True))
+    (fault,) = laid_out(a_fault)
+    (level,) = folder.measured_levels()
+    lengths = {cell.id: length_s(trial) for cell, number, trial in folder.trials(level) if number == 1}
+    title = series.axes[0].get_title()
+    assert series.axes[1].get_xlim() == (0, lengths[title.partition(", ")[2]])
+    shortest = min(length for cell, length in lengths.items() if "-i0.5-" in cell)
+    assert both.axes[1].get_xlim() == (0, min(15, np.ceil(shortest)))
+    last = max(each.scheduled_s for each in recorded.read(CHAOS, "step"))
+    assert fault.axes[1].get_xlim() == (0, int(last) + 1)
+    for each in (series, both, fault):
+        plt.close(each)
+
+
+@pytest.fixture
+def scaling() -> tuple[RunFolder, list[dict[str, Any]]]:
+    """A run in which no cell lacks a trial."""
+    folder, rows = run_of("scaling")
+    return folder, [row | {"trials": 5, "valid_trials": 5} for row in rows]
+
+
+def ringed(panel: Axes) -> set[tuple[float, float]]:
+    return {
+        (round(float(x), 6), round(float(y), 6))
+        for line in panel.lines
+        if line.get_label() == RINGED
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    }
+
+
+def test_a_cell_that_lacks_trials_is_ringed_and_the_caption_says_so(
+    scaling: tuple[RunFolder, list[dict[str, Any]]],
+) -> None:
+    folder, rows = scaling
+    few = [row for row in rows if row["utilisation"] == 0.4 and row["pool_size"] in (1, 4)]
+    for row, valid in zip(few, (4, 2), strict=True):
+        row["valid_trials"] = valid
+    (drawn, cells) = laid_out(lambda: rate.draw(folder, rows, original=True))
+    expected = {(round(row["asked_hz"], 6), round(1e3 * row["mean_s"], 6)) for row in few}
+    assert ringed(drawn.axes[0]) == expected
+    assert {y for _, y in ringed(drawn.axes[1])} == {round(row["answered_hz"], 6) for row in few}
+    assert RINGED in [text.get_text() for one in legends(drawn) for text in one.get_texts()]
+    caption = " ".join(drawn.get_supxlabel().split())
+    assert "2 cells have fewer valid trials than asked (marked), at the least 2 of 5" in caption
+    assert not any(ringed(panel) for panel in cells.axes)
+    assert "(marked)" not in cells.get_supxlabel()
+    plt.close(drawn)
+    plt.close(cells)
+
+
+def test_a_curve_and_a_bar_that_lack_trials_say_so_in_their_names() -> None:
+    folder, rows = run_of("policies")
+    rows = [row | {"trials": 5, "valid_trials": 5} for row in rows if row["utilisation"] == 0.8]
+    slow = next(row for row in rows if row["policy"] == "random" and row["slow_worker"] == 1)
+    slow["valid_trials"] = 3
+    panel = style.blank((4, 4)).subplots()
+    policies.ccdf_panel(folder, panel, [row for row in rows if row["slow_worker"] == 1])
+    names = [str(line.get_label()) for line in panel.lines]
+    assert [name for name in names if name.endswith(" (3 of 5 trials)")] == [names[0]]
+    (shares,) = laid_out(lambda: policies.draw_shares(folder, rows, original=True))
+    (marked,) = (text for text in texts(shares.axes[0].get_yticklabels()) if "trials)" in text)
+    assert marked == "4 workers, random, ρ = 0.8 (3 of 5 trials)"
+    plt.close(shares)
+    plt.close(panel.figure)
+
+
+def texts(labels: Sequence[Any]) -> list[str]:
+    return [one.get_text() for one in labels]
+
+
+def test_a_cell_of_one_trial_has_no_bar(scaling: tuple[RunFolder, list[dict[str, Any]]]) -> None:
+    folder, rows = scaling
+    rows = [row | {"mean_ci": None, "answered_ci": None} for row in rows if row["pool_size"] == 4]
+    (drawn, *_) = laid_out(lambda: rate.draw(folder, rows, original=False))
+    assert [bars(panel) for panel in drawn.axes] == [[], [], []]
+    plt.close(drawn)
+
+
+def test_times_inside_the_worker_have_their_bars() -> None:
+    folder, rows = run_of("rtt")
+    (drawn,) = laid_out(lambda: resolution.draw(folder, rows, original=True))
+    (panel,) = drawn.axes
+    assert [len(one) for one in bars(panel)] == [len(rows)] * 2
+    plt.close(drawn)
+
+
+def test_a_run_that_calls_it_cdf_is_drawn_as_ccdf() -> None:
+    told = RunFolder.open(RESULTS / "reference/policies").design.resolved() | {"figures": ["cdf", "shares"]}
+    assert design_from_resolved(told).figures == ("ccdf", "shares")
