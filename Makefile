@@ -284,6 +284,7 @@ figures: setup-measure ## rebuild every summary, figure and report, and the READ
 	$(LOADTEST) summarize $$runs
 	$(LOADTEST) plot $$runs
 	$(LOADTEST) table results/reference/models --into README.md
+	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.overview results
 	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.results_page results
 	$(BIN)/python -m chaos --redraw
 	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md

@@ -20,7 +20,7 @@ from chaos import recorded
 from chaos.verdict import Marks
 from chaos.verdict import Row as Verdict
 from loadtest.analyse.window import length_s
-from loadtest.draw import loops, mix, policies, rate, resolution, style
+from loadtest.draw import loops, mix, overview, policies, rate, resolution, style
 from loadtest.draw.results_page import Runs
 from loadtest.draw.trials import RINGED
 from loadtest.experiments.design import design_from_resolved
@@ -53,6 +53,11 @@ def a_fault() -> None:
     timeline.draw(CHAOS, samples, Marks(3.0, 5.0), Verdict(**record["row"]), what=record["what"], origin="")
 
 
+def the_sheet() -> None:
+    drawn, text = overview.sheet(RESULTS)
+    style.save(drawn, RESULTS, "overview", text)
+
+
 DRAWN: dict[str, Callable[[], object]] = {
     "resolution": of("accuracy", resolution.draw),
     "rate": of("scaling", rate.draw, lambda row: row["interval_s"] is None),
@@ -63,6 +68,7 @@ DRAWN: dict[str, Callable[[], object]] = {
     "timeseries": of("original", loops.draw_timeseries),
     "mix": of("sizes-mixed", mix.draw),
     "fault": a_fault,
+    "overview": the_sheet,
 }
 
 
@@ -222,3 +228,10 @@ def test_times_inside_the_worker_have_their_bars() -> None:
 def test_a_run_that_calls_it_cdf_is_drawn_as_ccdf() -> None:
     told = RunFolder.open(RESULTS / "reference/policies").design.resolved() | {"figures": ["cdf", "shares"]}
     assert design_from_resolved(told).figures == ("ccdf", "shares")
+
+
+def test_the_sheet_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert overview.main([str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("overview: ")
+    assert "reference/accuracy is no run folder" in line
