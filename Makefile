@@ -19,6 +19,8 @@ INVENTORY ?= inventory/local/hosts.yml
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+# What makes models, for environments in which it is not installed.
+OURS := services/worker/src:services/model/src
 # A path stays right wherever a playbook runs; a URL or a name is left alone.
 path = $(if $(findstring ://,$(1)),$(1),$(if $(1),$(shell realpath -ms -- '$(1)')))
 named = $(if $(or $(findstring /,$(1)),$(filter %.yml %.yaml,$(1))),$(call path,$(1)),$(1))
@@ -84,14 +86,12 @@ $(VENV)/.controller: requirements/controller.txt | $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/controller.txt
 	touch $@
 
-$(VENV)/.dev: requirements/dev.txt requirements/protocol.txt $(wildcard services/*/pyproject.toml) $(VENV)/.controller
+$(VENV)/.dev: requirements/dev.txt requirements/protocol.txt $(wildcard services/*/pyproject.toml) loadtest/pyproject.toml $(VENV)/.controller
 	@echo "Installing what tests need into $(VENV) …"
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements/protocol.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation ./services/worker ./services/model ./services/pool ./services/autoscaler ./loadtest
-	rm -r $(VENV)/lib/python3*/site-packages/{imagerec_worker,imagerec_model,imagerec_pool,imagerec_autoscaler,loadtest} # commands stay, the code is the checkout's
-	printf '%s\n' $(foreach d,services/worker services/model services/pool services/autoscaler loadtest,'$(CURDIR)/$(d)/src') '$(CURDIR)' \
-		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
+	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation \
+		$(addprefix --editable ./,services/worker services/model services/pool services/autoscaler loadtest .)
 	touch $@
 
 $(VENV)/.learn: requirements/learn.txt $(VENV)/.controller
@@ -105,8 +105,6 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
 .venv-keras/.keras: requirements/keras.txt
 	$(PYTHON) -m venv .venv-keras
 	.venv-keras/bin/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/keras.txt
-	printf '%s\n' $(foreach d,services/worker services/model,'$(CURDIR)/$(d)/src') \
-		> "$$(.venv-keras/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/imagerec.pth"
 	touch $@
 
 # A peer of `make bench`, in an environment of its own.
@@ -184,13 +182,13 @@ key: #: make a key of the API for NAME, e.g. make key NAME=alice; see docs/opera
 	@$(PYTHON) tools/make_key.py '$(NAME)'
 
 bundle: setup $(KERAS_FIRST) #: make the model bundle alone, with a progress bar
-	@PYTHONPATH=services/worker/src:services/model/src $(if $(filter keras,$(MODEL)),.venv-keras,$(VENV))/bin/python \
+	@PYTHONPATH=$(OURS) $(if $(filter keras,$(MODEL)),.venv-keras,$(VENV))/bin/python \
 		-m imagerec_model get '$(or $(filter-out default,$(MODEL)),imagenet)' --out dist/bundles $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))')
 
 learn: ## learn the classes of DATA, a folder with one folder of photographs a class, into learnt/NAME; goes on if interrupted
 	@test -n '$(DATA)' || { echo "Name the photographs, one folder for each class: make learn DATA=FOLDER" >&2; exit 1; }
 	$(MAKE) setup $(VENV)/.learn
-	PYTHONPATH=services/worker/src:services/model/src $(BIN)/python -m imagerec_model learn --data '$(DATA)' \
+	PYTHONPATH=$(OURS) $(BIN)/python -m imagerec_model learn --data '$(DATA)' \
 		$(if $(NAME),--name '$(NAME)') $(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(ARGS)
 
 # --- slice -------------------------------------------------------------------------------------------------------------
@@ -235,7 +233,7 @@ test-ansible: setup-test #: roles, templates, playbooks
 	@$(PYTEST) tests/ansible $(BESIDE) 2
 
 test-keras: setup-keras #: exports Keras' network with random weights (installs TensorFlow)
-	@.venv-keras/bin/python -m pytest -p tests.durations --tier keras tests/keras --confcutdir tests/keras
+	@PYTHONPATH=$(OURS) .venv-keras/bin/python -m pytest -p tests.durations --tier keras tests/keras --confcutdir tests/keras
 
 test-local: setup-test #: deploys this machine on free ports, asks it by HTTP and in a browser, removes it
 	@$(PYTEST) tests/local tests/browser -n 2 --dist loadfile --no-loadscope-reorder
@@ -311,7 +309,7 @@ ENGINE ?= litert
 BATCHES_IN = $(or $(RECORD),results/runs/batching)
 .PHONY: batching
 batching: setup-measure $(if $(filter tensorflow,$(ENGINE)),setup-keras) #: ms a picture when 1 to 16 share a run of the network; ENGINE=tensorflow where a GPU is; RECORD=results/batching keeps it
-	@PYTHONPATH=loadtest/src $(if $(filter tensorflow,$(ENGINE)),.venv-keras/bin,$(BIN))/python -m bench.batching --engine '$(ENGINE)' \
+	@PYTHONPATH=$(OURS):loadtest/src $(if $(filter tensorflow,$(ENGINE)),.venv-keras/bin,$(BIN))/python -m bench.batching --engine '$(ENGINE)' \
 		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') --record '$(BATCHES_IN)' $(ARGS)
 	$(BIN)/python -m bench.batching --redraw '$(BATCHES_IN)'
 
