@@ -130,6 +130,113 @@ def test_what_only_looks_like_scans_is_not_counted() -> None:
     assert preprocess(progressive, SIZE, LIMIT)[1].width == 32
 
 
+SOI, EOI = 2, b"\xff\xd9"
+FRAME = JPEG.index(b"\xff\xc0")
+XMP = b"\xff\xe1\0\x08abcdef"
+APP1 = b"\xff\xe1\0\x09Exif\0\0%d"
+
+
+def marked(marker: int, content: bytes = b"") -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
+
+
+def in_jpeg(*segments: bytes) -> bytes:
+    return JPEG[:SOI] + b"".join(segments) + JPEG[SOI:]
+
+
+DROPPED = {
+    "JPEG with nothing": (JPEG, JPEG),
+    "JPEG with an empty comment": (in_jpeg(marked(0xFE)), JPEG),
+    "JPEG with its height before its pixels": (in_jpeg(marked(0xDC, b"\0\x20")), JPEG),
+    "JPEG with a profile, and the last of its kind": (in_jpeg(marked(0xE2, b"a"), marked(0xEF, b"b")), JPEG),
+    "JPEG with restarts and padding": (in_jpeg(b"\xff\xd0", b"\xff\xff\xff\xd7"), JPEG),
+    "JPEG without its end": (JPEG[:-2], JPEG),
+    "PNG with nothing": (PNG, PNG),
+    "PNG with a text": (png(chunk(b"tEXt", b"a\0b"), 30), PNG),
+    "PNG with bytes behind its end": (PNG + b"more", PNG),
+    "PNG without its end": (PNG[:-12], PNG[:-12]),
+    "GIF with nothing": (GIF, GIF),
+    "GIF with a comment": (gif(b"!\xfe\1x\0", 5), GIF),
+    "GIF cut in a comment": (GIF[:GIF_HEADER] + b"!\xfe\1x", GIF[:GIF_HEADER]),
+    "GIF cut in its header": (GIF[:10], GIF[:10]),
+    "GIF without a palette": (
+        GIF[:10] + b"\0" + GIF[11:13] + b"!\xfe\0" + GIF[GIF_HEADER:],
+        GIF[:10] + b"\0" + GIF[11:13] + GIF[GIF_HEADER:],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_a_file_without_its_metadata_is_this_one(name: str) -> None:
+    given, expected = DROPPED[name]
+    kind = {b"\xff\xd8": "JPEG", b"\x89P": "PNG", b"GI": "GIF"}[given[:2]]
+    assert without_metadata(kind, given).data == expected
+
+
+def test_what_a_jpeg_is_made_of_is_told() -> None:
+    plain = without_metadata("JPEG", in_jpeg(XMP, APP1 % 1, APP1 % 2))
+    assert (plain.exif, plain.data) == (b"Exif\0\0" + b"1", JPEG)
+    assert plain.frame == JPEG[FRAME + 1 : FRAME + 2 + int.from_bytes(JPEG[FRAME + 2 : FRAME + 4], "big")]
+    assert (plain.in_scans, plain.ended) == (False, True)
+    assert not without_metadata("JPEG", JPEG[:-2]).ended
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xC1, 0xC9])
+def test_only_a_scan_of_all_colours_is_the_only_one(marker: int) -> None:
+    data = JPEG[:FRAME] + bytes((0xFF, marker)) + JPEG[FRAME + 2 :]
+    assert not without_metadata("JPEG", data).in_scans
+    scan = data.index(b"\xff\xda")
+    one_colour = data[:scan] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + EOI
+    assert without_metadata("JPEG", one_colour).in_scans
+
+
+def test_a_progressive_jpeg_comes_in_scans() -> None:
+    assert without_metadata("JPEG", encode("JPEG", progressive=True)).in_scans
+
+
+@pytest.mark.parametrize("segment", [marked(0xDD, b"\0\4"), marked(0xEE, b"Adobe"), marked(0xCC), marked(0xC4)])
+def test_what_decoders_need_of_a_jpeg_stays(segment: bytes) -> None:
+    data = in_jpeg(segment)
+    assert without_metadata("JPEG", data).data == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        in_jpeg(marked(0xC8)),
+        in_jpeg(marked(0xF0)),
+        in_jpeg(marked(0x01)),
+        in_jpeg(b"\xff\xfe\0\1"),
+        in_jpeg(marked(0xDA)),
+        JPEG[:FRAME],
+        JPEG[:FRAME] + JPEG[FRAME : JPEG.index(b"\xff\xc4")] * 2 + JPEG[JPEG.index(b"\xff\xc4") :],
+    ],
+    ids=["reserved", "of another kind", "temporary", "of one byte", "pixels without frame", "no pixels", "two frames"],
+)
+def test_a_jpeg_whose_structure_makes_no_sense_is_none(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"no header has|before their frame|before its pixels|two frames"):
+        without_metadata("JPEG", data)
+
+
+def test_of_a_png_the_first_header_and_the_first_exif_count() -> None:
+    plain = without_metadata("PNG", PNG[:33] + chunk(b"eXIf", b"first") + chunk(b"eXIf", b"second") + PNG[33:])
+    assert (plain.exif, plain.data) == (b"first", PNG)
+    with pytest.raises(ValueError, match="two headers"):
+        without_metadata("PNG", PNG[:33] + PNG[8:])
+
+
+PIECES = {"JPEG": (marked(0xFE), jpeg), "PNG": (chunk(b"tEXt"), png), "GIF": (b"!\xfe\0", gif)}
+
+
+@pytest.mark.parametrize("kind", PIECES)
+def test_a_file_may_have_fifty_thousand_blocks(kind: str) -> None:
+    piece, repeated = PIECES[kind]
+    few = repeated(piece, 49_950 * len(piece))
+    assert without_metadata(kind, few).data == {"JPEG": JPEG, "PNG": PNG, "GIF": GIF}[kind]
+    with pytest.raises(BrokenImageError, match="more than 50000 blocks"):
+        without_metadata(kind, repeated(piece, 50_000 * len(piece)))
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
 def test_metadata_is_taken_off_and_the_pixels_stay(kind: str) -> None:
     options = {
@@ -175,8 +282,24 @@ def test_the_orientation_is_read_in_either_byte_order(order: str, kind: int, pre
         exif(1, orientation=6)[:19],
         b"MM\0\x2a\xff\xff\xff\xff",
         exif(2000, orientation=6),
+        exif(1, orientation=6).replace(b"\1\x12\0\3\0\0\0\1", b"\1\x12\0\3\0\0\0\2"),
+        exif(1, orientation=6, kind=4).replace(b"\1\x12\0\4", b"\1\x12\0\x09"),
+        exif(1, orientation=6).replace(b"\1\x12\0\3", b"\1\x13\0\3"),
     ],
-    ids=["none", "short", "no order", "nine", "zero", "absent", "cut", "far away", "behind a thousand entries"],
+    ids=[
+        "none",
+        "short",
+        "no order",
+        "nine",
+        "zero",
+        "absent",
+        "cut",
+        "far away",
+        "behind a thousand entries",
+        "two of it",
+        "of another kind",
+        "another tag",
+    ],
 )
 def test_an_orientation_that_makes_no_sense_is_none(block: bytes) -> None:
     assert orientation_of(block) == 1

@@ -117,6 +117,10 @@ UNUSUAL = {
     "header of another kind": part(IMAGE + b"\r\nContent-Transfer-Encoding: base64") + END,
     "small letters and no blank": part(IMAGE.replace(b"Content-Disposition: ", b"content-disposition:")) + END,
     "seventeen parts": part(IMAGE) * 17 + END,
+    "empty field without a line break of its own": (
+        b'--frontier\r\nContent-Disposition: form-data; name="text"\r\n\r\n' + part(IMAGE) + END
+    ),
+    "headers of 8 KiB": part(IMAGE + b"\r\nX: " + b"x" * (8188 - len(IMAGE) - 5)) + END,
     "long text field": part(b'Content-Disposition: form-data; name="text"', b"x" * 70_000) + part(IMAGE) + END,
 }
 
@@ -125,6 +129,12 @@ UNUSUAL = {
 def test_unusual_forms_are_answered(body: bytes) -> None:
     assert find_file(body, CONTENT_TYPE, "image") == b"DATA"
     assert agrees(body)
+
+
+def test_a_file_whose_name_never_ends_is_one_all_the_same() -> None:
+    """Werkzeug's parser leaves such a parameter out."""
+    unended = part(IMAGE.replace(b'"image"', b"image").replace(b'"x"', b'"x'))
+    assert find_file(unended + END, CONTENT_TYPE, "image") == b"DATA"
 
 
 def test_what_only_looks_like_a_boundary_belongs_to_the_file() -> None:
@@ -137,6 +147,11 @@ BROKEN = {
     "cut in its second part": (part(IMAGE) + part(IMAGE)[:-3], "ends inside part 2"),
     "headers without end": (b"--frontier\r\n" + IMAGE + b"\r\n" + b"X" * 9000, "part 1 of the form has no blank line"),
     "no headers": (part(b"") + END, "part 1 of the form has no name"),
+    "no headers and no line for them": (b"--frontier\r\n\r\nDATA\r\n" + END, "part 1 of the form has no name"),
+    "headers of 8 KiB and a byte": (
+        part(IMAGE + b"\r\nX: " + b"x" * (8189 - len(IMAGE) - 5)) + END,
+        "part 1 of the form has no blank line",
+    ),
     "no disposition": (part(b"Content-Type: image/jpeg") + END, "part 1 of the form has no name"),
     "another boundary": (PLAIN.replace(b"frontier", b"border"), "boundary never occurs in the body"),
     "nothing": (b"", "boundary never occurs in the body"),
@@ -170,9 +185,10 @@ def test_unusual_content_types_are_read(content_type: str) -> None:
 
 
 def test_a_whole_form_without_the_file_is_told_so() -> None:
-    text = part(b'Content-Disposition: form-data; name="image"')
-    with pytest.raises(NoImageError, match="'image' is text; send it as a file"):
-        find_file(text + END, CONTENT_TYPE, "image")
+    for name in (b'"image"', b"image"):
+        text = part(b"Content-Disposition: form-data; name=" + name)
+        with pytest.raises(NoImageError, match="'image' is text; send it as a file"):
+            find_file(text + END, CONTENT_TYPE, "image")
     for body in (END, part(IMAGE.replace(b"image", b"picture")) + END):
         with pytest.raises(NoImageError, match="no file named 'image'"):
             find_file(body, CONTENT_TYPE, "image")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -80,6 +81,7 @@ PLAIN = {
     ),
     "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
     "a body cut short": request("POST /predict HTTP/1.1", "Content-Length: 9", body=b"body"),
+    "the largest body, cut short": request("POST /predict HTTP/1.1", "Content-Length: 4194304", body=b"body"),
     "an odd query": request('POST /predict?a=%ff&b=[]{}|\\^`"<>?? HTTP/1.1', "Content-Length: 0"),
 }
 UNUSUAL = {
@@ -109,7 +111,7 @@ UNUSUAL = {
     "two spaces": request("POST  /predict HTTP/1.1"),
     "a head without its end": b"POST /predict HTTP/1.1\r\nHost: worker\r\n",
     "a long head": request("POST /predict HTTP/1.1", "Cookie: " + "x" * 4096),
-    "a large body": request("POST /predict HTTP/1.1", "Content-Length: 5000000"),
+    "a large body": request("POST /predict HTTP/1.1", "Content-Length: 4194305"),
     "nothing": b"",
 }
 
@@ -122,6 +124,42 @@ def test_a_plain_request_means_what_it_means_to_gunicorn(plain: bytes) -> None:
 @pytest.mark.parametrize("unusual", UNUSUAL.values(), ids=UNUSUAL.keys())
 def test_an_unusual_request_is_left_to_gunicorn(unusual: bytes) -> None:
     assert by_worker(unusual) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "peer", "told"),
+    [
+        (("::1", 5001, 0, 0), ("::2", 40000, 0, 0), ("::1", "5001", "::2", "40000")),
+        ("/run/worker.sock", "", ("localhost", "80", "", None)),
+    ],
+    ids=["IPv6", "a unix socket"],
+)
+def test_both_ends_are_told_whatever_their_addresses_are(address: Any, peer: Any, told: tuple[str, ...]) -> None:
+    client, server = connection(PLAIN["no host"])
+    with client, server:
+        environ = plain_http.Listener(Config(), address).receive(server, peer)
+    assert environ is not None
+    names = ("SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR", "REMOTE_PORT")
+    assert tuple(environ.get(name) for name in names) == told
+
+
+def test_a_body_that_a_signal_cuts_in_two_is_read_whole_and_no_further() -> None:
+    client, server = socket.socketpair()
+
+    def send_the_rest(*_: object) -> None:
+        client.sendall(b"dyGET / HTTP/1.1")
+
+    before = signal.signal(signal.SIGALRM, send_the_rest)
+    try:
+        with client, server:
+            client.sendall(request("POST /predict HTTP/1.1", "Content-Length: 4", body=b"bo"))
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            environ = plain_http.Listener(Config(), SERVER).receive(server, PEER)
+            assert environ is not None
+            assert environ["wsgi.input"].read() == b"body"
+            assert server.recv(100) == b"GET / HTTP/1.1"
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 LINES = strategies.one_of(

@@ -1,0 +1,142 @@
+"""What an upload costs, computed from its header: each price by the limit that it breaks, and what stays below."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from imagerec_worker import budget
+from imagerec_worker.budget import Frame, PngHeader
+from imagerec_worker.errors import TooLargeError, UnsupportedFormatError
+
+MILLION = 1_000_000
+
+
+def segment(marker: int, *factors: int, bits: int = 8, width: int = 200, height: int = 100) -> bytes:
+    """A frame header of a JPEG whose components have these sampling factors, from its marker's second byte on."""
+    parts = b"".join(bytes((number, factor, 0)) for number, factor in enumerate(factors))
+    return bytes((marker,)) + struct.pack(">HBHHB", 8 + len(parts), bits, height, width, len(factors)) + parts
+
+
+FRAMES = {
+    "4:2:0": (segment(0xC0, 0x22, 0x11, 0x11), Frame(200, 100, 3, False, False, 64 * 13 * 7 * 6)),
+    "wide blocks": (segment(0xC1, 0x42, 0x11, 0x11), Frame(200, 100, 3, False, False, 64 * 7 * 7 * 10)),
+    "high blocks": (segment(0xC2, 0x11, 0x14), Frame(200, 100, 2, False, True, 64 * 25 * 4 * 5)),
+    "grey": (segment(0xC9, 0x11), Frame(200, 100, 1, True, False, 64 * 25 * 13)),
+    "progressive and arithmetic": (segment(0xCA, 0x11), Frame(200, 100, 1, True, True, 64 * 25 * 13)),
+    "whole blocks": (segment(0xC0, 0x22, width=32, height=16), Frame(32, 16, 1, False, False, 64 * 2 * 1 * 4)),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_header_tells_the_coefficients(name: str) -> None:
+    data, frame = FRAMES[name]
+    assert budget.read_frame(data) == frame
+
+
+@pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_what_no_decoder_reads_is_called_unsupported(marker: int) -> None:
+    with pytest.raises(UnsupportedFormatError, match="lossless or hierarchical"):
+        budget.read_frame(segment(marker, 0x11))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        segment(0xC0, 0x11, width=0),
+        segment(0xC0, 0x11, width=0, height=0),
+        segment(0xC0),
+        segment(0xC0, 0x01),
+        segment(0xC0, 0x11, 0x10),
+        segment(0xC0, 0x11)[:9],
+        segment(0xC0, 0x11, 0x11)[:12],
+    ],
+    ids=["no width", "no size", "no colours", "none across", "none down", "cut in its head", "cut in its colours"],
+)
+def test_a_frame_header_that_makes_no_sense_is_none(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"no pixels|too early"):
+        budget.read_frame(data)
+
+
+PLAIN = Frame(65_500, 1000, 3, False, False, 0)
+JPEGS = {
+    "shrunk by no more than its sides allow": ((PLAIN, 0, False, 501, 3), "197 MB"),
+    "shrunk to the least side": ((PLAIN, 0, False, 500, 3), None),
+    "shrunk by eight": ((Frame(65_500, 65_500, 3, False, False, 0), 0, False, 8187, 2), None),
+    "not shrunk enough": ((Frame(65_500, 65_500, 3, False, False, 0), 0, False, 8188, 2), "537 MB"),
+    "bytes of a pixel": ((PLAIN, 0, False, 501, 4), "262 MB"),
+    "in scans": ((Frame(8, 8, 3, False, True, 100 * MILLION), 0, True, 1, 3), "201 MB"),
+    "in one scan": ((Frame(8, 8, 3, False, False, 100 * MILLION), 0, False, 1, 3), None),
+    "arithmetic": ((Frame(8, 8, 3, True, False, 10 * MILLION), 10 * MILLION, False, 1, 3), "1.7 s"),
+    "arithmetic, few bytes": ((Frame(8, 8, 3, True, False, 16 * MILLION), 0, False, 1, 3), None),
+    "the same without": ((Frame(8, 8, 3, False, False, 10 * MILLION), 10 * MILLION, False, 1, 3), None),
+}
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_a_jpeg_has_its_price(name: str) -> None:
+    arguments, need = JPEGS[name]
+    if need is None:
+        budget.check_jpeg(*arguments)
+        return
+    with pytest.raises(TooLargeError, match=f"the JPEG image needs {need} "):
+        budget.check_jpeg(*arguments)
+
+
+PNGS = {
+    "grey": ((PngHeader(100 * MILLION, 1, 8, 0), 0, 4), "500 MB"),
+    "grey of one bit": ((PngHeader(100 * MILLION, 1, 1, 0), 0, 4), "150 MB"),
+    "grey of 16 bits": ((PngHeader(30 * MILLION, 1, 16, 0), 0, 4), "300 MB"),
+    "colour": ((PngHeader(30 * MILLION, 1, 8, 2), 0, 4), "480 MB"),
+    "colour of 16 bits": ((PngHeader(10_000, 10_000, 16, 2), 0, 4), "401 MB"),
+    "colour of 16 bits with a key": ((PngHeader(10_000, 10_000, 16, 2), 0, 8), "801 MB"),
+    "palette": ((PngHeader(30 * MILLION, 1, 8, 3), 0, 4), "150 MB"),
+    "grey with transparency": ((PngHeader(30 * MILLION, 1, 8, 4), 0, 4), "360 MB"),
+    "colour with transparency": ((PngHeader(30 * MILLION, 1, 8, 6), 0, 4), "600 MB"),
+    "high": ((PngHeader(1, 140 * MILLION, 8, 0), 0, 4), "141 MB"),
+    "a row less": ((PngHeader(1, 140 * MILLION - 4, 8, 0), 0, 4), None),
+}
+
+
+@pytest.mark.parametrize("name", PNGS)
+def test_a_png_has_its_price(name: str) -> None:
+    arguments, need = PNGS[name]
+    if need is None:
+        budget.check_png(*arguments)
+        return
+    with pytest.raises(TooLargeError, match=f"the PNG image needs {need} "):
+        budget.check_png(*arguments)
+
+
+def test_the_limits_are_those_of_the_manual() -> None:
+    budget.check("GIF", 0, 140 * MILLION, 1000 * MILLION)
+    with pytest.raises(TooLargeError, match="needs 141 MB of memory to decode, at most 140 MB are spent"):
+        budget.check("GIF", 0, 140 * MILLION + 1)
+    with pytest.raises(TooLargeError, match=r"needs 1\.0 s to decode, at most 1 s is spent"):
+        budget.check("GIF", 0, 0, 1000 * MILLION + 1)
+    with pytest.raises(TooLargeError, match="needs 150 MB"):  # three copies of the file
+        budget.check("GIF", 50 * MILLION, 0)
+
+
+TEXTS = {
+    "commas": (b"," * (3 * MILLION), "141 MB"),
+    "fewer commas": (b"," * (2_900_000), None),
+    "lists": (b"[" * (2 * MILLION), "164 MB"),
+    "objects": (b"{" * (2 * MILLION), "164 MB"),
+    "keys": (b":" * MILLION, "142 MB"),
+    "texts": (b'"' * (6 * MILLION), "162 MB"),
+    "letters beyond ASCII": (b"\xc3\xa9" + b"," * (3 * MILLION), "163 MB"),
+    "blanks": (b" " * 12_582_912, None),
+    "a blank more": (b" " * 12_582_913, "has 12582913 bytes, at most 12582912 are read"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_json_text_has_its_price(name: str) -> None:
+    text, need = TEXTS[name]
+    if need is None:
+        budget.check_json(text)
+        return
+    with pytest.raises(TooLargeError, match=need):
+        budget.check_json(text)
