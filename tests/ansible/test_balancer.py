@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import requests
@@ -33,10 +33,12 @@ NAME = "images.example.org"
 class Worker(BaseHTTPRequestHandler):
     """Answers every request with how it came; one with `hold` only when the test lets go, one with `drop` never."""
 
+    heard: ClassVar[dict[str, str]] = {}  # the fields of the last one, their names in small letters
     let_go = threading.Event()
     holds = threading.Semaphore(0)
 
     def do_POST(self) -> None:
+        Worker.heard = {name.lower(): value for name, value in self.headers.items()}
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if "drop" in self.path:
             self.close_connection = True

@@ -1,20 +1,29 @@
-"""The real nginx before a real worker: whoever refuses a request answers by a problem document."""
+"""The real nginx before a real worker and before scripted ones: who is told what, and what every answer is."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
+import itertools
 import json
+import os
+import re
+import signal
 import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from PIL import Image
 
+from tests.ansible import scripted
 from tests.ansible.rendering import render
 from tests.ansible.test_build_apps import build_apps
 from tests.ansible.test_rendering import GOLDEN
@@ -30,14 +39,18 @@ class Hops(NamedTuple):
     port: int
     folder: Path
 
-    def exchange(self, raw: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Send one request and return status, header fields and body."""
+    def send(self, raw: bytes) -> bytes:
+        """Send what ends with a request to close the connection; return all that is answered."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             connection.sendall(raw)
             answer = b""
             while data := connection.recv(65536):
                 answer += data
-        head, _, body = answer.partition(b"\r\n\r\n")
+        return answer
+
+    def exchange(self, raw: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send one request and return status, header fields and body."""
+        head, _, body = self.send(raw).partition(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").split("\r\n")
         fields = dict(line.split(": ", 1) for line in lines)
         return int(status.split()[1]), {name.lower(): value for name, value in fields.items()}, body
@@ -46,6 +59,32 @@ class Hops(NamedTuple):
         """Send a request of this line and these fields; Host, Connection and the body's length are added."""
         common = [b"Host: balancer", b"Connection: close", *([b"Content-Length: %d" % len(body)] if body else [])]
         return self.exchange(b"\r\n".join([line + b" HTTP/1.1", *common, *fields, b"", body]))
+
+    def logged(self, wanted: str) -> dict[str, Any]:
+        """Return the line of the access log that has this id; nginx writes it when it has sent the whole answer."""
+        for _ in range(200):
+            for line in (self.folder / "access.log").read_text().splitlines():
+                if f'"id":"{wanted}"' in line:
+                    return dict(json.loads(line))
+            time.sleep(0.05)
+        raise AssertionError(f"{wanted} is not in the log")
+
+
+@contextlib.contextmanager
+def nginx(configuration: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run nginx, and wait until it answers."""
+    with subprocess.Popen(["/usr/sbin/nginx", "-c", str(configuration), "-g", "daemon off;"]) as process:
+        try:
+            for _ in range(100):
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except ConnectionRefusedError:
+                    assert process.poll() is None, "nginx refuses its configuration"
+                    time.sleep(0.1)
+            yield process
+        finally:
+            process.terminate()
 
 
 def serve_page(folder: Path, name: str, files: dict[str, str]) -> None:
@@ -81,22 +120,13 @@ def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
         "balancer_page_dir": str(folder / "page"),
         "balancer_workers": [{"name": "worker1", "address": "127.0.0.1", "port": server.port, "processes": 2}],
         "balancer_trusted_proxies": ["127.0.0.1/32", "10.0.0.0/8"],
-        "variants": [{"name": "hops"}],
+        "variants": [{"name": "hops"}, {"name": "scripted", "autoscaler": str(folder / "autoscaler.sock")}],
     }
     try:
         render(folder, **variables)
         serve_page(folder, "first", {"index.html": "<title>page</title>", "style.css": "a{color:red}"})
-        with subprocess.Popen(["/usr/sbin/nginx", "-c", str(folder / "nginx-hops.conf"), "-g", "daemon off;"]) as nginx:
-            try:
-                for _ in range(100):
-                    try:
-                        socket.create_connection(("127.0.0.1", port)).close()
-                        break
-                    except ConnectionRefusedError:
-                        time.sleep(0.1)
-                yield Hops(port, folder)
-            finally:
-                nginx.terminate()
+        with nginx(folder / "nginx-hops.conf", port):
+            yield Hops(port, folder)
     finally:
         worker.stop_server(server)
 
@@ -114,7 +144,13 @@ REFUSED = {
     "header of a name that nobody may send": ((b"GET /version", b"X(y): 1"), 400),
     "nothing there": ((b"GET /nowhere",), 404),
     "wrong method": ((b"GET /predict",), 405),
-    "headers of 40 kilobytes": ((b"GET /version", *[b"X-%d: " % n + b"a" * 5000 for n in range(8)]), 431),
+    "headers of 35 kilobytes": ((b"GET /version", *[b"X-%d: " % n + b"a" * 7000 for n in range(5)]), 431),
+    "a file that is not there": ((b"GET /nowhere.css",), 404),
+    "a page without its file": ((b"GET /dashboard",), 404),
+    "a problem": ((b"GET /.problem/400",), 404),
+    "a problem of the protocol V2": ((b"GET /.problem/v2/400",), 404),
+    "an agent that is away": ((b"GET /workers",), 503),
+    "an agent that is away, asked for figures": ((b"GET /live-figures",), 503),
 }
 
 
@@ -168,6 +204,17 @@ def test_twenty_mebibytes_are_those_of_the_photograph(hops: Hops, in_form: bool,
     assert (status, json.loads(answer)["type"]) == (
         (413, "/problems/too-large") if more else (422, "/problems/broken-image")
     )
+
+
+def test_a_body_beyond_any_form_is_refused_before_it_comes(hops: Hops) -> None:
+    with socket.create_connection(("127.0.0.1", hops.port), timeout=60) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 22020097\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}\n"):
+            answer += connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"at most 20971520 bytes" in answer
+    assert b"X-Worker" not in answer
 
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/status", b"/version"])
@@ -311,3 +358,488 @@ def test_behind_a_known_proxy_the_client_is_whom_it_saw(hops: Hops, forwarded: s
 def test_a_client_behind_a_proxy_is_not_told_how_busy_the_balancer_is(hops: Hops, path: str) -> None:
     status, fields, _ = hops.ask(f"GET {path}".encode(), b"X-Forwarded-For: 203.0.113.9")
     assert (status, fields["content-type"]) == (403, "application/problem+json")
+
+
+def test_what_is_deployed_is_told(hops: Hops) -> None:
+    status, fields, body = hops.ask(b"GET /status")
+    assert (status, fields["content-type"]) == (200, "application/json")
+    assert json.loads(body) == {
+        "policy": "random",
+        "pool_size": 1,
+        "workers": ["worker1"],
+        "limits": {"max_conns": 16, "address_rate_hz": 500, "address_connections": 512},
+        "configuration": "",
+    }
+    status, fields, body = hops.ask(b"GET /autoscaler")
+    assert (status, fields["content-type"], body) == (200, "application/json", b'{"on":false}\n')
+    assert fields["server"] == "nginx"  # and no version
+
+
+def test_an_error_of_nginx_keeps_the_shape_of_the_protocol_v2(hops: Hops) -> None:
+    status, fields, body = hops.ask(b"TRACE /v2/models/a.html")
+    assert (status, fields["content-type"]) == (405, "application/json")
+    assert json.loads(body) == {"error": "This address does not take this method."}
+    assert hops.ask(b"TRACE /v2x")[1]["content-type"] == "application/problem+json"
+
+
+def test_every_core_has_a_process_of_nginx(hops: Hops) -> None:
+    master = int((hops.folder / "nginx.pid").read_text())
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    assert len(children) == os.cpu_count()
+
+
+def test_what_nginx_writes_beside_the_logs_is_in_its_folder(hops: Hops) -> None:
+    assert hops.ask(b"GET /healthz")[0] == 200
+    assert "pool.sock" in (hops.folder / "error.log").read_text()  # there is no agent
+    assert {"body", "proxy", "unused"} <= {each.name for each in hops.folder.iterdir()}
+
+
+# --- before scripted workers
+
+
+class Between(NamedTuple):
+    """A balancer between a client and three workers, an agent and an autoscaler that the test scripts."""
+
+    hops: Hops
+    nginx: subprocess.Popen[bytes]
+    workers: tuple[scripted.Worker, ...]
+    agent: scripted.Agent
+    autoscaler: scripted.Agent
+    numbers: Iterator[int]
+
+    def fields(self, client: str = "") -> list[bytes]:
+        """What every request has; each comes from an address of its own where none is given."""
+        number = next(self.numbers)
+        came_from = client or f"198.18.{number // 250}.{number % 250}"
+        return [b"Host: balancer", b"X-Forwarded-For: " + came_from.encode()]
+
+    def ask(
+        self, line: bytes, *fields: bytes, body: bytes = b"", client: str = ""
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one request; see Hops.ask."""
+        return self.hops.ask(line, *self.fields(client)[1:], *fields, body=body)
+
+    def statuses(self, line: bytes, *clients: str) -> list[int]:
+        """Send a request for each client, all of them in one piece; return the statuses."""
+        requests = [b"\r\n".join([line + b" HTTP/1.1", *self.fields(client), b""]) for client in clients]
+        raw = b"\r\n".join(requests) + b"Connection: close\r\n\r\n"
+        return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", self.hops.send(raw))]
+
+    def heard(self) -> list[scripted.Heard]:
+        """What the workers were asked."""
+        return [each for server in self.workers for each in server.heard]
+
+    def script(self, *answers: bytes) -> None:
+        """Let the workers give these answers, whichever is asked first; OK when they are spent."""
+        left = list(answers)
+        for server in self.workers:
+            server.answer = lambda _: left.pop(0) if left else scripted.OK
+
+    def lines(self, path: str) -> int:
+        """Return how many lines of the log are of a path."""
+        return (self.hops.folder / "access.log").read_text().count(f'"path":"{path}"')
+
+
+PAGE = ("index.html", "dashboard.html", "a.css", "a.js", "a.svg", "a.png", "a.jpg", "a.json", "a.bin", "b/index.html")
+
+
+@contextlib.contextmanager
+def between(hops: Hops, place: Path, **changes: str) -> Iterator[Between]:
+    """Run nginx with the same file in another folder: low rates, short times, and what else is to change."""
+    (port,) = free_ports(1)
+    changed = {
+        str(hops.folder): str(place),
+        f"127.0.0.1:{hops.port}": f"127.0.0.1:{port}",
+        "/run/imagerec-pool/pool.sock": str(place / "pool.sock"),
+        "rate=500r/s": "rate=1r/s",
+        "burst=500 ": "burst=20 ",
+        "rate=20r/s": "rate=1r/m",
+        "connections_by_network 512;": "connections_by_network 2;",
+    }
+    text = (hops.folder / "nginx-scripted.conf").read_text()
+    for old, new in {**changed, **changes}.items():
+        text = text.replace(old, new)
+    (place / "nginx.conf").write_text(text)
+    (place / "serves.conf").write_text((hops.folder / "serves.conf").read_text())
+    for name in PAGE:
+        (place / "page/current" / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / "page/current" / name).write_bytes(b"a{}\n" * 500)
+    workers = tuple(scripted.worker() for _ in range(3))
+    members = [f"server 127.0.0.1:{each.server_address[1]} max_fails=0;\n" for each in workers]
+    (place / "servers.conf").write_text("".join(members))
+    agents = scripted.agent(place / "pool.sock"), scripted.agent(place / "autoscaler.sock")
+    with scripted.serving(*workers, *agents), nginx(place / "nginx.conf", port) as process:
+        yield Between(Hops(port, place), process, workers, *agents, itertools.count())
+
+
+@pytest.fixture(scope="module")
+def scripted_once(hops: Hops, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Between]:
+    with between(hops, tmp_path_factory.mktemp("scripted")) as started:
+        yield started
+
+
+@pytest.fixture
+def told(scripted_once: Between) -> Between:
+    """A balancer whose workers and agents have heard nothing yet."""
+    for each in (*scripted_once.workers, scripted_once.agent, scripted_once.autoscaler):
+        each.forget()
+    return scripted_once
+
+
+@pytest.fixture
+def fresh(hops: Hops, tmp_path: Path) -> Iterator[Between]:
+    """A balancer of which nothing has been asked yet, for tests that spend a rate."""
+    with between(hops, tmp_path) as started:
+        yield started
+
+
+CONTEXT = f"00-{TRACE}-b7ad6b7169203331-01"
+
+
+def test_the_worker_is_told_who_asks_and_what_is_followed(told: Between) -> None:
+    given = (b"Accept: */*", b"X-Request-Start: t=1", b"X-Forwarded-Proto: https", b"X-Request-Id: a")
+    traced = (f"traceparent: {CONTEXT}".encode(), b"tracestate: a=b")
+    told.ask(b"POST /predict?top=2", JPEG, *given, *traced, body=b"image", client="203.0.113.9")
+    (heard,) = told.heard()
+    assert (heard.line, heard.body) == ("POST /predict?top=2 HTTP/1.1", b"image")
+    assert re.fullmatch(r"t=\d{10}\.\d{3}", heard.fields.pop("X-Request-Start"))
+    assert heard.fields == {
+        "Host": "balancer",
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Proto": "http",
+        "X-Request-Id": "a",
+        "traceparent": CONTEXT,
+        "tracestate": "a=b",
+        "Content-Length": "5",
+        "Content-Type": "image/jpeg",
+        "Accept": "*/*",
+    }
+
+
+def test_the_state_of_a_trace_goes_with_its_context(told: Between) -> None:
+    told.ask(b"GET /version", b"traceparent: none", b"tracestate: a=b")
+    (heard,) = told.heard()
+    assert heard.fields.keys().isdisjoint({"traceparent", "tracestate"})
+
+
+@pytest.mark.parametrize("path", [b"/version", b"/healthz"])
+def test_what_both_hops_say_is_said_once(told: Between, path: bytes) -> None:
+    """A worker's own Retry-After is kept, and so is its Server-Timing beside the balancer's."""
+    own = ("Cache-Control: no-store", "X-Request-Id: b", "Retry-After: 7", "Server-Timing: queue;dur=1")
+    told.script(scripted.answer_of(429, *own))
+    told.agent.answer = lambda _: scripted.CLOSED
+    raw = told.hops.send(b"\r\n".join([b"GET " + path + b" HTTP/1.1", *told.fields(), b"Connection: close", b"", b""]))
+    head = raw.partition(b"\r\n\r\n")[0].decode()
+    for name in ("cache-control", "x-request-id", "retry-after"):
+        assert head.lower().count(f"\r\n{name}: ") == 1, head
+    assert "\r\nRetry-After: 7" in head
+    assert "\r\nServer-Timing: queue;dur=1\r\n" in head
+    assert re.search(r"\r\nServer-Timing: edge;dur=\d+, upstream;dur=\d+(\r|$)", head)
+
+
+def test_the_line_of_a_request_says_all_that_operators_need(told: Between) -> None:
+    fields = [*told.fields("203.0.113.9"), b"X-Request-Id: line", f"traceparent: {CONTEXT}".encode()]
+    raw = b"\r\n".join(
+        [b"POST /predict?top=2 HTTP/1.1", *fields, b"Connection: close", b"Content-Length: 1", b"", b"x"]
+    )
+    told.script(scripted.CLOSED)
+    answer = told.hops.send(raw)
+    line = told.hops.logged("line")
+    assert abs(line["msec"] - time.time()) < 600
+    assert abs(datetime.fromisoformat(line.pop("time")).timestamp() - line.pop("msec")) < 2
+    assert line.pop("request_s") >= 0
+    addresses = line.pop("upstream_addr").split(", ")
+    assert len(set(addresses)) == 2
+    assert set(addresses) < {f"127.0.0.1:{each.server_address[1]}" for each in told.workers}
+    for name in ("connect", "header", "response"):
+        assert re.fullmatch(r"(-|\d\.\d{3}), \d\.\d{3}", line.pop(f"upstream_{name}_s"))
+    assert line == {
+        "id": "line",
+        "trace": TRACE,
+        "client": "203.0.113.9",
+        "method": "POST",
+        "path": "/predict",
+        "status": 200,
+        "request_bytes": len(raw),
+        "response_bytes": len(answer),
+        "worker": "w1",
+        "upstream_status": "502, 200",
+        "timing": "queue;dur=1",
+    }
+
+
+FAILURES = {
+    "closed": scripted.CLOSED,
+    "500": scripted.answer_of(500),
+    "503": scripted.answer_of(503),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("line", [b"POST /predict", b"GET /version"])
+def test_another_worker_is_tried_once(told: Between, failure: str, line: bytes) -> None:
+    told.script(FAILURES[failure])
+    assert told.ask(line, JPEG)[0] == 200
+    assert len(told.heard()) == 2
+    told.script(*[FAILURES[failure]] * 9)
+    assert told.ask(line, JPEG)[0] == {"closed": 502, "500": 500, "503": 503}[failure]
+    assert len(told.heard()) == 4
+
+
+@pytest.mark.parametrize("status", [429, 404, 413])
+def test_what_is_no_failure_is_passed_on(told: Between, status: int) -> None:
+    told.script(scripted.answer_of(status))
+    status_told, fields, body = told.ask(b"POST /predict", JPEG)
+    assert (status_told, body, len(told.heard())) == (status, b"no\n", 1)
+    assert fields.get("retry-after") == ("1" if status == 429 else None)
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/openapi.json", b"/v2/models/a.html"])
+def test_a_worker_that_does_not_answer_is_told(told: Between, path: bytes) -> None:
+    told.script(scripted.CLOSED, scripted.CLOSED)
+    status, fields, body = told.ask(b"POST " + path)
+    expected = "The worker did not answer; send the image again."
+    in_v2 = path.startswith(b"/v2")
+    assert (status, fields["content-type"]) == (502, "application/json" if in_v2 else "application/problem+json")
+    assert json.loads(body)["error" if in_v2 else "detail"] == expected
+
+
+STATES = {
+    "busy": (1, 429, "/problems/busy", "Every worker is busy; try again in a moment."),
+    "nobody": (0, 503, "/problems/unavailable", "No worker serves; try again soon."),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_full_pool_and_none_are_told_apart(fresh: Between, state: str) -> None:
+    serves, status, kind, detail = STATES[state]
+    members = fresh.hops.folder / "servers.conf"
+    members.write_text(members.read_text().replace("max_fails=0;", "max_fails=0 down;"))
+    (fresh.hops.folder / "serves.conf").write_text(f"map $server_port $anybody_serves {{ default {serves}; }}\n")
+    fresh.nginx.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while fresh.ask(b"GET /version")[0] == 200:
+        assert time.monotonic() < deadline, "nginx does not take up its members"
+        time.sleep(0.05)
+    fresh.agent.answer = lambda _: scripted.CLOSED
+    for path in (b"/predict", b"/openapi.json"):
+        told, fields, body = fresh.ask(b"GET " + path)
+        assert (told, fields["content-type"], fields["retry-after"]) == (status, "application/problem+json", "1")
+        document = json.loads(body)
+        assert (document["type"], document["detail"], document["status"]) == (kind, detail, status)
+    told, fields, body = fresh.ask(b"GET /v2/models/a.html")
+    assert (told, fields["content-type"], fields["retry-after"]) == (status, "application/json", "1")
+    assert json.loads(body) == {"error": detail}
+    told, fields, body = fresh.ask(b"GET /healthz")
+    assert (told, json.loads(body)["type"]) == (503, "/problems/unavailable")
+
+
+ASKED = {
+    "/healthz": "/healthz",
+    "/workers": "/workers",
+    "/live-figures?since=3": "/live-figures?since=3",
+    "/pool_metrics": "/metrics",
+    "/autoscaler": "/autoscaler",
+}
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_the_agent_is_asked_without_the_client_s_body(told: Between, path: str) -> None:
+    server = told.autoscaler if path == "/autoscaler" else told.agent
+    server.answer = lambda _: scripted.answer_of(200, "Content-Type: text/plain")
+    client = "::1" if path == "/pool_metrics" else "203.0.113.9"
+    status, fields, body = told.ask(f"GET {path}".encode(), JPEG, body=b"body", client=client)
+    assert (status, fields["content-type"], body) == (200, "text/plain", b"no\n")
+    (heard,) = server.heard
+    assert (heard.line, heard.body) == (f"GET {ASKED[path]} HTTP/1.0", b"")
+    common = {"Connection": "close", "X-Forwarded-For": client, "Content-Type": "image/jpeg"}
+    assert heard.fields == {"Host": "balancer", **common}
+    assert told.heard() == []
+
+
+@pytest.mark.parametrize("path", [b"/workers", b"/live-figures", b"/autoscaler"])
+def test_an_agent_that_does_not_answer_is_told(told: Between, path: bytes) -> None:
+    told.agent.answer = told.autoscaler.answer = lambda _: scripted.CLOSED
+    status, fields, body = told.ask(b"GET " + path)
+    assert (status, fields["content-type"]) == (503, "application/problem+json")
+    assert (json.loads(body)["type"], fields["retry-after"]) == ("/problems/unavailable", "1")
+
+
+def test_where_no_agent_answers_a_worker_is_asked_for_its_health(told: Between) -> None:
+    told.agent.answer = lambda _: scripted.CLOSED
+    for failure in FAILURES.values():
+        told.script(failure)
+        assert told.ask(b"GET /healthz", JPEG, body=b"body", client="203.0.113.9")[0] == 200
+    assert len(told.heard()) == 6
+    for heard in told.heard():
+        assert (heard.line, heard.body) == ("GET /readyz HTTP/1.0", b"")
+        common = {"Connection": "close", "X-Forwarded-For": "203.0.113.9", "Content-Type": "image/jpeg"}
+        assert heard.fields == {"Host": "balancer", **common}
+    told.script(*[scripted.CLOSED] * 9)
+    status, fields, body = told.ask(b"GET /healthz")
+    assert (status, fields["content-type"]) == (503, "application/problem+json")
+    assert json.loads(body)["type"] == "/problems/unavailable"
+    assert len(told.heard()) == 8
+
+
+def test_only_this_machine_s_own_addresses_are_told_how_busy_it_is_and_no_line_says_so(told: Between) -> None:
+    for client in ("127.0.0.1", "::1"):
+        for path in (b"/nginx_status", b"/pool_metrics"):
+            assert told.ask(b"GET " + path, client=client)[0] == 200
+    told.ask(b"GET /version", b"X-Request-Id: after")
+    assert told.hops.logged("after")
+    assert told.lines("/nginx_status") + told.lines("/pool_metrics") == 0
+
+
+FILES = {
+    "/": ("text/html; charset=utf-8", "no-cache", True),
+    "/dashboard": ("text/html; charset=utf-8", "no-cache", True),
+    "/b": ("text/html; charset=utf-8", "no-store", True),
+    "/a.css": ("text/css; charset=utf-8", "no-cache", True),
+    "/a.js": ("text/javascript; charset=utf-8", "no-cache", True),
+    "/a.svg": ("image/svg+xml", "no-cache", True),
+    "/a.png": ("image/png", "no-cache", False),
+    "/a.jpg": ("image/jpeg", "no-cache", False),
+    "/a.json": ("application/json", "no-cache", False),
+    "/a.bin": ("application/octet-stream", "no-store", False),
+}
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_of_the_page_has_its_type_and_is_packed_where_it_pays(told: Between, path: str) -> None:
+    status, fields, _ = told.ask(b"GET " + path.encode(), b"Accept-Encoding: gzip")
+    assert status == 200
+    assert (fields["content-type"], fields["cache-control"], fields.get("content-encoding") == "gzip") == FILES[path]
+
+
+NETWORKS = {
+    "one network": (["2001:db8:1:2::a", "2001:db8:1:2::b"], True),
+    "two networks": (["2001:db8:1:3::a", "2001:db8:1:4::a"], False),
+    "one address in two forms": (["::ffff:203.0.113.50", "203.0.113.50"], True),
+    "two addresses": (["203.0.113.60", "203.0.113.61"], False),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_who_shares_a_network_shares_its_rate(told: Between, name: str) -> None:
+    """Each sends 15 requests; 20 at once are allowed, and one a second besides."""
+    clients, shared = NETWORKS[name]
+    statuses = told.statuses(b"GET /version", *clients * 15)
+    assert len(statuses) == 30
+    assert set(statuses) == ({200, 429} if shared else {200})
+    assert statuses.count(200) >= 21
+    assert "limiting" not in (told.hops.folder / "error.log").read_text()
+
+
+@pytest.mark.parametrize("path", [b"/workers", b"/live-figures", b"/autoscaler"])
+def test_an_address_has_its_rate_at_the_agent_too(told: Between, path: bytes) -> None:
+    statuses = told.statuses(b"GET " + path, *[f"203.0.113.{200 + len(path)}"] * 30)
+    assert (len(statuses), set(statuses)) == (30, {200, 429})
+    assert statuses.count(200) >= 21
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_an_address_has_so_many_requests_under_way(told: Between) -> None:
+    for each in told.workers:
+        each.answer = each.late
+    ask = functools.partial(told.ask, b"POST /predict", JPEG)
+    with ThreadPoolExecutor(2) as threads:
+        held = [threads.submit(ask, client="203.0.113.80") for _ in range(2)]
+        until(lambda: len(told.heard()) == 2)
+        told.script()
+        try:
+            refused, fields, body = ask(client="203.0.113.80")
+            assert ask(client="203.0.113.81")[0] == 200
+        finally:
+            for each in told.workers:
+                each.let_go.set()
+        assert [each.result()[0] for each in held] == [200, 200]
+    assert (refused, json.loads(body)["type"]) == (429, "/problems/too-many-requests")
+    assert fields["retry-after"] == "1"
+    assert "limiting" not in (told.hops.folder / "error.log").read_text()
+
+
+@pytest.mark.parametrize("path", ["/workers", "/live-figures"])
+def test_all_together_may_ask_the_agent_so_often(fresh: Between, path: str) -> None:
+    """Two hundred at once, from as many addresses, and one a minute besides; seldom a line says so."""
+    statuses = fresh.statuses(b"GET " + path.encode(), *[""] * 300)
+    assert (len(statuses), set(statuses)) == (300, {200, 429})
+    assert 201 <= statuses.count(200) <= 205
+    assert len(fresh.agent.heard) == statuses.count(200)
+    fresh.ask(b"GET /version", b"X-Request-Id: after")
+    assert fresh.hops.logged("after")
+    assert fresh.lines(path) == 0 if path == "/live-figures" else 201 <= fresh.lines(path) < 240
+
+
+def test_what_nginx_answers_by_itself_has_few_lines(fresh: Between) -> None:
+    """Files: two hundred at once, and one a minute besides. What counts nowhere: one of a hundred."""
+    assert set(fresh.statuses(b"GET /nowhere", *[""] * 400)) == {404}
+    assert set(fresh.statuses(b"GET /status", *[""] * 300)) == {200}
+    assert set(fresh.statuses(b"GET /version", *[""] * 300)) == {200}
+    fresh.ask(b"GET /version", b"X-Request-Id: after")
+    assert fresh.hops.logged("after")
+    assert 201 <= fresh.lines("/nowhere") <= 205
+    assert fresh.lines("/status") < 60
+    assert fresh.lines("/version") == 301
+    assert "limiting" not in (fresh.hops.folder / "error.log").read_text()
+
+
+SHORT = {
+    "client_header_timeout 15s;": "client_header_timeout 1s;",
+    "client_body_timeout 15s;": "client_body_timeout 1s;",
+    "    send_timeout 15s;": "    send_timeout 1s;",
+    "proxy_send_timeout 30s;": "proxy_send_timeout 1s;",
+    "proxy_read_timeout 30s;": "proxy_read_timeout 1s;",
+}
+
+
+@pytest.fixture
+def short(hops: Hops, tmp_path: Path) -> Iterator[Between]:
+    """A balancer that waits for a second at most."""
+    with between(hops, tmp_path, **SHORT) as started:
+        yield started
+
+
+def test_nobody_holds_the_balancer_for_long(short: Between) -> None:
+    """All at the same time: clients that send or read no further, an agent that does not answer."""
+    large = short.hops.folder / "page/current/large.bin"
+    large.touch()
+    os.truncate(large, 64 * MEBIBYTE)
+    short.agent.answer = short.agent.late
+
+    def is_reset(raw: bytes) -> bool:
+        with socket.create_connection(("127.0.0.1", short.hops.port), timeout=20) as connection:
+            connection.sendall(raw)
+            with contextlib.suppress(ConnectionResetError):
+                connection.recv(1)
+                return False
+            return True
+
+    def bytes_sent_to_who_reads_nothing() -> int:
+        with socket.create_connection(("127.0.0.1", short.hops.port), timeout=20) as connection:
+            connection.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\nX-Request-Id: large\r\n\r\n")
+            return int(short.hops.logged("large")["response_bytes"])
+
+    with ThreadPoolExecutor(5) as threads:
+        head = threads.submit(is_reset, b"GET /version HTTP/1.1\r\nHost:")
+        body = threads.submit(is_reset, b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nbody")
+        reader = threads.submit(bytes_sent_to_who_reads_nothing)
+        health, workers = (threads.submit(short.ask, line) for line in (b"GET /healthz", b"GET /workers"))
+        assert (head.result(), body.result()) == (True, True)
+        assert reader.result() < 64 * MEBIBYTE
+        assert (health.result()[0], workers.result()[0]) == (200, 503)  # a worker is asked for the health
+
+
+@pytest.mark.parametrize("size", [1, 16 * MEBIBYTE], ids=["does not answer", "does not read"])
+def test_nobody_waits_long_for_a_worker(short: Between, size: int) -> None:
+    turns = itertools.count()
+    for each in short.workers:
+        each.ignores_a_request = lambda: next(turns) == 0
+    assert short.ask(b"POST /predict", JPEG, body=bytes(size))[0] == 200
+    assert next(turns) == 2

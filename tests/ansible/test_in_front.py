@@ -32,8 +32,9 @@ from tests.ansible.test_balancer import worker as worker  # noqa: PLC0414
 from tests.conftest import REPOSITORY, free_ports
 
 ORIGIN = "https://demo.example.org"
-KEYS = {name: f"the-key-of-{name}" for name in ("alice", "bob", "batch", "default")}
+KEYS = {name: f"the-key-of-{name}" for name in ("alice", "bob", "batch", "careful", "default")}
 ADDRESS_RATE_HZ, BATCH_RATE_HZ = 30, 1
+UNDER_WAY = 4
 GUESS_RATE_HZ = 2  # every host asks more
 
 
@@ -42,7 +43,21 @@ def entry(name: str, **limits: int) -> dict[str, Any]:
     return {"name": name, "sha256": hashlib.sha256(KEYS[name].encode()).hexdigest(), **limits}
 
 
-ENTRIES = [entry("alice"), entry("bob"), entry("batch", rate_hz=BATCH_RATE_HZ), entry("default", rate_hz=0)]
+ENTRIES = [
+    entry("alice"),
+    entry("bob"),
+    entry("batch", rate_hz=BATCH_RATE_HZ),
+    entry("careful", connections=1),
+    entry("default", rate_hz=0, connections=0),
+]
+
+
+def nearly(sha256: str) -> Iterator[dict[str, Any]]:
+    """Entries whose hashes differ from this one in one byte each: who leaves a byte out takes one of them for it."""
+    for place in range(32):
+        digest = bytearray.fromhex(sha256)
+        digest[place] ^= 1
+        yield {"name": f"nearly-{place}", "sha256": digest.hex()}
 
 
 class InFront(Balancer):
@@ -70,9 +85,9 @@ def running(folder: Path, worker: int, rate_hz: int) -> Iterator[InFront]:
         archive.add(folder / "index.html", "index.html")
     more = {
         "balancer_cors_origins": [ORIGIN, "http://localhost:3000"],
-        "balancer_api_keys": ENTRIES,
+        "balancer_api_keys": [*ENTRIES, *nearly(ENTRIES[0]["sha256"])],
         "balancer_address_rate_hz": rate_hz,
-        "balancer_address_connections": 0,
+        "balancer_address_connections": UNDER_WAY,
         "balancer_max_conns": 0,
         "balancer_max_body_bytes": 2000,
     }
@@ -273,11 +288,11 @@ def statuses(balancer: InFront, count: int, **headers: str) -> list[int]:
 
 
 def until_refused(balancer: InFront, **headers: str) -> list[int]:
-    """Answers to requests over one connection, up to the first 429."""
+    """Answers to requests over one connection, up to the first that is refused."""
     answers: list[int] = []
     deadline = time.monotonic() + 60
     with requests.Session() as session:
-        while 429 not in answers:
+        while not answers or answers[-1] in {200, 401}:
             assert time.monotonic() < deadline, f"none of {len(answers)} requests was refused"
             options: dict[str, Any] = {"headers": headers, "verify": balancer.certificate, "timeout": 20}
             answers.append(session.post(f"{balancer.secure}/predict", data=b"x", **options).status_code)
@@ -307,12 +322,54 @@ def test_a_key_without_limit_is_counted_nowhere(balancer: InFront) -> None:
     assert statuses(balancer, many, **{"X-API-Key": KEYS["default"]}) == [200] * many
 
 
+@contextlib.contextmanager
+def under_way(balancer: InFront, name: str, count: int) -> Iterator[None]:
+    """Hold so many requests of a key, whose bodies do not come before the end of the block."""
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEYS[name]}\r\nContent-Length: 5\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", balancer.https), timeout=20))
+            stack.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1")).sendall(head.encode())
+        yield
+
+
+@pytest.mark.parametrize(("name", "most"), [("careful", 1), ("bob", UNDER_WAY)])
+def test_a_key_has_so_many_requests_under_way(balancer: InFront, name: str, most: int) -> None:
+    """Its own number where it has one, that of an address otherwise; no other key is counted with it."""
+    rest()
+    assert balancer.ask(X_API_Key=KEYS[name]).status_code == 200
+    with under_way(balancer, name, most):
+        deadline = time.monotonic() + 20
+        while (refused := balancer.ask(X_API_Key=KEYS[name])).status_code == 200:
+            assert time.monotonic() < deadline, "the requests under way are not counted"
+            time.sleep(0.1)  # far below the rate
+        assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-requests")
+        assert balancer.ask(X_API_Key=KEYS["alice"]).status_code == 200
+    with under_way(balancer, "default", 2 * UNDER_WAY):
+        time.sleep(0.3)
+        assert balancer.ask(X_API_Key=KEYS["default"]).status_code == 200
+
+
+def test_the_worker_is_not_told_the_key(balancer: InFront) -> None:
+    assert balancer.ask(X_API_Key=KEYS["alice"], Authorization="Bearer other").status_code == 200
+    assert {"x-forwarded-for", "content-length"} <= Worker.heard.keys()
+    assert Worker.heard.keys().isdisjoint({"x-api-key", "authorization"})
+
+
+def test_nobody_asks_for_the_check_of_keys_itself(balancer: InFront) -> None:
+    answer = balancer.ask("/.key", "GET", X_API_Key=KEYS["alice"])
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+
+
 def test_who_guesses_keys_is_limited_by_the_address(tmp_path: Path, worker: int) -> None:
     with running(tmp_path, worker, GUESS_RATE_HZ) as balancer:
         *answers, last = until_refused(balancer, **{"X-API-Key": "guess"})
         assert (set(answers), last) == ({401}, 429)
         assert len(answers) > GUESS_RATE_HZ
         assert statuses(balancer, 3, **{"X-API-Key": KEYS["alice"]}) == [200] * 3
+        *answers, last = until_refused(balancer, **{"X-API-Key": KEYS["alice"]})  # a key has the rate of an address
+        assert (set(answers), last) in (({200}, 429), (set(), 429))
 
 
 def test_neither_key_nor_hash_stands_where_others_read(balancer: InFront) -> None:
@@ -425,6 +482,68 @@ def test_make_key_prints_a_key_and_what_the_inventory_keeps_of_it() -> None:
     refused = subprocess.run([*command, "Ä b"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "make key NAME=alice" in refused.stderr
+
+
+# --- TLS
+
+
+def shaken_hands(balancer: InFront, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> dict[str, Any]:
+    """Open and close a connection; return what was agreed on."""
+    with (
+        socket.create_connection(("127.0.0.1", balancer.https), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as connection,
+    ):
+        cipher = connection.cipher()
+        return {
+            "version": connection.version(),
+            "cipher": cipher and cipher[0],
+            "session": connection.session,
+            "reused": connection.session_reused,
+        }
+
+
+def of_tls_1_2(balancer: InFront, ciphers: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(ciphers)
+    return context
+
+
+SOUND = ["ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES128-GCM-SHA256"]
+
+
+def test_the_newest_tls_is_agreed_on(balancer: InFront) -> None:
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    assert shaken_hands(balancer, context)["version"] == "TLSv1.3"
+
+
+@pytest.mark.parametrize("ciphers", [SOUND, SOUND[::-1]], ids=["ChaCha first", "AES first"])
+def test_the_client_chooses_among_sound_ciphers(balancer: InFront, ciphers: list[str]) -> None:
+    assert shaken_hands(balancer, of_tls_1_2(balancer, ":".join(ciphers)))["cipher"] == ciphers[0]
+
+
+def test_an_unsound_cipher_is_refused(balancer: InFront) -> None:
+    with pytest.raises(ssl.SSLError, match="handshake failure"):
+        shaken_hands(balancer, of_tls_1_2(balancer, "ECDHE-ECDSA-AES128-SHA256"))
+
+
+def test_a_session_is_resumed_without_a_ticket(balancer: InFront) -> None:
+    context = of_tls_1_2(balancer, SOUND[0])
+    session = shaken_hands(balancer, context)["session"]
+    assert not session.has_ticket
+    assert shaken_hands(balancer, context, session)["reused"]
+
+
+def test_what_comes_in_the_clear_is_sent_on(balancer: InFront) -> None:
+    for port in (balancer.http, balancer.https):
+        answer = requests.get(f"http://127.0.0.1:{port}/version?a=b", allow_redirects=False, timeout=20)
+        assert (answer.status_code, answer.headers["Location"]) == (308, f"{balancer.secure}/version?a=b")
+    proof = balancer.folder / "state/acme/.well-known/acme-challenge/token"
+    proof.parent.mkdir(parents=True, exist_ok=True)
+    proof.write_text("proof")
+    answer = requests.get(f"{balancer.plain}/.well-known/acme-challenge/token", timeout=20)
+    assert (answer.text, answer.headers["Content-Type"]) == ("proof", "text/plain")
+    assert requests.get(f"{balancer.plain}/healthz", timeout=20).json() == {"status": "ready"}
 
 
 # --- HTTP/2
