@@ -122,7 +122,8 @@ def other_mutations(file: str, text: str) -> Iterator[Mutation]:
         bare = line.strip()
         if not bare or bare.startswith(("#", "{#", "{%", "//", "- name:")) or bare in {"}", "{", "---"}:
             continue
-        if not bare.endswith(("{", ":", "-%}")):  # without its head a block is no file any more
+        # Without its head a block is no file any more; without such a default nginx's map has the same one.
+        if not bare.endswith(("{", ":", "-%}")) and bare != 'default "";':
             yield Mutation(file, number, line, None)
         code = line.split(" #")[0]
         for place in VALUE.finditer(code):

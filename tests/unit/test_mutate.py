@@ -21,6 +21,9 @@ server {
 {% if tls == 'off' %}
     gzip on;
 {% endif %}
+    map $a $b {
+        default "";
+    }
 }
 """
 
