@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from loadtest.draw import interactive
 from loadtest.errors import LoadtestError
 from loadtest.experiments.design import Design
 from loadtest.experiments.folder import RunFolder
@@ -14,8 +15,8 @@ _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;font-size:.82rem}td,th{padding:.2rem .55rem;border-bottom:1px solid #ddd;"
     "text-align:right;white-space:nowrap}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}"
-    "figure{margin:1.5rem 0}img{max-width:100%}div{overflow-x:auto}pre{font-size:.78rem;background:#f6f6f6;"
-    "padding:1rem;overflow-x:auto}.bad{color:#a40000}"
+    "figure{margin:1.5rem 0}img{max-width:100%}.wide{overflow-x:auto}pre{font-size:.78rem;background:#f6f6f6;"
+    "padding:1rem;white-space:pre-wrap;overflow-wrap:anywhere}.bad{color:#a40000;overflow-wrap:anywhere}"
 )
 _COLUMNS = (
     ("level", "level"),
@@ -61,7 +62,9 @@ def _page(
     design = folder.design
     levels = {level.id: folder.read_level(level) or {} for level in folder.measured_levels()}
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(design.name)}</title><style>{_STYLE}</style>",
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width, initial-scale=1">'
+        f"<title>{_text(design.name)}</title><style>{_STYLE}</style>{interactive.head()}<main>",
         f"<h1>{_text(design.name)}</h1><p>{_text(design.goal)}</p>",
         f"<p>{len(trials)} rows of trials, begun {_text(folder.created)} UTC, seed {design.seed}, {design.repetitions} "
         f"repetitions a cell in random order, trials {design.scale:g} times the design's length. Values are means over "
@@ -69,10 +72,13 @@ def _page(
         "quantile needs more of them.</p>",
     ]
     parts += [
-        f'<figure><img alt="{_text(name)}" src="data:image/png;base64,{base64.b64encode(data).decode()}"></figure>'
+        f'<figure><img alt="figure {_text(name)}; the table of cells has numbers" '
+        f'src="data:image/png;base64,{base64.b64encode(data).decode()}"></figure>'
         for name, data in images.items()
     ]
-    parts.append("<h2>Cells</h2><div>" + _table(cells) + "</div>")
+    parts.append(interactive.body(folder, cells))
+    parts.append("<h2 id=cells>Cells</h2><div class=wide role=region aria-labelledby=cells tabindex=0>")
+    parts.append(_table(cells) + "</div>")
     parts += _precision(folder.design, trials)
     invalid = [trial for trial in trials if trial["invalid"]]
     parts.append(f"<h2>Trials not to trust: {len(invalid)} of {len(trials)}</h2>")
@@ -83,7 +89,8 @@ def _page(
     ]
     parts.append("<h2>Where it ran</h2>")
     parts += [_folded(name, facts) for name, facts in levels.items()]
-    parts.append("<h2>What was asked</h2>" + _folded("the design, with every default", design.resolved()) + "</html>")
+    parts.append("<h2>What was asked</h2>" + _folded("the design, with every default", design.resolved()))
+    parts.append("</main></html>")
     return "\n".join(parts) + "\n"
 
 
@@ -115,7 +122,7 @@ def _folded(title: str, facts: dict[str, Any]) -> str:
 
 def _table(cells: list[dict[str, Any]]) -> str:
     shown = [(key, title) for key, title in _COLUMNS if any(row.get(key) not in (None, "") for row in cells)]
-    head = "".join(f"<th>{_text(title)}" for _, title in shown)
+    head = "".join(f"<th scope=col>{_text(title)}" for _, title in shown)
     rows = ("<tr>" + "".join(f"<td>{_cell(row, key)}" for key, _ in shown) for row in cells)
     return f"<table><tr>{head}{''.join(rows)}</table>"
 

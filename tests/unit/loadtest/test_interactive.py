@@ -1,0 +1,86 @@
+"""The numbers behind the report's interactive plots, and the library that it carries."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadtest.analyse.summary import summarize
+from loadtest.draw.interactive import PAGE, inert, longer, plot_data, thinned
+from loadtest.experiments.folder import RunFolder
+
+
+def test_a_long_trial_is_thinned_without_losing_an_extreme() -> None:
+    rng = np.random.default_rng(1)
+    at_s = np.sort(np.append(rng.uniform(0, 60, 4_998), [0, 60]))
+    stretch = np.minimum(at_s // 0.6, 99)
+    took_ms = rng.exponential(20, 5_000)
+    took_ms[[700, 4_000]] = 0.01, 9_000
+    drawn = thinned(at_s, took_ms)
+    assert len(drawn) == 300
+    assert (np.diff(drawn) > 0).all()
+    assert {700, 4_000} <= set(drawn.tolist())
+    for tenth in range(10):
+        inside = stretch // 10 == tenth
+        kept = drawn[inside[drawn]]
+        assert took_ms[kept].max() == took_ms[inside].max()
+        assert took_ms[kept].min() == took_ms[inside].min()
+        middle = np.sort(took_ms[kept])[len(kept) // 2]
+        assert middle == pytest.approx(np.median(took_ms[inside]), rel=0.3)
+
+
+def test_a_short_trial_and_one_without_requests_are_drawn_whole() -> None:
+    assert thinned(np.arange(300.0), np.ones(300)).tolist() == list(range(300))
+    assert thinned(np.array([]), np.array([])).tolist() == []
+
+
+def test_a_burst_at_one_moment_is_thinned_to_three() -> None:
+    took_ms = np.arange(500.0)
+    assert thinned(np.zeros(500), took_ms).tolist() == [0, 249, 499]
+
+
+def test_shares_are_counted_exactly() -> None:
+    times = np.array([1.0, 2.0, 2.0, 3.0])
+    assert longer(times, np.array([0.5, 1.0, 1.5, 2.0, 3.0])) == [4, 3, 3, 1, 0]
+
+
+def test_the_numbers_are_those_of_the_samples(measured: Path) -> None:
+    folder = RunFolder.open(measured)
+    rows = summarize(folder).cells
+    data = plot_data(folder, rows)
+    by_cell = {one["cell"]: one for one in data["spread"]["curves"]}
+    for group in data["requests"]:
+        assert len(group["trials"]) == 5
+        row = next(one for one in rows if one["cell"] == group["cell"] and not one["image"])
+        assert [one["number"] for one in group["trials"] if one["valid"]] == row["valid_numbers"]
+        if not group["warmup_s"]:
+            assert sum(one["n"] + one["failures"] for one in group["trials"] if one["valid"]) == row["n"]
+            took_ms = [ms for one in group["trials"] if one["valid"] for ms in one["answered"][1]]
+            assert np.median(took_ms) == pytest.approx(1e3 * row["p50_s"], rel=0.01)
+        curve = by_cell[group["cell"]]
+        assert curve["n"] == row["n"] - row["errors"]
+        half = np.interp(-curve["n"] / 2, -np.array(curve["longer"]), data["spread"]["ms"])
+        assert half == pytest.approx(1e3 * row["p50_s"], rel=0.1)
+    titles = [plot["title"] for plot in data["cells"]]
+    assert titles == ["by the rate that was asked", "by the size of the image"]
+    closed = data["cells"][1]["series"]
+    assert [one["x"] for one in closed] == [[32, 64]]
+    value, low, high = closed[0]["values"]["mean_s"][0]
+    assert low < value < high
+
+
+def test_numbers_cannot_end_their_element() -> None:
+    assert "<" not in inert('{"level":"</script><!--"}')
+
+
+def test_the_library_is_the_one_that_was_published() -> None:
+    """Its README names the package, and the digest of each file that was taken from it."""
+    text = (PAGE / "uplot" / "README.md").read_text()
+    pinned = dict(re.findall(r"^\| (\S+) \| `([0-9a-f]{64})` \|$", text, re.MULTILINE))
+    files = {path.name for path in (PAGE / "uplot").iterdir()} - {"README.md"}
+    assert pinned == {name: hashlib.sha256((PAGE / "uplot" / name).read_bytes()).hexdigest() for name in files}
+    assert files == {"LICENSE", "uPlot.iife.min.js", "uPlot.min.css"}
