@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.analyse.window import Floats, response_times
+from loadtest.analyse.window import response_times
+from loadtest.arrays import Floats
 from loadtest.draw.style import COLOURS, Row, log_bars, ms
 from loadtest.experiments.cells import Cell
 from loadtest.experiments.folder import RunFolder
