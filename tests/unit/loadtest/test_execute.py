@@ -23,7 +23,7 @@ repetitions: 5
 dirty: true
 deployment: {pool_size: 2, policy: random}
 cells:
-  - {arrivals: closed, in_flight: 1, image_px: [16, 32], requests: 4}
+  - {arrivals: closed, in_flight: 1, image_px: 16, requests: 4}
 """
 
 
