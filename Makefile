@@ -308,7 +308,7 @@ bench: setup-measure ## images/s and latency against the limit and PEERS=gunicor
 ENGINE ?= litert
 BATCHES_IN = $(or $(RECORD),results/runs/batching)
 .PHONY: batching
-batching: setup-measure $(if $(filter tensorflow,$(ENGINE)),setup-keras) #: ms a picture when 1 to 16 share a run of the network; ENGINE=tensorflow where a GPU is; RECORD=results/batching keeps it
+batching: setup-measure $(if $(filter tensorflow,$(ENGINE)),setup-keras) #: ms a photograph when 1 to 16 share a run of the network; ENGINE=tensorflow where a GPU is; RECORD=results/batching keeps it
 	@PYTHONPATH=$(OURS):loadtest/src $(if $(filter tensorflow,$(ENGINE)),.venv-keras/bin,$(BIN))/python -m bench.batching --engine '$(ENGINE)' \
 		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') --record '$(BATCHES_IN)' $(ARGS)
 	$(BIN)/python -m bench.batching --redraw '$(BATCHES_IN)'
