@@ -26,7 +26,7 @@ SPREAD = "How many requests took longer"
 def run(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> RunFolder:
     """Two policies of the recorded run at two loads, with its figure and a report."""
     recorded, path = repository / "results" / "reference" / "policies", tmp_path_factory.mktemp("a report") / "run"
-    names = ["run.json", "figures/cdf.png", *(f"levels/{level}.json" for level in LEVELS)]
+    names = ["run.json", "figures/ccdf.png", *(f"levels/{level}.json" for level in LEVELS)]
     names += [
         f"trials/{level}/{cell}.r{number}.jsonl.gz" for level in LEVELS for cell in CELLS for number in range(1, 6)
     ]
@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> RunFolder
         shutil.copy(recorded / name, path / name)
     folder = RunFolder.open(path)
     summarize(folder).write(path / "summary")
-    write_report(folder, ["cdf"])
+    write_report(folder, ["ccdf"])
     return folder
 
 
