@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.analyse.window import response_times
-from loadtest.arrays import Floats
+from loadtest.arrays import Floats, Ints
 from loadtest.draw.style import COLOURS, Row, log_bars, ms
 from loadtest.experiments.cells import Cell
 from loadtest.experiments.folder import RunFolder
@@ -113,7 +113,7 @@ def _points(samples: Sequence[Sample]) -> list[list[float]]:
     return [[round(float(one), 3) for one in at_s[drawn]], [_short(one) for one in took_ms[drawn]]]
 
 
-def thinned(at_s: Floats, values: Floats, most: int = MOST) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+def thinned(at_s: Floats, values: Floats, most: int = MOST) -> Ints:
     """Choose the requests of a long trial that are drawn; no extreme of it is left out.
 
     Its time is cut into most / 3 equal stretches. Of each the fastest, the median and the slowest request are drawn.
