@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import os
 import shutil
@@ -16,14 +17,17 @@ import yaml
 
 from deployed.checkout import REPOSITORY, SHARED, run
 
+_KERNELS_OWN = Path("/proc/sys/net/ipv4/ip_local_port_range")  # the first and the last
 _FIRST_PORT = 10_000
 _STRETCH = 100  # ports of a process before it meets those of the process with the next number
 
 
 def _candidates() -> Iterator[int]:
     """Yield ports without end: those below the kernel's own, else 0, which is any that the kernel has."""
-    lowest_own = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    between = lowest_own - _FIRST_PORT
+    try:
+        between = int(_KERNELS_OWN.read_text().split()[0]) - _FIRST_PORT
+    except OSError:  # a kernel that does not tell
+        between = 0
     for number in itertools.count(os.getpid() * _STRETCH):
         yield _FIRST_PORT + number % between if between >= _STRETCH else 0
 
@@ -42,9 +46,13 @@ def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
     with contextlib.ExitStack() as held:
         while len(found) < count:
             one = held.enter_context(socket.socket(family))
-            with contextlib.suppress(OSError):  # somebody has it
+            try:
                 one.bind((address, next(_ports)))
-                found.append(one.getsockname()[1])
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            found.append(one.getsockname()[1])
     return found
 
 
