@@ -179,6 +179,8 @@ def test_what_a_jpeg_is_made_of_is_told() -> None:
     assert plain.frame == JPEG[FRAME + 1 : FRAME + 2 + int.from_bytes(JPEG[FRAME + 2 : FRAME + 4], "big")]
     assert (plain.in_scans, plain.ended) == (False, True)
     assert not without_metadata("JPEG", JPEG[:-2]).ended
+    for kind, data in (("PNG", PNG), ("GIF", GIF)):
+        assert without_metadata(kind, data) == (data, b"", b"", False, True)
 
 
 @pytest.mark.parametrize("marker", [0xC0, 0xC1, 0xC9])

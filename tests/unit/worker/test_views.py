@@ -220,6 +220,12 @@ def test_any_label_and_name_becomes_json(
     ).items()
 
 
+def test_the_api_is_described(client: FlaskClient) -> None:
+    """What it says is looked at in `test_openapi.py`."""
+    document = client.get("/openapi.json").get_json()
+    assert {"/predict", "/submit", "/version"} <= document["paths"].keys()
+
+
 def test_healthz_is_live(client: FlaskClient) -> None:
     assert client.get("/healthz").get_json() == {"status": "live"}
 
