@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from imagerec_pool.history import WINDOWS_H, question
 from tests.ansible.plays import play
 from tests.conftest import REPOSITORY
 from tests.metric_names import dashboard_expressions, rules_of, shown
@@ -145,9 +146,9 @@ def test_each_alert_has_a_run_book() -> None:
             assert anchor == f"alert-{rule['alert'].lower()}"
 
 
-def test_each_expression_of_the_dashboard_parses(tmp_path: Path) -> None:
-    expressions = dashboard_expressions()
-    assert len(expressions) > 15
+def test_each_expression_of_the_dashboards_parses(tmp_path: Path) -> None:
+    expressions = [*dashboard_expressions(), *map(question, WINDOWS_H)]
+    assert len(expressions) > 15 + len(WINDOWS_H)
     rules = [{"record": f"dashboard:{number}", "expr": shown(text)} for number, text in enumerate(expressions)]
     (tmp_path / "dashboard.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
     promtool("check", "rules", tmp_path / "dashboard.yml")

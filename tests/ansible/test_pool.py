@@ -232,6 +232,8 @@ def test_prometheus_is_told_of_the_pool_and_of_the_requests_on_this_machine(pool
         ("POST", "/live-figures", 405),
         ("GET", "/live-figures?since=soon", 400),
         ("GET", "/live-figures?since=-1", 400),
+        ("POST", "/history", 405),
+        ("GET", "/history?hours=2", 400),
     ],
 )
 def test_a_wrong_request_is_a_problem_document(pool: Pool, method: str, path: str, status: int) -> None:
@@ -267,7 +269,8 @@ def test_the_figures_are_told_and_nobody_fills_the_log_by_asking(pool: Pool) -> 
     assert seconds["serving"][0] == seconds["members"][0] == 3
     assert [worker["name"] for worker in told["workers"]] == [*NAMES]
     assert sum(worker["share"] for worker in told["workers"]) == pytest.approx(1, abs=0.01)
-    assert lines_of(pool, "/live-figures") == []
+    assert pool.get("/history?hours=24").json() == {"on": False}
+    assert lines_of(pool, "/live-figures") == lines_of(pool, "/history") == []
 
 
 def test_a_drained_worker_gets_no_request_and_returns(pool: Pool) -> None:
@@ -501,7 +504,7 @@ def test_without_the_agent_a_worker_is_asked(pool: Pool) -> None:
         assert pool.get("/healthz").json() == {}  # a worker's own answer
         away = pool.get("/workers")
         assert (away.status_code, away.json()["type"]) == (503, "/problems/unavailable")
-        assert pool.get("/live-figures").status_code == 503
+        assert pool.get("/live-figures").status_code == pool.get("/history").status_code == 503
         assert pool.predict().status_code == 200
         for worker in pool.workers:
             worker.stop()
@@ -520,8 +523,9 @@ def test_without_the_agent_a_worker_is_asked(pool: Pool) -> None:
         (None, "cannot be read"),
         ("{", "cannot be read"),
         ('{"sevrers": "x"}', "sevrers is unknown; access_log is missing"),
+        ('{"prometheus": "127.0.0.1:9090"}', "prometheus is '127.0.0.1:9090'"),
     ],
-    ids=["absent", "no JSON", "misspelt"],
+    ids=["absent", "no JSON", "misspelt", "no address"],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(tmp_path: Path, content: str | None, reason: str) -> None:
     if content is not None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class SettingsError(Exception):
@@ -27,6 +28,7 @@ class Settings:
         failing_retry_s: Seconds after which a worker that answered by 500s is tried again.
         standby: File in which the autoscaler says who sleeps; None without one.
         autoscaler: Where the autoscaler answers, a Unix socket; None without one.
+        prometheus: Where the Prometheus of this host would answer, such as http://127.0.0.1:9090; None without one.
     """
 
     servers: Path
@@ -39,6 +41,7 @@ class Settings:
     failing_retry_s: float = 10.0
     standby: Path | None = None
     autoscaler: Path | None = None
+    prometheus: str | None = None
 
 
 def read_settings(path: Path) -> Settings:
@@ -55,13 +58,21 @@ def read_settings(path: Path) -> Settings:
     needed = {name for name, field in known.items() if field.default is dataclasses.MISSING}
     wrong = [f"{name} is unknown" for name in sorted(given.keys() - known.keys())]
     wrong += [f"{name} is missing" for name in sorted(needed - given.keys())]
-    values: dict[str, Path | float] = {}
+    values: dict[str, Path | float | str] = {}
     for name in known.keys() & given.keys():
         try:
-            values[name] = Path(given[name]) if name in needed | {"standby", "autoscaler"} else float(given[name])
+            values[name] = _value(name, given[name], path=name in needed | {"standby", "autoscaler"})
         except (TypeError, ValueError):
             wrong.append(f"{name} is {given[name]!r}")
     wrong += [f"{name} must be above 0" for name, value in values.items() if isinstance(value, float) and value <= 0]
     if wrong:
         raise SettingsError(f"{path}: {'; '.join(wrong)}; deploy the balancer again")
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def _value(name: str, given: Any, path: bool) -> Path | float | str:
+    if name == "prometheus":
+        if not str(given).startswith(("http://", "https://")):
+            raise ValueError(given)
+        return str(given)
+    return Path(given) if path else float(given)

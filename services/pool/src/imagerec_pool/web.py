@@ -9,19 +9,23 @@ from aiohttp import web
 
 from imagerec_pool.agent import Agent
 from imagerec_pool.autoscaler import scaled
+from imagerec_pool.history import WINDOWS_H, History
 from imagerec_pool.metrics import CONTENT_TYPE
 
 _DETAIL = "No worker serves; try again soon."
 _SINCE = "since is no whole number from 0 on; give the time of the last figures, or leave it out."
+_HOURS = f"hours is none of {', '.join(map(str, WINDOWS_H))}; give one of them, or leave it out for {WINDOWS_H[0]}."
 
 
-def create_app(agent: Agent, autoscaler: Path | None = None) -> web.Application:
+def create_app(agent: Agent, autoscaler: Path | None = None, prometheus: str | None = None) -> web.Application:
     """Return the application that answers for an agent.
 
     Args:
         agent: Whom it asks.
         autoscaler: The Unix socket of the autoscaler, which is asked for the metrics; None without one.
+        prometheus: The address of the Prometheus that is asked for the history; None without one.
     """
+    kept = History(prometheus)
 
     async def healthz(_request: web.Request) -> web.Response:
         serving = agent.serving()
@@ -40,6 +44,12 @@ def create_app(agent: Agent, autoscaler: Path | None = None) -> web.Application:
         told = agent.figures.tell(agent.report(), None if since is None else int(since[:18]))
         return _json(told)
 
+    async def history(request: web.Request) -> web.Response:
+        hours = request.query.get("hours", str(WINDOWS_H[0]))
+        if hours not in map(str, WINDOWS_H):
+            return _problem(400, "bad-request", "Bad request", _HOURS)
+        return _json(await kept.tell(int(hours)))
+
     async def metrics(_request: web.Request) -> web.Response:
         told = agent.metrics.render(await scaled(autoscaler))
         return web.Response(body=told, headers={"Content-Type": CONTENT_TYPE})
@@ -51,6 +61,7 @@ def create_app(agent: Agent, autoscaler: Path | None = None) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/workers", workers)
     app.router.add_get("/live-figures", live_figures)
+    app.router.add_get("/history", history)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/live", live)
     return app

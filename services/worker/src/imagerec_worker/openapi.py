@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from imagerec_worker import openapi_v2
+from imagerec_worker import openapi_figures, openapi_v2
 from imagerec_worker.errors import PROBLEMS
-from imagerec_worker.openapi_schemas import COUNT, FILE, TEXT, Json, answered, described, listed, refer
+from imagerec_worker.openapi_schemas import COUNT, FILE, SHARE, TEXT, Json, answered, described, listed, refer
 from imagerec_worker.preprocess import FORMATS
 from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, Timing
 from imagerec_worker.service import Service
@@ -18,8 +18,6 @@ from imagerec_worker.service import Service
 BOTH, WORKER, BALANCER = ["worker", "balancer"], ["worker"], ["balancer"]
 # What the balancer says by itself of any request that it passes on.
 _PASSED_ON = (400, 401, 408, 414, 429, 431, 502, 503)
-
-_SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
 
 
 def document(service: Service) -> Json:
@@ -119,6 +117,22 @@ def _paths(service: Service) -> Json:
                 ],
             )
         },
+        "/history": {
+            "get": _operation(
+                BALANCER,
+                "Tell what became of the requests of the last hours, where Prometheus watches.",
+                answered("The history, or that there is none.", refer("History")),
+                *(400, 429, 503),
+                parameters=[
+                    {
+                        "name": "hours",
+                        "in": "query",
+                        "description": "How many hours are wanted.",
+                        "schema": {"enum": openapi_figures.HOURS, "default": openapi_figures.HOURS[0]},
+                    }
+                ],
+            )
+        },
         "/status": {"get": _operation(BALANCER, "Tell how requests are spread.", answered("How.", refer("Balancing")))},
         "/readyz": {"get": _operation(WORKER, "Say whether new work is welcome.", answered("It is.", status), 503)},
         "/metrics": {"get": _operation(WORKER, "Give the metrics.", answered("Prometheus' text.", TEXT, "text/plain"))},
@@ -141,7 +155,7 @@ def _scaling() -> Json:
 
 
 def _schemas() -> Json:
-    prediction = {"label": TEXT, "wnid": TEXT, "probability": _SHARE}
+    prediction = {"label": TEXT, "wnid": TEXT, "probability": SHARE}
     model = {"name": TEXT, "version": TEXT}
     versioned = {
         **model,
@@ -150,7 +164,7 @@ def _schemas() -> Json:
         "classes": COUNT,
         "labels": listed(TEXT),
         "input_size": COUNT,
-        "unsure_below": _SHARE,
+        "unsure_below": SHARE,
     }
     worker = {
         **dict.fromkeys(("name", "state", "since", "why"), TEXT),
@@ -191,7 +205,8 @@ def _schemas() -> Json:
             "batch",
         ),
         "Pool": described({"serving": COUNT, "workers": listed(described(worker))}),
-        "LiveFigures": _live_figures(),
+        "LiveFigures": openapi_figures.live_figures(),
+        "History": openapi_figures.history(),
         "Balancing": described(
             {
                 "policy": TEXT,
@@ -202,28 +217,3 @@ def _schemas() -> Json:
             }
         ),
     }
-
-
-def _live_figures() -> Json:
-    outcomes = ("answered", "refused", "errors", "lost")
-    some: Json = {"type": ["integer", "null"], "minimum": 0}
-    rate: Json = {"type": "number", "minimum": 0}
-    columns = {**dict.fromkeys(("serving", "members", *outcomes), COUNT), "p50_ms": some, "p99_ms": some}
-    worker = {"name": TEXT, "state": TEXT, "why": TEXT, "since": TEXT, "busy": some, "rate_hz": rate, "share": _SHARE}
-    return described(
-        {
-            "time": COUNT,
-            "window_s": COUNT,
-            "requests": described(
-                {
-                    **dict.fromkeys(outcomes, COUNT),
-                    "rate_hz": rate,
-                    "mean_ms": {"type": ["number", "null"], "minimum": 0},
-                    "p50_ms": some,
-                    "p99_ms": some,
-                }
-            ),
-            "workers": listed(described({**worker, "p99_ms": some}, "why", "since")),
-            "seconds": described({"first": COUNT, **{name: listed(each) for name, each in columns.items()}}),
-        }
-    )

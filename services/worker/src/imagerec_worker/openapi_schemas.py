@@ -8,6 +8,7 @@ Json = dict[str, Any]
 
 TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 0}
+SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
 FILE: Json = {"type": "string", "format": "binary"}
 
 
