@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ import pytest
 import requests
 from skimage import data
 
+from imagerec_pool.history import WINDOWS_H, question
 from tests.conftest import Deployment, free_ports
-from tests.local.test_deployment import jpeg, predict, recap, until, words
+from tests.local.test_deployment import jpeg, pool_of, predict, recap, until, words
 from tests.metric_names import dashboard_expressions, metrics_in, rules_of
 
 PROGRAMS = ("prometheus", "alertmanager", "node_exporter", "nginx_exporter", "blackbox_exporter")
@@ -75,6 +77,38 @@ def commands_of(deployment: Deployment) -> collections.Counter[bytes]:
     return found
 
 
+@contextlib.contextmanager
+def known_to_the_agent(deployment: Deployment, port: int) -> Iterator[None]:
+    """Let the agent ask at this port for the history; the deployment's own may be that of another Prometheus."""
+    settings = deployment.folder / ".run/balancer/etc-pool/pool.json"
+    log = deployment.folder / ".run/balancer/log/pool.log"
+    deployed = settings.read_text()
+    assert json.loads(deployed)["prometheus"] == "http://127.0.0.1:9090"
+
+    def begin_anew(text: str) -> None:
+        settings.write_text(text)
+        begun = log.read_text().count('"pool": ')
+        configuration = deployment.folder / ".run/supervisor/supervisord.conf"
+        command = ["supervisorctl", "-c", str(configuration), "signal", "HUP", "balancer-pool"]
+        subprocess.run(command, check=True, capture_output=True)
+        until(lambda: log.read_text().count('"pool": ') > begun)
+        until(lambda: set(pool_of(deployment).values()) == {"up"})
+
+    begin_anew(json.dumps(json.loads(deployed) | {"prometheus": f"http://127.0.0.1:{port}"}))
+    try:
+        # It counts from 0 again: what Prometheus is told first is no increase.
+        answered: set[str] = set()
+
+        def both_have_answered() -> bool:
+            answered.add(predict(deployment, jpeg(data.chelsea())).headers["X-Worker"])
+            return len(answered) == 2
+
+        until(both_have_answered)
+        yield
+    finally:
+        begin_anew(deployed)
+
+
 @pytest.fixture(scope="module")
 def watched(deployment: Deployment) -> Iterator[Watched]:
     """`make monitor`, and afterwards nothing of it is left."""
@@ -82,8 +116,9 @@ def watched(deployment: Deployment) -> Iterator[Watched]:
     before = {path.name for path in (deployment.folder / ".run/balancer").iterdir()}
     others = commands_of(deployment)
     try:
-        output = deployment.make("monitor", f"ARGS={settings(ports)}").stdout
-        yield Watched(deployment, settings(ports), ports, output)
+        with known_to_the_agent(deployment, ports["prometheus"]):
+            output = deployment.make("monitor", f"ARGS={settings(ports)}").stdout
+            yield Watched(deployment, settings(ports), ports, output)
     finally:
         deployment.play("monitoring_down")
     assert {path.name for path in (deployment.folder / ".run/balancer").iterdir()} == before
@@ -126,7 +161,8 @@ def test_a_request_is_counted_by_the_balancer_and_by_its_worker(watched: Watched
 
 
 def test_rules_and_dashboard_ask_for_metrics_that_are_there(watched: Watched) -> None:
-    asked = set().union(*map(metrics_in, [*dashboard_expressions(), *(str(rule["expr"]) for rule in rules_of())]))
+    expressions = [*dashboard_expressions(), *map(question, WINDOWS_H), *(str(rule["expr"]) for rule in rules_of())]
+    asked = set().union(*map(metrics_in, expressions))
     recorded = {rule["record"] for rule in rules_of() if "record" in rule}
     assert len(asked) > 30
     until(lambda: {*watched.ask("label/__name__/values"), *recorded, *ABSENT} >= asked)
@@ -149,6 +185,26 @@ def test_a_worker_that_is_down_is_on_its_way_to_an_alert(watched: Watched) -> No
     finally:
         subprocess.run([*supervisor, "start", "worker2"], check=True, capture_output=True)
     until(lambda: ("WorkerDown", "worker2") not in alerts())
+
+
+def test_the_history_is_what_prometheus_has_kept(watched: Watched) -> None:
+    told: dict[str, Any] = {}
+
+    def is_told() -> bool:
+        assert predict(watched.deployment, jpeg(data.chelsea())).status_code == 200
+        told.update(requests.get(f"{watched.deployment.url}/history?hours=1", timeout=5).json())
+        return bool(told["on"]) and any(told["points"]["requests"])
+
+    until(is_told)
+    points = told["points"]
+    columns = {name: values for name, values in points.items() if isinstance(values, list)}
+    newest = {name: next(value for value in reversed(values) if value is not None) for name, values in columns.items()}
+    assert (newest["serving"] in {1, 2}, newest["members"]) == (True, 2)  # the fewest of a minute
+    assert 0 < newest["p50_ms"] <= newest["p99_ms"]
+    assert newest["errors"] == newest["refused"] == newest["lost"] == 0
+    assert points["requests"][0] is None  # an hour ago nobody watched
+    nobody = requests.get(f"{watched.deployment.url}/history?hours=3", timeout=5)
+    assert (nobody.status_code, nobody.json()["type"]) == (400, "/problems/bad-request")
 
 
 def test_a_changed_objective_is_read_by_the_same_process_and_changes_nothing_else(watched: Watched) -> None:
