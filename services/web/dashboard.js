@@ -1,25 +1,33 @@
 import { isAbsent, showAutoscaler, showNoAutoscaler } from "./autoscaler.js";
 import { createChart } from "./chart.js";
 import { byId, fromTemplate, setText } from "./dom.js";
-import { askAutoscaler, askFigures, join, lastSecond, nextPeriod, requestsOf } from "./live.js";
-import { formatCount, formatRate, formatTime, formatWholeMs } from "./numbers.js";
+import { askAutoscaler, askFigures, askHistory, join, lastSecond, nextPeriod, requestsOf, rowsOf } from "./live.js";
+import { formatCount, formatDuration, formatRate, formatTime, formatWholeMs } from "./numbers.js";
 import { changesInWords, showTiles } from "./tiles.js";
+import { createChoice, LIVE } from "./windows.js";
 
 const SHORTEST_MS = 250;
 const AUTOSCALER_MS = 5000;
 /** Where there is no autoscaler it is asked for so seldom. */
 const NO_AUTOSCALER_MS = 60_000;
-/** The table has a row for so many seconds. */
-const TABLE_STEP_S = 10;
+const HISTORY_MS = 15_000;
+/** Where the live window is chosen, it is only asked whether there is a history. */
+const HISTORY_THERE_MS = 60_000;
+/** The table has every tenth row. */
+const TABLE_STEP = 10;
+/** Means over minutes may be far below one a second. */
+const LEAST_MEAN_HZ = 0.1;
 
 const charts = [
   createChart(byId("charts"), {
     title: "Requests a second",
+    leastKept: LEAST_MEAN_HZ,
     format: formatCount,
     lines: [{ name: "requests", kind: "requests", of: requestsOf }],
   }),
   createChart(byId("charts"), {
     title: "RTT",
+    kept: "Time at the workers",
     format: formatWholeMs,
     lines: [
       { name: "p50", kind: "p50", of: (row) => row.p50_ms },
@@ -37,6 +45,7 @@ const charts = [
   }),
   createChart(byId("charts"), {
     title: "Refusals and errors a second",
+    leastKept: LEAST_MEAN_HZ,
     format: formatCount,
     lines: [
       { name: "refused", kind: "refused", of: (row) => row.refused },
@@ -47,6 +56,7 @@ const charts = [
 ];
 
 let rows = [];
+let kept = null; // the hours that are shown: {words, stepS, rows}; null for the live rows
 let workers = null; // as they were told last
 let time = null; // of the last figures, by the balancer's clock
 let troubleSince = null; // by this browser's clock
@@ -54,6 +64,8 @@ let periodMs = nextPeriod();
 let timer = 0;
 let asking = false;
 let autoscalerAtMs = 0;
+let historyAtMs = 0;
+const choice = createChoice(choose);
 
 byId("table").addEventListener("toggle", showTable);
 document.addEventListener("visibilitychange", () => {
@@ -76,6 +88,7 @@ async function tick() {
     } else {
       show(figures);
       if (beganMs >= autoscalerAtMs) await refreshAutoscaler(beganMs);
+      if (beganMs >= historyAtMs) await refreshHistory(beganMs);
     }
   } finally {
     asking = false;
@@ -91,12 +104,52 @@ async function refreshAutoscaler(nowMs) {
   autoscalerAtMs = nowMs + (told !== undefined && isAbsent(told) ? NO_AUTOSCALER_MS : AUTOSCALER_MS);
 }
 
+async function refreshHistory(nowMs) {
+  const { hours, words } = choice.chosen();
+  const told = await askHistory(hours || 1);
+  if (hours !== choice.chosen().hours) return; // another was chosen meanwhile
+  historyAtMs = nowMs + (hours ? HISTORY_MS : HISTORY_THERE_MS);
+  if (told === undefined) return; // what was told last stays
+  choice.offer(Boolean(told?.on));
+  if (told?.on && hours) showWindow({ words, stepS: told.points.step_s, rows: rowsOf(told.points) });
+  else if (kept) showWindow(null);
+}
+
+/** Another window was chosen; the one before is shown until its figures are there. */
+function choose({ hours }) {
+  if (!hours) return showWindow(null);
+  historyAtMs = 0;
+  clearTimeout(timer);
+  tick();
+}
+
+function showWindow(next) {
+  const before = inView().words;
+  kept = next;
+  showCharts();
+  if (inView().words === before) return;
+  showTable();
+  announce([`The charts and the table show the last ${inView().words}.`]);
+}
+
+function inView() {
+  return kept ?? { words: LIVE.words, stepS: 1, rows };
+}
+
+function showCharts() {
+  const { words, stepS, rows: shown } = inView();
+  for (const chart of charts) chart.draw(shown, words, stepS);
+  byId("charts-heading").textContent = `The last ${words}`;
+  byId("charts-note").hidden = kept === null;
+  byId("charts-note-mean").textContent = formatDuration(Math.max(60, stepS));
+}
+
 function show(figures) {
   rows = join(rows, figures);
   time = figures.time;
   troubleSince = null;
   showNow(figures);
-  for (const chart of charts) chart.draw(rows);
+  if (kept === null) showCharts();
   showTiles(figures.workers, figures.time);
   const changes = changesInWords(workers, figures.workers);
   workers = figures.workers;
@@ -161,15 +214,18 @@ function announce(sentences) {
 /** Made when it is opened, and left as it is then: what is being read does not move. */
 function showTable() {
   if (!byId("table").open) return;
-  const shown = rows.filter(({ second }) => second % TABLE_STEP_S === 0).reverse();
+  const { stepS, rows: all } = inView();
+  const shown = all.filter(({ second }) => Math.floor(second / stepS) % TABLE_STEP === 0).reverse();
+  byId("table-caption").textContent =
+    `One row in ${formatDuration(TABLE_STEP * stepS)}, the newest first. Close and open it to see newer ones.`;
   byId("table-rows").replaceChildren(...shown.map((row) => {
     const element = fromTemplate("second-template");
     setText(element, "second-time", formatTime(row.second));
-    setText(element, "second-serving", `${row.serving} of ${row.members}`);
-    setText(element, "second-requests", String(requestsOf(row)));
+    setText(element, "second-serving", `${formatCount(row.serving)} of ${formatCount(row.members)}`);
+    setText(element, "second-requests", formatCount(requestsOf(row)));
     setText(element, "second-p50", formatWholeMs(row.p50_ms));
     setText(element, "second-p99", formatWholeMs(row.p99_ms));
-    for (const outcome of ["refused", "errors", "lost"]) setText(element, `second-${outcome}`, String(row[outcome]));
+    for (const outcome of ["refused", "errors", "lost"]) setText(element, `second-${outcome}`, formatCount(row[outcome]));
     return element;
   }));
 }

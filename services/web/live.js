@@ -1,4 +1,4 @@
-/** The balancer's live figures: asked for, and kept for as long as the charts show. */
+/** What the balancer tells: live figures, kept for as long as the charts show them, the history, the autoscaler. */
 
 export const KEPT_S = 300;
 const TIMEOUT_MS = 4000;
@@ -22,9 +22,14 @@ export async function askFigures(since) {
 }
 
 /** What the autoscaler says; null where there is none (404), undefined where it cannot be asked now. */
-export async function askAutoscaler() {
+export const askAutoscaler = () => askOptional("./autoscaler");
+
+/** What Prometheus has kept of some hours; null where the balancer knows of none (404), undefined where it cannot be asked now. */
+export const askHistory = (hours) => askOptional(`./history?hours=${hours}`);
+
+async function askOptional(url) {
   try {
-    const response = await ask("./autoscaler");
+    const response = await ask(url);
     if (response.ok) return await response.json();
     return response.status === 404 ? null : undefined;
   } catch {
@@ -43,22 +48,26 @@ const ask = (url) =>
  * @returns {object[]} the same, of the last five minutes; where the balancer's clock went back only what is new
  */
 export function join(rows, figures) {
-  const { first, ...columns } = figures.seconds;
   const kept = lastSecond(rows) > figures.time ? [] : rows;
   const known = lastSecond(kept);
-  const added = columns.answered.map((_, index) => ({
-    second: first + index,
+  return [...kept, ...rowsOf(figures.seconds).filter(({ second }) => second > known)]
+    .filter(({ second }) => second > figures.time - KEPT_S);
+}
+
+/** Columns as the balancer tells them, as rows: {second, …}, oldest first. */
+export function rowsOf({ first, step_s: stepS = 1, ...columns }) {
+  return Object.values(columns)[0].map((_, index) => ({
+    second: first + index * stepS,
     ...Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[index]])),
   }));
-  return [...kept, ...added.filter(({ second }) => second > known)]
-    .filter(({ second }) => second > figures.time - KEPT_S);
 }
 
 /** The newest second of some rows; minus infinity of none. */
 export const lastSecond = (rows) => rows.at(-1)?.second ?? -Infinity;
 
-/** All requests of a second. */
-export const requestsOf = ({ answered, refused, errors, lost }) => answered + refused + errors + lost;
+/** All requests of a second; the history tells them itself. */
+export const requestsOf = ({ requests, answered, refused, errors, lost }) =>
+  requests === undefined ? answered + refused + errors + lost : requests;
 
 /** How long after a question the next one comes, in ms: a second, and ever more where the balancer refuses. */
 export const nextPeriod = (ms, trouble) => (trouble === "busy" ? Math.min(LONGEST_MS, ms * 2) : PERIOD_MS);

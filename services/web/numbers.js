@@ -19,8 +19,11 @@ export function formatPart(share) {
   return `${percent.toFixed(percent > 0 && percent < 9.95 ? 1 : 0)}%`;
 }
 
-/** A count or a dash where nobody knows it. */
-export const formatCount = (count) => (count === null || count === undefined ? DASH : String(count));
+/** A count, or a mean of some with three digits; a dash where nobody knows it. */
+export function formatCount(count) {
+  if (count === null || count === undefined) return DASH;
+  return String(Number.isInteger(count) ? count : Number(count.toPrecision(3)));
+}
 
 /** The time of day of a second since 1970, by this browser's clock and zone: "14:03:12". */
 export function formatTime(second) {
@@ -33,9 +36,12 @@ export function formatDuration(seconds) {
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }
 
-/** The end of an axis for values up to `most`: 1, 2, 4, 6, 8 or 10 times a power of ten, so that its half reads well too. */
-export function axisEnd(most) {
-  if (!(most > 2)) return 2;
+/**
+ * The end of an axis for values up to `most`, `least` at the least: 1, 2, 4, 6, 8 or 10 times a power of ten, so that its half
+ * reads well too.
+ */
+export function axisEnd(most, least = 2) {
+  if (!(most > least)) return least;
   const power = 10 ** Math.floor(Math.log10(most));
   return [1, 2, 4, 6, 8, 10].map((step) => step * power).find((end) => end >= most);
 }

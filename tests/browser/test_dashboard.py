@@ -54,7 +54,9 @@ class Told:
 
     Attributes:
         status: 200, another one, or 0 for no answer at all.
+        kept: Whether there is a history.
         asked: The `since` of each question.
+        asked_history: The hours of each question for the history.
     """
 
     workers: list[dict[str, Any]]
@@ -62,14 +64,31 @@ class Told:
     status: int = 200
     autoscaler: dict[str, Any] = field(default_factory=lambda: {"on": False})
     autoscaler_status: int = 200
+    kept: bool = False
     asked: list[int | None] = field(default_factory=list)
+    asked_history: list[int] = field(default_factory=list)
 
     def serve(self, page: Any) -> None:
         page.route("**/live-figures*", self._figures)
         page.route("**/autoscaler", self._autoscaler)
+        page.route("**/history?*", self._history)
 
     def _autoscaler(self, route: Any) -> None:
         route.fulfill(status=self.autoscaler_status, json=self.autoscaler)
+
+    def _history(self, route: Any) -> None:
+        hours = int(parse_qs(urlsplit(route.request.url).query)["hours"][0])
+        self.asked_history.append(hours)
+        route.fulfill(json=self.history(hours) if self.kept else {"on": False})
+
+    def history(self, hours: int) -> dict[str, Any]:
+        """As the agent tells it: the first half is not known, and an hour has another rate than six."""
+        step, half = hours * 12, KEPT_S // 2
+        known = {"serving": 2, "members": 3, "requests": 7.25 * hours, "refused": 0.0625, "errors": 0, "lost": 0}
+        known |= {"p50_ms": 21.5, "p99_ms": 80}
+        columns = {name: [None] * half + [value] * half for name, value in known.items()}
+        points = {"first": self.now - (KEPT_S - 1) * step, "step_s": step, **columns}
+        return {"on": True, "hours": hours, "points": points}
 
     def _figures(self, route: Any) -> None:
         since = parse_qs(urlsplit(route.request.url).query).get("since")
@@ -124,6 +143,7 @@ def open_dashboard(visit: Callable, told: Told | None = None, **options: Any) ->
 
 STATES = {
     "two": lambda: Told(pool_of(2), autoscaler=AUTOSCALER),
+    "hours": lambda: Told(pool_of(2), kept=True),
     "sixty-four": lambda: Told(pool_of(64, worker7="down", worker20="draining", worker64="standby")),
     "nobody": lambda: Told(pool_of(2, worker1="down", worker2="down")),
     "empty": lambda: Told([]),
@@ -136,6 +156,9 @@ def bring_to(visit: Callable, state: str, **options: Any) -> Any:
     here = open_dashboard(visit, told, **options)
     if state == "two":
         here.page.locator("#autoscaler").wait_for()
+    if state == "hours":
+        here.page.locator("#charts-window").select_option("24 hours")
+        here.page.locator("#charts-note").wait_for()
     if state == "away":
         told.status = 0
         here.page.locator("#main[data-state=stale]").wait_for()
@@ -287,6 +310,49 @@ def test_the_table_is_opened_by_keyboard_and_stays_as_it_was(visit: Callable) ->
     assert here.page.evaluate("document.activeElement.className") == "table-scroll"
 
 
+def test_hours_can_be_chosen_by_keyboard_and_the_rest_stays_live(visit: Callable) -> None:
+    told = Told(pool_of(2), kept=True)
+    here = open_dashboard(visit, told)
+    here.page.locator("#table summary").click()
+    here.page.locator("#charts-window").focus()
+    here.page.keyboard.press("ArrowDown")
+    here.page.locator("#charts-note").wait_for()
+    assert here.text("#charts-heading") == "The last 1 hour"
+    here.page.keyboard.press("ArrowDown")
+    here.wait_until("document.getElementById('charts-heading').textContent === 'The last 6 hours'")
+    assert told.asked_history == [1, 1, 6]  # whether there is one, and what was chosen
+    assert here.page.locator("#announcement").text_content() == "The charts and the table show the last 6 hours."
+    labels = [chart.get_attribute("aria-label") for chart in here.page.locator(".chart-card svg").all()]
+    assert labels[0] == "Requests a second, the last 6 hours. requests: now 43.5, from 43.5 to 43.5."
+    assert labels[1].startswith("Time at the workers, the last 6 hours. p50: now 22 ms, from 22 ms to 22 ms; p99: now ")
+    assert {each.inner_text() for each in here.page.locator(".chart-begin").all()} == {"6 hours ago"}
+    line = here.page.locator(".chart-line.requests").get_attribute("d")
+    assert line.startswith("M150 ")
+    assert line.count("L") == KEPT_S // 2 - 1
+    rows = [row.inner_text().split("\t") for row in here.page.locator("#table-rows tr").all()]
+    assert len(rows) == KEPT_S // 10
+    assert rows[0][1:] == ["2 of 3", "43.5", "22 ms", "80 ms", "0.0625", "0", "0"]
+    assert rows[-1][1:] == ["– of –", *["–"] * 6]
+    assert "One row in 12 min" in here.text("#table-caption")
+    before = here.text("#as-of")
+    here.wait_until(f"document.getElementById('as-of').textContent !== '{before}'")
+    assert here.page.locator(".chart-line.requests").get_attribute("d") == line
+    here.page.locator("#charts-window").select_option("5 minutes")
+    assert here.text("#charts-heading") == "The last 5 minutes"
+    assert here.page.locator(".chart-line.requests").get_attribute("d").count("L") > KEPT_S // 2
+    assert here.page.locator("#charts-note").is_hidden()
+
+
+def test_without_a_history_there_is_no_choice(visit: Callable) -> None:
+    told = Told(pool_of(2))
+    here = open_dashboard(visit, told)
+    while len(told.asked) < 2:  # it is asked for after the first figures
+        here.page.wait_for_timeout(100)
+    assert told.asked_history == [1]
+    assert here.page.locator("#charts-choice").is_hidden()
+    assert here.text("#charts-heading") == "The last 5 minutes"
+
+
 def test_the_autoscaler_s_decisions_have_their_reasons(visit: Callable) -> None:
     here = bring_to(visit, "two")
     state = here.text("#autoscaler-state")
@@ -341,7 +407,8 @@ def test_its_pure_parts(visit: Callable) -> None:
       const told = (time, first, ...answered) => ({ time, seconds: { first, answered } });
       const rows = [{ second: 1, v: 0 }, { second: 2, v: 4 }, { second: 3, v: null }, { second: 5, v: 2 }];
       return [
-        [0, 2, 2.5, 7, 20, 21, 99, 1001].map(axisEnd),
+        [0, 2, 2.5, 7, 20, 21, 99, 1001].map((most) => axisEnd(most)),
+        [0, 0.05, 0.3, 1.5].map((most) => axisEnd(most, 0.1)),
         [null, 9.4, 999, 1240].map(formatWholeMs),
         [0, 12.34, 99.96].map(formatRate),
         [0, 0.016, 0.5, 1].map(formatPart),
@@ -357,6 +424,7 @@ def test_its_pure_parts(visit: Callable) -> None:
     }""")
     assert shown == [
         [2, 2, 4, 8, 20, 40, 100, 2000],
+        [0.1, 0.1, 0.4, 2],
         ["–", "9 ms", "999 ms", "1.24 s"],
         ["0.0", "12.3", "100"],
         ["0%", "1.6%", "50%", "100%"],
