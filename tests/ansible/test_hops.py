@@ -638,6 +638,7 @@ ASKED = {
     "/healthz": "/healthz",
     "/workers": "/workers",
     "/live-figures?since=3": "/live-figures?since=3",
+    "/history?hours=6": "/history?hours=6",
     "/pool_metrics": "/metrics",
     "/autoscaler": "/autoscaler",
 }
@@ -657,7 +658,7 @@ def test_the_agent_is_asked_without_the_client_s_body(told: Between, path: str) 
     assert told.heard() == []
 
 
-@pytest.mark.parametrize("path", [b"/workers", b"/live-figures", b"/autoscaler"])
+@pytest.mark.parametrize("path", [b"/workers", b"/live-figures", b"/history", b"/autoscaler"])
 def test_an_agent_that_does_not_answer_is_told(told: Between, path: bytes) -> None:
     told.agent.answer = told.autoscaler.answer = lambda _: scripted.CLOSED
     status, fields, body = told.ask(b"GET " + path)
@@ -765,7 +766,7 @@ def test_an_address_has_so_many_requests_under_way(told: Between) -> None:
     assert "limiting" not in (told.hops.folder / "error.log").read_text()
 
 
-@pytest.mark.parametrize("path", ["/workers", "/live-figures"])
+@pytest.mark.parametrize("path", ["/workers", "/live-figures", "/history"])
 def test_all_together_may_ask_the_agent_so_often(fresh: Between, path: str) -> None:
     """Two hundred at once, from as many addresses, and one a minute besides; seldom a line says so."""
     statuses = fresh.statuses(b"GET " + path.encode(), *[""] * 300)
@@ -774,7 +775,7 @@ def test_all_together_may_ask_the_agent_so_often(fresh: Between, path: str) -> N
     assert len(fresh.agent.heard) == statuses.count(200)
     fresh.ask(b"GET /version", b"X-Request-Id: after")
     assert fresh.hops.logged("after")
-    assert fresh.lines(path) == 0 if path == "/live-figures" else 201 <= fresh.lines(path) < 240
+    assert fresh.lines(path) == 0 if path in {"/live-figures", "/history"} else 201 <= fresh.lines(path) < 240
 
 
 def test_what_nginx_answers_by_itself_has_few_lines(fresh: Between) -> None:
