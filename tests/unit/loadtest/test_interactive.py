@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -71,6 +72,37 @@ def test_the_numbers_are_those_of_the_samples(measured: Path) -> None:
     assert [one["x"] for one in closed] == [[32, 64]]
     value, low, high = closed[0]["values"]["mean_s"][0]
     assert low < value < high
+
+
+def test_a_cell_without_an_interval_is_drawn_without(measured: Path) -> None:
+    """As one of a single trial; `NaN` is no JSON, and the page would draw nothing at all."""
+    folder = RunFolder.open(measured)
+    alone = [row | {"mean_ci": None, "answered_ci": None} for row in summarize(folder).cells]
+    plots = plot_data(folder, alone)["cells"]
+    json.dumps(plots, allow_nan=False)
+    series = plots[0]["series"][0]["values"]
+    assert [ends[1:] for ends in series["mean_s"] + series["answered_hz"]] == [[None, None]] * 2 * len(series["mean_s"])
+    assert all(ends[0] > 0 for ends in series["mean_s"])
+
+
+def test_a_curve_is_of_the_same_photographs(measured: Path) -> None:
+    folder = RunFolder.open(measured)
+    rows = [row for row in summarize(folder).cells if row["asked_hz"]]
+    other = [row | {"cell": f"{row['cell']}-mix", "images": "mix"} for row in rows]
+    (plot,) = (one for one in plot_data(folder, [*rows, *other])["cells"] if "rate" in one["title"])
+    mixed = [{cell.endswith("-mix") for cell in one["cells"]} for one in plot["series"]]
+    assert {True} in mixed
+    assert {False} in mixed
+    assert {True, False} not in mixed
+
+
+def test_no_cell_is_left_out_because_others_have_a_rate(measured: Path) -> None:
+    """A closed loop of one size stands beside open loops: in a plot by row."""
+    folder = RunFolder.open(measured)
+    rows = [row for row in summarize(folder).cells if row["asked_hz"] or row["images"] == "32px"]
+    plots = plot_data(folder, rows)["cells"]
+    assert {cell for plot in plots for one in plot["series"] for cell in one["cells"]} == {row["cell"] for row in rows}
+    assert plots[-1]["title"] == "by row of the table"
 
 
 def test_numbers_cannot_end_their_element() -> None:

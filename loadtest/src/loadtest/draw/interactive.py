@@ -8,15 +8,16 @@ import base64
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from loadtest.analyse.window import response_times
+from loadtest.analyse.window import response_times, warmup_s
 from loadtest.arrays import Floats, Ints
-from loadtest.draw.style import COLOURS, Row, log_bars, ms
+from loadtest.draw.style import COLOURS, Row, halves, log_bars, ms
 from loadtest.experiments.cells import Cell
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.samples import Sample, Trial
@@ -49,7 +50,7 @@ def head() -> str:
 
 def body(folder: RunFolder, rows: Sequence[Row]) -> str:
     """The section of the plots, which stays hidden until its program has drawn them."""
-    numbers = json.dumps(plot_data(folder, rows), ensure_ascii=False, separators=(",", ":"))
+    numbers = json.dumps(plot_data(folder, rows), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     scripts = "".join(f"<script>{_read(name)}</script>" for name in _SCRIPTS)
     return (
         "<section id=plots hidden><h2>Interactive plots</h2><p>Point at a plot for its values. Drag over a part to "
@@ -102,7 +103,7 @@ def _requests(cell: Cell, trials: Sequence[tuple[int, Trial]], valid: Sequence[i
         failed = [one for one in trial.samples if not one.ok]
         counts = {"number": number, "valid": number in valid, "n": len(answered), "failures": len(failed)}
         shown.append(counts | {"answered": _points(answered), "failed": _points(failed)})
-    return {"warmup_s": cell.warmup_s, "trials": shown}
+    return {"warmup_s": min((warmup_s(trial, cell) for _, trial in trials), default=0.0), "trials": shown}
 
 
 def _points(samples: Sequence[Sample]) -> list[list[float]]:
@@ -158,7 +159,7 @@ def longer(times: Floats, at: Floats) -> list[int]:
 
 
 def _cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One plot for the cells with a rate, one for closed loops by the side of their image; else one by row."""
+    """One plot for the cells with a rate, one for closed loops by the image's side, one by row for the others."""
     known = [(place, row) for place, row in enumerate(rows, start=1) if row["valid_trials"]]
     if not known:
         return []
@@ -170,7 +171,12 @@ def _cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
         plots.append(_plot("by the rate that was asked", "requests a second, asked", rated))
     if len({side for side, _ in sided}) > 1:
         plots.append(_plot("by the size of the image", "side of the square image, px", sided, log=True))
-    return plots or [_plot("by row of the table", "row of the table of cells", list(known))]
+    else:
+        sided = []
+    left = [one for one in known if not any(one[1] is row for _, row in [*rated, *sided])]
+    if left:
+        plots.append(_plot("by row of the table", "row of the table of cells", list(left)))
+    return plots
 
 
 def _plot(title: str, axis: str, placed: Sequence[tuple[float, Row]], *, log: bool = False) -> dict[str, Any]:
@@ -178,7 +184,8 @@ def _plot(title: str, axis: str, placed: Sequence[tuple[float, Row]], *, log: bo
         row = one[1]
         loop = [f"{row['in_flight']} in flight"] if row["in_flight"] else []
         loop += [f"every {row['measured_every']}th measured"] if (row["measured_every"] or 1) > 1 else []
-        return ", ".join([row["level"], row["arrivals"], *loop, *([row["image"]] if row["image"] else [])])
+        images = f"{row['image']} of {row['images']}" if row["image"] else row["images"]
+        return ", ".join([row["level"], row["arrivals"], *loop, *([] if log else [images])])
 
     quantities = [
         {"key": key, "label": label} for key, label in _QUANTITIES if any(row[key] is not None for _, row in placed)
@@ -192,17 +199,20 @@ def _plot(title: str, axis: str, placed: Sequence[tuple[float, Row]], *, log: bo
     return {"title": title, "axis": {"label": axis, "log": log}, "quantities": quantities, "series": series}
 
 
-def _interval(row: Row, key: str) -> list[float] | None:
-    """A value with both ends of its interval, which of a time is one of the logarithm, as in the figures."""
+def _interval(row: Row, key: str) -> list[float | None] | None:
+    """A value with both ends of its interval, of a time that of the logarithm, as in the figures.
+
+    Both ends are None where there is no interval, as of a single trial.
+    """
     if row[key] is None:
         return None
     if key.endswith("_s"):
         value = ms(row[key])
         (below,), (above,) = log_bars([row], key.removesuffix("_s"))
     else:
-        value, below = row[key], row[f"{key.removesuffix('_hz')}_ci"] or 0.0
-        above = below
-    return [_short(one) for one in (value, value - below, value + above)]
+        value = row[key]
+        (below,) = (above,) = halves([row], f"{key.removesuffix('_hz')}_ci")
+    return [_short(value), *(None if math.isnan(end) else _short(end) for end in (value - below, value + above))]
 
 
 def _short(value: float) -> float:

@@ -98,7 +98,7 @@ def _about(run: RunFolder, rows: list[Row]) -> str:
     valid = sum(row["valid_trials"] for row in rows)
     trials = sum(row["trials"] for row in rows)
     few = sum(lacks(run, row) for row in rows)
-    marked = f", {few} cells of fewer trials than asked marked" if few else ""
+    marked = f", {few} cell{'s' if few > 1 else ''} marked for missing trials" if few else ""
     count = sum(row["n"] for row in rows)
     return f"run {run.path.name}, {count:,} requests, {valid} of {trials} trials valid{marked}, seed {run.design.seed}."
 

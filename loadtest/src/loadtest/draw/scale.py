@@ -17,7 +17,8 @@ from loadtest.draw.style import (
 )
 
 _DASHES = ("-", "--", "-.", ":")
-_ASIDE = 1.07  # times the workers, from one policy to the next
+# Times the workers, from one series to the next, and from the first to the last at the most.
+_ASIDE, _WIDEST = 1.07, 1.3
 
 
 def draw_scale(rows: Sequence[Row], folder: Path, about: str) -> str:
@@ -33,6 +34,7 @@ def draw_scale(rows: Sequence[Row], folder: Path, about: str) -> str:
     balancers = sorted({row["balancers"] for row in rows})
     there = {(row["policy"], row["balancers"]) for row in rows}
     series = [(policy, count) for policy in POLICY_COLOUR for count in balancers if (policy, count) in there]
+    step = min(_ASIDE, _WIDEST ** (1 / max(1, len(series) - 1)))
     for axes, load in zip(panels, loads, strict=True):
         for index, (policy, count) in enumerate(series):
             case = (load, policy, count)
@@ -42,7 +44,7 @@ def draw_scale(rows: Sequence[Row], folder: Path, about: str) -> str:
             if own:
                 means = [row["p99_ms"] for row in own]
                 axes.errorbar(
-                    dodged([row["workers"] for row in own], index, len(series), _ASIDE, log=True), means,
+                    dodged([row["workers"] for row in own], index, len(series), step, log=True), means,
                     yerr=log_lengths(means, halves(own, "p99_half_ms")), color=POLICY_COLOUR[policy],
                     marker=MARKERS[list(POLICY_COLOUR).index(policy)],
                     linestyle=_DASHES[balancers.index(count) % len(_DASHES)], label=name,

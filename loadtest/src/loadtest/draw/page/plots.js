@@ -31,7 +31,8 @@
           series: series.map((one) => ({ label: one.label, line: true, dots: true })),
           read: (which, index) => {
             const [value, low, high] = own[which][1][places[index]];
-            return `${short(value)} (${short(low)} to ${short(high)}), ${series[which].cells[places[index]]}`;
+            const interval = low === null ? ", no interval" : ` (${short(low)} to ${short(high)})`;
+            return `${short(value)}${interval}, ${series[which].cells[places[index]]}`;
           },
         };
       });
@@ -60,21 +61,22 @@
 
   function requests(groups) {
     report.panel("Request by request",
-      `A point is a request, placed where it was due. Of a trial with more than ${told.most}, a plot has the fastest, the median `
-      + `and the slowest of each of ${told.most / 3} equal stretches of time. Grey: warm-up, which no number counts.`,
+      `A point is a request, placed where it was due. Of a trial's answers, and of its failures, where they are more than `
+      + `${told.most}: the fastest, the median and the slowest of each of ${told.most / 3} equal stretches of time. Grey: warm-up. `
+      + "No time counts that was due in it, and a trial that ends by precision may leave out more.",
       groups.map((group) => ({ ...group, name: `${group.level}, ${group.cell}` })), (group) => {
         const answered = group.trials.filter((trial) => trial.n);
         const failures = group.trials.reduce((sum, trial) => sum + trial.failures, 0);
         const failed = [0, 1].map((part) => group.trials.flatMap((trial) => trial.failed[part]));
         const own = [...answered.map((trial) => trial.answered), ...(failures ? [failed] : [])];
-        const labels = answered.map((trial) => `trial ${trial.number}: `
-          + (trial.answered[0].length < trial.n ? `${trial.answered[0].length} of ${whole(trial.n)} drawn` : whole(trial.n))
+        const ofAll = (name, drawn, all) => `${name}: ${drawn < all ? `${drawn} of ${whole(all)} drawn` : whole(all)}`;
+        const labels = answered.map((trial) => ofAll(`trial ${trial.number}`, trial.answered[0].length, trial.n)
           + (trial.valid ? "" : ", not to be trusted"));
         const { x, columns, places } = onOneAxis(own);
         return {
           x: { label: "time since the trial's start, s" }, y: { label: "response time, ms", log: true },
           data: [x, ...columns(own.map((one) => one[1]))],
-          series: [...labels, ...(failures ? [`failed: ${whole(failures)}`] : [])].map((label) => ({ label, dots: true })),
+          series: [...labels, ...(failures ? [ofAll("failed", failed[0].length, failures)] : [])].map((label) => ({ label, dots: true })),
           read: (which, index) => `${short(own[which][1][places[index]])} ms at ${own[which][0][places[index]].toFixed(2)} s`,
           warmup_s: group.warmup_s,
         };
