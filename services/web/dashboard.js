@@ -65,8 +65,10 @@ let timer = 0;
 let asking = false;
 let autoscalerAtMs = 0;
 let historyAtMs = 0;
+let historyGone = 0; // answers in a row that there is no history
 const choice = createChoice(choose);
 
+showCharts();
 byId("table").addEventListener("toggle", showTable);
 document.addEventListener("visibilitychange", () => {
   clearTimeout(timer);
@@ -109,7 +111,12 @@ async function refreshHistory(nowMs) {
   const told = await askHistory(hours || 1);
   if (hours !== choice.chosen().hours) return; // another was chosen meanwhile
   historyAtMs = nowMs + (hours ? HISTORY_MS : HISTORY_THERE_MS);
-  if (told === undefined) return; // what was told last stays
+  if (told !== undefined) historyGone = told?.on ? 0 : historyGone + 1;
+  // What was told last stays where there is no answer, and where Prometheus may only have been late.
+  const missing = told === undefined || (kept !== null && historyGone === 1);
+  byId("charts-missing").hidden = !(missing && hours);
+  byId("charts-missing-words").textContent = words;
+  if (missing) return;
   choice.offer(Boolean(told?.on));
   if (told?.on && hours) showWindow({ words, stepS: told.points.step_s, rows: rowsOf(told.points) });
   else if (kept) showWindow(null);
@@ -125,6 +132,7 @@ function choose({ hours }) {
 
 function showWindow(next) {
   const before = inView().words;
+  byId("charts-missing").hidden = true;
   kept = next;
   showCharts();
   if (inView().words === before) return;

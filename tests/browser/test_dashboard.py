@@ -55,6 +55,7 @@ class Told:
     Attributes:
         status: 200, another one, or 0 for no answer at all.
         kept: Whether there is a history.
+        history_status: Of the answer to who asks for it.
         asked: The `since` of each question.
         asked_history: The hours of each question for the history.
     """
@@ -67,6 +68,7 @@ class Told:
     kept: bool = False
     asked: list[int | None] = field(default_factory=list)
     asked_history: list[int] = field(default_factory=list)
+    history_status: int = 200
 
     def serve(self, page: Any) -> None:
         page.route("**/live-figures*", self._figures)
@@ -79,7 +81,7 @@ class Told:
     def _history(self, route: Any) -> None:
         hours = int(parse_qs(urlsplit(route.request.url).query)["hours"][0])
         self.asked_history.append(hours)
-        route.fulfill(json=self.history(hours) if self.kept else {"on": False})
+        route.fulfill(status=self.history_status, json=self.history(hours) if self.kept else {"on": False})
 
     def history(self, hours: int) -> dict[str, Any]:
         """As the agent tells it: the first half is not known, and an hour has another rate than six."""
@@ -251,6 +253,9 @@ def test_it_says_that_there_were_never_figures(visit: Callable) -> None:
     here.page.goto(f"{here.url}/dashboard")
     here.page.locator("#banner").wait_for()
     assert here.page.locator("#now-heading").is_hidden()
+    assert here.page.locator("#charts-heading").text_content() == "The last 5 minutes"
+    titles = [title.text_content() for title in here.page.locator(".chart-title").all()]
+    assert titles[:2] == ["Requests a second", "RTT"]
     assert "What you see" not in here.text("#banner")
 
 
@@ -341,6 +346,28 @@ def test_hours_can_be_chosen_by_keyboard_and_the_rest_stays_live(visit: Callable
     assert here.text("#charts-heading") == "The last 5 minutes"
     assert here.page.locator(".chart-line.requests").get_attribute("d").count("L") > KEPT_S // 2
     assert here.page.locator("#charts-note").is_hidden()
+
+
+def test_hours_that_cannot_be_had_now_are_said_and_one_no_ends_nothing(visit: Callable) -> None:
+    told = Told(pool_of(2), kept=True)
+    here = open_dashboard(visit, told)
+    window, missing = here.page.locator("#charts-window"), here.page.locator("#charts-missing")
+    window.select_option("1 hour")
+    here.page.locator("#charts-note").wait_for()
+    told.history_status = 503
+    window.select_option("6 hours")
+    missing.wait_for()
+    assert "The last 6 hours cannot be had now." in missing.inner_text()
+    assert here.text("#charts-heading") == "The last 1 hour"
+    told.history_status, told.kept = 200, False
+    window.select_option("24 hours")  # Prometheus may only be late
+    here.wait_until("document.getElementById('charts-missing').textContent.includes('24 hours')")
+    assert window.is_visible()
+    assert here.text("#charts-heading") == "The last 1 hour"
+    window.select_option("6 hours")
+    here.wait_until("document.getElementById('charts-heading').textContent === 'The last 5 minutes'")
+    assert here.page.locator("#charts-choice").is_hidden()
+    assert missing.is_hidden()
 
 
 def test_without_a_history_there_is_no_choice(visit: Callable) -> None:
