@@ -30,7 +30,7 @@ from ai_edge_litert import schema_py_generated as tflite
 from flask import Flask
 from flask.testing import FlaskClient
 
-from imagerec_worker import create_app
+from imagerec_worker import create_app, waiting
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
 from imagerec_worker.manifest import Manifest
 from imagerec_worker.settings import Settings
@@ -143,6 +143,13 @@ def write_colour_bundle(folder: Path, **changes: Any) -> Bundle:
         "licence": "none",
     }
     return write_bundle(folder, Manifest(**(entries | changes)), model=model, classes=classes)
+
+
+@pytest.fixture(autouse=True)
+def forgotten_wait() -> Iterator[None]:
+    """What the worker remembers of the last connection of a test is nothing to the next test of the same process."""
+    yield
+    waiting._waited_s.set(None)
 
 
 @pytest.fixture(scope="session")
