@@ -1,4 +1,4 @@
-"""What `make batching` measures: a network, pictures at once, threads; by LiteRT or by TensorFlow."""
+"""What `make batching` measures: a network, photographs at once, threads; by LiteRT or by TensorFlow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Setting:
 
 
 def litert(models: Sequence[str], mirror: str, folder: Path) -> tuple[str, list[Setting]]:
-    """Load bundles into LiteRT, each once for every number of pictures and threads.
+    """Load bundles into LiteRT, each once for every number of photographs and threads.
 
     Args:
         models: Names of models, as MODEL= takes them.

@@ -1,7 +1,7 @@
-"""`make batching`: milliseconds a picture when the network runs for 1, 2, 4, 8 or 16 pictures at once, without HTTP.
+"""`make batching`: milliseconds a photograph when the network runs for 1, 2, 4, 8 or 16 at once, without HTTP.
 
-Each round measures every setting once, in an order of its own, over the same number of pictures; one run before is not
-counted. Where a GPU is, `ENGINE=tensorflow` measures it by the same command.
+Each round measures every setting once, in an order of its own, over the same number of photographs; one run before
+is not counted. Where a GPU is, `ENGINE=tensorflow` measures it by the same command.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def measure(settings: Sequence[Setting], rounds: int, pictures: int = _PICTURES)
     """Measure every setting once a round.
 
     Returns:
-        Rows with the :data:`COLUMNS`; times are milliseconds a picture, `cpu_ms` those of all threads of this process.
+        Rows with the :data:`COLUMNS`; times are milliseconds a photograph, `cpu_ms` those of all the process's threads.
     """
     rows = []
     for number in range(1, rounds + 1):

@@ -51,7 +51,7 @@ def median(values: Sequence[float]) -> Middle:
 
 
 class Result(NamedTuple):
-    """One network by one engine with so many threads, so many pictures at once."""
+    """One network by one engine with so many threads, so many photographs at once."""
 
     device: str
     model: str
@@ -116,10 +116,10 @@ def page(facts: Sequence[dict[str, Any]], found: Sequence[Result]) -> str:
         "computed by",
         "network",
         "threads",
-        "pictures at once",
-        "ms a picture",
+        "photographs at once",
+        "ms a photograph",
         "of one at a time",
-        "CPU ms a picture",
+        "CPU ms a photograph",
     ]
     rows = [
         [one.device, one.model, str(one.threads or "its own choice"), str(one.batch), one.wall_ms.text(),
@@ -128,12 +128,12 @@ def page(facts: Sequence[dict[str, Any]], found: Sequence[Result]) -> str:
     ]  # fmt: skip
     gpu = "" if any("GPU" in one.device or "NVIDIA" in one.device.upper() for one in found) else f"\n{OPEN}\n"
     return f"""# Batches in process
-`make batching`: the network alone, without decoding and HTTP, for 1, 2, 4, 8 or 16 pictures at once.
+`make batching`: the network alone, without decoding and HTTP, for 1, 2, 4, 8 or 16 photographs at once.
 
 {ran}
 - Times: the median over the rounds, in brackets its 95 % interval (of order statistics). A ratio is of the same round.
 
-![Milliseconds a picture against pictures at once](batching.png)
+![Milliseconds a photograph against photographs at once](batching.png)
 
 {_said(found)}
 {gpu}
@@ -144,7 +144,7 @@ def page(facts: Sequence[dict[str, Any]], found: Sequence[Result]) -> str:
 def _ran(facts: dict[str, Any]) -> str:
     flags = ", ".join(f"{flag} {'yes' if there else 'no'}" for flag, there in facts["cpu_flags"].items())
     return (
-        f"- {facts['device']}: {facts['rounds']} rounds of {facts['pictures']} pictures a setting, at "
+        f"- {facts['device']}: {facts['rounds']} rounds of {facts['pictures']} photographs a setting, at "
         f"{facts['commit']}; {facts['machine']}; {flags}."
     )
 
@@ -157,7 +157,7 @@ def _said(found: Sequence[Result]) -> str:
             one for one in found if (one.device, one.model, one.threads) == (device, model, threads) and one.batch > 1
         ]
         best = min(own, key=lambda one: one.of_one.value)
-        gain = f"{1 / best.of_one.value - 1:+.0%} pictures a second with {best.batch} at once"
+        gain = f"{1 / best.of_one.value - 1:+.0%} photographs a second with {best.batch} at once"
         if best.of_one.high < 1 - _TOLD_APART:
             what = f"a batch wins, {gain}"
         elif best.of_one.low > 1 - _TOLD_APART:
@@ -189,7 +189,7 @@ def _draw(folder: Path, facts: Sequence[dict[str, Any]], found: Sequence[Result]
         panel.set_xscale("log", base=2)
         panel.set_xticks([one.batch for one in shown if one.threads == lines[0]])
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panel.set(title=f"{model}\n{device}", xlabel="pictures at once", ylabel="ms a picture")
+        panel.set(title=f"{model}\n{device}", xlabel="photographs at once", ylabel="ms a photograph")
         panel.title.set_fontsize(8.5)
         panel.set_ylim(bottom=0)
     legend_above(drawn, *axes)
@@ -197,6 +197,6 @@ def _draw(folder: Path, facts: Sequence[dict[str, Any]], found: Sequence[Result]
     machines = "; ".join(dict.fromkeys(each["machine"] for each in facts))
     text = (
         "The network alone, without decoding and HTTP. Points: medians of rounds, bars: their 95 % intervals; "
-        f"dotted: one picture at a time. n = {rounds} rounds. {machines}."
+        f"dotted: one photograph at a time. n = {rounds} rounds. {machines}."
     )
     save(drawn, folder, "batching", text)

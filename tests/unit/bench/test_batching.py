@@ -63,8 +63,8 @@ def test_a_ratio_is_of_times_of_the_same_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("of_one", "rounds", "says"),
     [
-        pytest.param({1: 1.0, 4: 0.5, 8: 0.6}, 9, "a batch wins, +100% pictures a second with 4 at once", id="wins"),
-        pytest.param({1: 1.0, 4: 1.0, 8: 1.1}, 9, "a batch wins nothing that shows, +0% pictures", id="nothing"),
+        pytest.param({1: 1.0, 4: 0.5, 8: 0.6}, 9, "a batch wins, +100% photographs a second with 4 at once", id="wins"),
+        pytest.param({1: 1.0, 4: 1.0, 8: 1.1}, 9, "a batch wins nothing that shows, +0% photographs", id="nothing"),
         pytest.param({1: 1.0, 4: 0.5}, 5, "not told apart", id="too few rounds"),
     ],
 )
