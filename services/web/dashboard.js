@@ -65,7 +65,6 @@ let timer = 0;
 let asking = false;
 let autoscalerAtMs = 0;
 let historyAtMs = 0;
-let historyGone = 0; // answers in a row that there is no history
 const choice = createChoice(choose);
 
 showCharts();
@@ -111,12 +110,9 @@ async function refreshHistory(nowMs) {
   const told = await askHistory(hours || 1);
   if (hours !== choice.chosen().hours) return; // another was chosen meanwhile
   historyAtMs = nowMs + (hours ? HISTORY_MS : HISTORY_THERE_MS);
-  if (told !== undefined) historyGone = told?.on ? 0 : historyGone + 1;
-  // What was told last stays where there is no answer, and where Prometheus may only have been late.
-  const missing = told === undefined || (kept !== null && historyGone === 1);
-  byId("charts-missing").hidden = !(missing && hours);
+  byId("charts-missing").hidden = told !== undefined || !hours;
   byId("charts-missing-words").textContent = words;
-  if (missing) return;
+  if (told === undefined) return; // what was told last stays
   choice.offer(Boolean(told?.on));
   if (told?.on && hours) showWindow({ words, stepS: told.points.step_s, rows: rowsOf(told.points) });
   else if (kept) showWindow(null);

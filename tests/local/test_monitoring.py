@@ -94,8 +94,8 @@ def known_to_the_agent(deployment: Deployment, port: int) -> Iterator[None]:
         until(lambda: log.read_text().count('"pool": ') > begun)
         until(lambda: set(pool_of(deployment).values()) == {"up"})
 
-    begin_anew(json.dumps(json.loads(deployed) | {"prometheus": f"http://127.0.0.1:{port}"}))
     try:
+        begin_anew(json.dumps(json.loads(deployed) | {"prometheus": f"http://127.0.0.1:{port}"}))
         # It counts from 0 again: what Prometheus is told first is no increase.
         answered: set[str] = set()
 
@@ -193,7 +193,7 @@ def test_the_history_is_what_prometheus_has_kept(watched: Watched) -> None:
     def is_told() -> bool:
         assert predict(watched.deployment, jpeg(data.chelsea())).status_code == 200
         told.update(requests.get(f"{watched.deployment.url}/history?hours=1", timeout=5).json())
-        return bool(told["on"]) and any(told["points"]["requests"])
+        return bool(told.get("on")) and any(told["points"]["requests"])
 
     until(is_told)
     points = told["points"]

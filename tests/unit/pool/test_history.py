@@ -131,14 +131,36 @@ async def says_nothing(_request: web.Request) -> web.Response:
     return web.json_response(NOTHING)
 
 
-OTHERS = (no_prometheus, another_prometheus, only_nan, refuses, another_form, leads_elsewhere, too_long, says_nothing)
+async def endless(_request: web.Request) -> web.Response:
+    series = '{"metric": {"column": "p50_ms"}, "values": [[1e999, "1"]]}'
+    return web.Response(text=f'{{"data": {{"result": [{series}]}}}}', content_type="application/json")
+
+
+async def nested(_request: web.Request) -> web.Response:
+    return web.Response(text="[" * 100_000, content_type="application/json")
+
+
+OTHERS = (
+    no_prometheus,
+    another_prometheus,
+    only_nan,
+    refuses,
+    another_form,
+    leads_elsewhere,
+    too_long,
+    endless,
+    nested,
+)
 
 
 @pytest.mark.parametrize("answer", OTHERS, ids=lambda answer: answer.__name__.replace("_", "-"))
-def test_whatever_else_has_the_port_there_is_no_history(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    if answer is says_nothing:
-        monkeypatch.setattr(history, "PATIENCE_S", 0.05)
+def test_whatever_else_has_the_port_there_is_no_history(answer: Answer) -> None:
     assert answers_of(answer, 1) == [{"on": False}]
+
+
+def test_one_that_is_late_is_not_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "PATIENCE_S", 0.05)
+    assert answers_of(says_nothing, 1) == [None]
 
 
 def test_where_nobody_listens_or_nobody_is_known_there_is_no_history() -> None:

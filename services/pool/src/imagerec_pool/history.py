@@ -60,10 +60,10 @@ class History:
 
     def __init__(self, prometheus: str | None) -> None:
         self._url = None if prometheus is None else f"{prometheus.rstrip('/')}/api/v1/query_range"
-        self._told: dict[int, tuple[float, dict[str, Any]]] = {}
+        self._told: dict[int, tuple[float, dict[str, Any] | None]] = {}
         self._asking = {hours: asyncio.Lock() for hours in WINDOWS_H}
 
-    async def tell(self, hours: int) -> dict[str, Any]:
+    async def tell(self, hours: int) -> dict[str, Any] | None:
         """Return what is known of a window, a JSON object.
 
         Args:
@@ -72,7 +72,7 @@ class History:
         Returns:
             ``on``; where that is true also ``hours`` and ``points``: the second of the ``first`` one since 1970,
             ``step_s``, and a list of 300 for each of ``COLUMNS``, with None where Prometheus has no value. It is false
-            where no Prometheus answers, or one that knows nothing of the pool.
+            where no Prometheus answers, or one that knows nothing of the pool. None where it does not answer in time.
         """
         if self._url is None:
             return _OFF
@@ -84,14 +84,16 @@ class History:
             return told
 
 
-async def _ask(url: str, hours: int, now_s: float) -> dict[str, Any]:
+async def _ask(url: str, hours: int, now_s: float) -> dict[str, Any] | None:
     step = step_s(hours)
     last = int(now_s)
     first = last - (POINTS - 1) * step
     query = {"query": question(hours), "start": str(first), "end": str(last), "step": str(step)}
     try:
         columns = _columns(json.loads(await _get(url, query)), first, step)
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, LookupError, TypeError):
+    except TimeoutError:
+        return None
+    except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         return _OFF
     if not any(value is not None for column in columns.values() for value in column):
         return _OFF

@@ -13,6 +13,7 @@ from imagerec_pool.history import WINDOWS_H, History
 from imagerec_pool.metrics import CONTENT_TYPE
 
 _DETAIL = "No worker serves; try again soon."
+_LATE = "Prometheus did not answer in time; try again soon."
 _SINCE = "since is no whole number from 0 on; give the time of the last figures, or leave it out."
 _HOURS = f"hours is none of {', '.join(map(str, WINDOWS_H))}; give one of them, or leave it out for {WINDOWS_H[0]}."
 
@@ -48,7 +49,10 @@ def create_app(agent: Agent, autoscaler: Path | None = None, prometheus: str | N
         hours = request.query.get("hours", str(WINDOWS_H[0]))
         if hours not in map(str, WINDOWS_H):
             return _problem(400, "bad-request", "Bad request", _HOURS)
-        return _json(await kept.tell(int(hours)))
+        told = await kept.tell(int(hours))
+        if told is None:
+            return _problem(503, "unavailable", "Service unavailable", _LATE)
+        return _json(told)
 
     async def metrics(_request: web.Request) -> web.Response:
         told = agent.metrics.render(await scaled(autoscaler))
