@@ -79,15 +79,18 @@ def test_the_record_says_what_runs_what_was_good_and_what_is_staged(tmp_path: Pa
     assert recorded() == {"runs": names("b"), "good": [names("b"), names("a")], "staged": {}}
 
 
-def test_a_record_that_is_damaged_is_named_and_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"), [('{"good": [', "Expecting value"), ('{"good": ["a"]}', "it names no good deployments")]
+)
+def test_a_record_that_is_damaged_is_named_and_kept(tmp_path: Path, content: str, why: str) -> None:
     """A deployment would otherwise forget what was good, and prune it."""
     (tmp_path / "etc").mkdir()
     record = tmp_path / "etc/deployment.json"
-    record.write_text('{"good": [')
+    record.write_text(content)
     done = steps(tmp_path, "stage a")
     assert done.returncode != 0
-    assert f"{record} cannot be read (Expecting value" in " ".join(done.stdout.split())
-    assert record.read_text() == '{"good": ['
+    assert f"{record} cannot be read ({why}" in " ".join(done.stdout.split())
+    assert record.read_text() == content
 
 
 @pytest.fixture

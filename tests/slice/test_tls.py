@@ -93,8 +93,7 @@ def test_a_key_opens_the_api_by_http_2_and_is_kept_nowhere(secured: Slice) -> No
     assert curl(secured, ask, named, f"https://{NAME}/predict") == "2 200"
     line = "sudo grep of-alice /var/log/imagerec-balancer/access.log"
     eventually("the log names who asked", lambda: '"key":"alice"' in secured.on("balancer", line))
-    everywhere = f"sudo grep -rlF '{key}' /etc/imagerec-balancer /var/log/imagerec-balancer"
-    assert secured.on("balancer", everywhere, check=False) == ""
+    secured.on("balancer", f"sudo grep -rlF '{key}' /etc/imagerec-balancer /var/log/imagerec-balancer; test $? = 1")
 
 
 def served_certificate(system: Slice) -> str:

@@ -43,12 +43,13 @@ def remembered(record: Path) -> dict[str, Any]:
         ValueError: It is not the record.
     """
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content: Any = json.loads(record.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {"good": [], "staged": {}}
-    if not isinstance(content, dict) or not isinstance(content.get("good"), list):
+    good = content.get("good") if isinstance(content, dict) else None
+    if not isinstance(good, list) or not all(isinstance(one, dict) and {"code", "model"} <= one.keys() for one in good):
         raise ValueError("it names no good deployments")
-    return content
+    return {"good": good, "staged": content.get("staged", {})}
 
 
 def main() -> None:
@@ -61,14 +62,15 @@ def main() -> None:
     try:
         found = remembered(record)
     except (OSError, ValueError) as error:
-        module.fail_json(msg=f"{record} cannot be read ({error}); remove it, then deploy: rollbacks begin there")
+        remedy = "remove it, then deploy; later rollbacks can go back to that deployment, and to none before it"
+        module.fail_json(msg=f"{record} cannot be read ({error}); {remedy}")
     links = {key: root / "current" for key, root in roots.items()}
     module.exit_json(
         changed=False,
         deployment={
             "runs": {key: str(link.readlink()) if link.is_symlink() else "" for key, link in links.items()},
             "good": [names for names in found["good"] if all((roots[key] / names[key]).is_dir() for key in roots)],
-            "staged": found.get("staged", {}),
+            "staged": found["staged"],
         },
     )
 
