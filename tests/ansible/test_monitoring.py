@@ -162,3 +162,20 @@ def test_the_dashboard_is_what_grafana_imports() -> None:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24, panel["title"]
         assert panel["type"] == "row" or panel["datasource"]["uid"] == "${datasource}", panel["title"]
+
+
+def test_the_hosts_stand_in_the_order_of_the_inventory(tmp_path: Path) -> None:
+    """A set has another order in each run, and a file in another order is another file."""
+    workers = [f"worker{number}" for number in range(1, 7)]
+    hosts = {"balancers": ["balancer"], "workers": workers, "clients": ["client"]}
+    inventory = {
+        group: {"hosts": {name: {"slice_address": "10.10.1.1"} for name in names}} for group, names in hosts.items()
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": inventory}}))
+    asked = "msg={{ monitoring_hosts | map(attribute='name') | join(' ') }}"
+    words = ["ansible", "-i", tmp_path / "hosts.yml", "balancer", "--playbook-dir", REPOSITORY / "playbooks"]
+    words += ["-m", "debug", "-a", asked]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (told,) = re.findall(r"msg: (.*)", done.stdout)
+    assert told.split() == ["balancer", *workers, "client"]
