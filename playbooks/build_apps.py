@@ -18,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Newest first; pip takes a wheel only for a platform named here. 2.36 is the oldest C library among the targets.
 GLIBC_MINORS = range(36, 4, -1)
@@ -180,16 +181,37 @@ def main() -> int:
     return 0
 
 
+def with_earlier(apps: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Add what another deployment has built and is still there: it may be on its way to other hosts just now.
+
+    Args:
+        apps: What this run has built, by name, each with `digest` and most with `archives` by platform.
+        earlier: What stands in the list.
+    """
+    joined = dict(apps)
+    for name, app in earlier.items():
+        there = {kind: path for kind, path in app.get("archives", {}).items() if Path(path).exists()}
+        if name in apps and apps[name]["digest"] == app["digest"] and "archives" in apps[name]:
+            joined[name] = apps[name] | {"archives": there | apps[name]["archives"]}
+        elif name not in apps and there:
+            joined[name] = app | {"archives": there}
+    return joined
+
+
 def build_all(arguments: argparse.Namespace) -> bool:
     """Build what the command line names; return whether anything changed."""
-    apps: dict[str, object] = {}
+    apps: dict[str, Any] = {}
     apps["page"], changed = build_page(arguments.page, arguments.examples, arguments.dist)
     for pair in arguments.apps:
         name, _, source = pair.partition("=")
         apps[name], app_changed = build_app(name, Path(source), sorted(set(arguments.platform)), arguments.dist)
         changed |= app_changed
     listing = arguments.dist / "releases.json"
-    text = json.dumps(apps, indent=2) + "\n"
+    try:
+        earlier = json.loads(listing.read_text())
+    except (OSError, ValueError):
+        earlier = {}
+    text = json.dumps(with_earlier(apps, earlier), indent=2, sort_keys=True) + "\n"
     if not listing.exists() or listing.read_text() != text:
         aside = listing.with_name(f".{listing.name}.partial")
         aside.write_text(text)

@@ -104,6 +104,31 @@ def test_two_may_build_at_once(source: Path, tmp_path: Path) -> None:
     assert [answer["changed"] for answer in answers].count(True) == 1
 
 
+def test_what_another_deployment_has_built_stays_in_the_list(tmp_path: Path) -> None:
+    """That one may be on its way to other hosts, with a further application, or of another kind."""
+    there = tmp_path / "there.tar"
+    there.touch()
+    earlier = {
+        "page": {"archive": "page.tar", "digest": "p"},
+        "worker": {"digest": "w", "archives": {"cp311-x86_64": "old.tar", "cp313-x86_64": str(there)}},
+        "changed": {"digest": "before", "archives": {"cp313-x86_64": str(there)}},
+        "autoscaler": {"digest": "a", "archives": {"cp311-x86_64": str(there), "cp313-x86_64": "pruned.tar"}},
+        "pruned": {"digest": "x", "archives": {"cp311-x86_64": "pruned.tar"}},
+    }
+    now = {
+        "page": {"archive": "other.tar", "digest": "q"},
+        "worker": {"digest": "w", "archives": {"cp311-x86_64": "new.tar"}},
+        "changed": {"digest": "now", "archives": {"cp311-x86_64": "new.tar"}},
+    }
+    assert build_apps.with_earlier(now, earlier) == {
+        "page": now["page"],
+        "worker": {"digest": "w", "archives": {"cp311-x86_64": "new.tar", "cp313-x86_64": str(there)}},
+        "changed": now["changed"],
+        "autoscaler": {"digest": "a", "archives": {"cp311-x86_64": str(there)}},
+    }
+    assert build_apps.with_earlier(now, {}) == now
+
+
 def test_the_page_is_deployed_with_its_examples(source: Path, examples: Path, tmp_path: Path) -> None:
     """The list is always there, the built one and not the page's own; a new photograph is a new page."""
     before = build(source, tmp_path / "dist")
