@@ -126,6 +126,7 @@ class Balancer:
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[int]:
+    Worker.let_go.clear()  # the end of an earlier one in this process has set it
     server = ThreadingHTTPServer(("127.0.0.1", 0), Worker)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
