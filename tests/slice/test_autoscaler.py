@@ -10,9 +10,9 @@ import pytest
 from deployed.load import Load
 from deployed.slice import URL, Slice
 from tests.slice.conftest import PHOTOGRAPH, PLAIN, count, eventually, outcome
-from tests.slice.test_system import HOSTS, WORKERS, recap
+from tests.slice.test_system import WORKERS, recap
 
-SETTINGS = "ARGS=-e autoscaler=true -e autoscaler_down_after_s=2 -e worker_idle_exit_s=5"
+WANTED = {"autoscaler": "true", "autoscaler_down_after_s": "2", "worker_idle_exit_s": "5"}
 ONE = dict.fromkeys(WORKERS, "standby") | {"worker1": "up"}
 
 
@@ -20,7 +20,7 @@ ONE = dict.fromkeys(WORKERS, "standby") | {"worker1": "up"}
 def scaled(deployed: Slice) -> Iterator[Slice]:
     """The slice with its autoscaler; afterwards without again."""
     try:
-        deployed.deploy(SETTINGS)
+        deployed.deploy("ARGS=" + " ".join(f"-e {name}={value}" for name, value in WANTED.items()))
         yield deployed
     finally:
         deployed.deploy()
@@ -46,8 +46,8 @@ def asleep(system: Slice) -> bool:
 
 def test_who_is_not_needed_is_stopped_and_a_deployment_leaves_it_so(scaled: Slice) -> None:
     eventually("three sleep", lambda: asleep(scaled))
-    hosts = recap(scaled.deploy(SETTINGS).stdout)
-    assert {name: counts["changed"] for name, counts in hosts.items() if name in HOSTS} == dict.fromkeys(HOSTS, 0)
+    hosts = recap(scaled.play("playbooks/workers.yml", variables=WANTED).stdout)
+    assert {name: hosts[name]["changed"] for name in WORKERS} == dict.fromkeys(WORKERS, 0)
 
 
 def test_more_load_starts_them_and_nothing_is_lost(scaled: Slice) -> None:
