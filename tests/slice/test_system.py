@@ -145,6 +145,7 @@ def test_an_upgrade_under_load_loses_nothing_though_a_host_vanishes_midway(
                 ):
                     cut(deployed, "worker3", "down")
         cut(deployed, "worker3", "up")
+        eventually("worker3 is reached again", lambda: deployed.on("worker3", "echo here"))
         assert running.returncode != 0
         assert re.search(r"worker3.*unreachable=1", "".join(printed))
         assert version(deployed, "worker1") == "2.0"
