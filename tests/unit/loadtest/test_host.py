@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,8 +19,9 @@ import pytest
 from loadtest.experiments import host, processes
 from loadtest.experiments.host import HostWatch
 from loadtest.experiments.validity import invalid_because
-from loadtest.generate import arrivals
+from loadtest.generate import arrivals, effort
 from loadtest.generate.client import Client, encode
+from loadtest.generate.effort import busy_share, machine_times
 from loadtest.generate.recording import record_load
 from loadtest.generate.samples import Sample, read_trial
 
@@ -61,6 +63,20 @@ def test_a_hog_beside_the_run_makes_its_trial_invalid(serve: Callable[..., str],
     (reason,) = [one for one in invalid_because(recorded.samples, recorded.footer, 0.001, LIMITS) if "other" in one]
     assert reason.startswith("other programs used ")
     assert reason.endswith("% of the processor time of the client's host, limit 5.0%")
+
+
+def test_who_runs_for_a_moment_at_each_tick_is_not_busy_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 10 s of all cores 8.5 were idle; the ticks of those who ran are 1.71 s."""
+    stat, cores, ticks_s = tmp_path / "stat", os.sysconf("SC_NPROCESSORS_ONLN"), os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(effort, "time", SimpleNamespace(perf_counter=iter([0.0, 1000 / ticks_s / cores]).__next__))
+    stat.write_text("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n")
+    before = machine_times(stat)
+    stat.write_text("cpu  145 1 20 850 0 0 4 1 0 0\n")
+    after = machine_times(stat)
+    assert busy_share(before, after) == pytest.approx(0.15)
+    assert machine_times(tmp_path / "none") is None
 
 
 LISTENER = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"

@@ -1,7 +1,6 @@
 """What else the client's host did during a trial: other programs, the hypervisor, its link."""
 
 import contextlib
-import os
 import socket
 import time
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadtest.experiments import processes
-from loadtest.generate.effort import Times, cpu_s, machine_times
+from loadtest.generate.effort import MachineTimes, cpu_s, machine_times
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _BITS = 8
 # What all machines of a slice on one host have used: `make slice-up` shows it to each of them.
 _SLICE_CPU = Path("/run/imagerec-slice-cpu")
@@ -23,7 +21,7 @@ class Reading:
     """Counters at one moment: seconds of processor time, and of each interface the bytes received and sent."""
 
     at_s: float
-    machine: Times | None
+    machine: MachineTimes | None
     ours_s: float | None
     link_bytes: dict[str, tuple[int, int]]
     segments: tuple[int, int] | None
@@ -56,12 +54,13 @@ class HostWatch:
         """
         before, after = self._before, self._read()
         facts: dict[str, Any] = dict.fromkeys(("others", "steal", "link", "resent"))
-        spent = None if before.machine is None or after.machine is None else (after.machine - before.machine) / _TICKS
-        if spent is not None and spent.sum() > 0:
-            facts["steal"] = _share(spent[7] / spent.sum())
+        if before.machine is not None and after.machine is not None:
+            spent = MachineTimes(*(new - old for new, old in zip(after.machine, before.machine, strict=True)))
+            facts["steal"] = _share(spent.stolen_s / spent.all_s)
             if before.ours_s is not None and after.ours_s is not None:
-                # user, nice and system; interrupts are left out, since most of them are the load's own
-                facts["others"] = _share((spent[:3].sum() - (after.ours_s - before.ours_s)) / spent.sum())
+                # interrupts are left out, since most of them are the load's own
+                busy_s = spent.all_s - spent.idle_s - spent.interrupts_s - spent.stolen_s
+                facts["others"] = _share((busy_s - (after.ours_s - before.ours_s)) / spent.all_s)
         if not self._here:
             facts["link"] = busiest(before, after)
         if before.segments is not None and after.segments is not None:

@@ -2,14 +2,35 @@
 
 import os
 import resource
+import time
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from loadtest.generate import punctual
 
-Times = np.ndarray[Any, np.dtype[np.float64]]
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CORES = os.sysconf("SC_NPROCESSORS_ONLN")
+
+
+class MachineTimes(NamedTuple):
+    """Seconds of all cores together.
+
+    Busy time is what was not idle. A kernel that counts by ticks gives a whole tick to whoever runs when it comes. That
+    is too much for a program that a timer wakes for a moment, such as one with a control-group quota. Idle time is
+    measured by the clock.
+
+    Attributes:
+        all_s: The clock's time, times the cores.
+        idle_s: Nothing ran.
+        interrupts_s: Interrupts were served.
+        stolen_s: The hypervisor ran others.
+    """
+
+    all_s: float
+    idle_s: float
+    interrupts_s: float
+    stolen_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +97,22 @@ def cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def machine_times() -> Times | None:
-    """Ticks that all cores have spent in each way since the start; None where that cannot be read."""
-    # /proc/stat (proc(5)): user nice system idle iowait irq softirq steal, in ticks, over all cores
+def machine_times(stat: Path = Path("/proc/stat")) -> MachineTimes | None:
+    """What all cores have spent since the start; None where that cannot be read."""
+    # proc(5): user nice system idle iowait irq softirq steal, in ticks, over all cores
     try:
-        with open("/proc/stat", encoding="ascii") as file:  # noqa: PTH123 — /proc is not a file to model
-            return np.array(file.readline().split()[1:9], dtype=float)
+        ticks = [int(word) for word in stat.read_text("ascii").split("\n", 1)[0].split()[1:9]]
+        idle, waiting, irq, softirq, steal = (value / _TICKS for value in ticks[3:8])
     except (OSError, ValueError):
         return None
+    return MachineTimes(time.perf_counter() * _CORES, idle + waiting, irq + softirq, steal)
 
 
-def busy_share(before: Times | None, after: Times | None) -> float | None:
+def busy_share(before: MachineTimes | None, after: MachineTimes | None) -> float | None:
     """Share of the cores' time between two readings that was spent on anything, by anyone; None if unknown."""
-    if before is None or after is None:
+    if before is None or after is None or after.all_s <= before.all_s:
         return None
-    spent = after - before
-    total = float(spent.sum())
-    return None if total <= 0 else 1.0 - float(spent[3] + spent[4]) / total
+    return max(0.0, 1.0 - (after.idle_s - before.idle_s) / (after.all_s - before.all_s))
 
 
 def core_count() -> int:
