@@ -75,12 +75,15 @@ class ControlGroups(Limiter):
         """Folders of a machine's control groups; they need not exist."""
         return [item.mount / _GROUP / self.slice_name / machine for item in self._used()]
 
-    def used_cpu(self) -> Path | None:
-        """The slice's own account; see `Limiter.used_cpu`."""
+    def used_cpu(self) -> dict[str, Path]:
+        """The slice's own account, and on version 1 the host's; see `Limiter.used_cpu`."""
         for item in self._used():
-            if "cpuacct" in item.controllers or self.kind == "v2":
-                return item.mount / _GROUP / self.slice_name / ("cpu.stat" if self.kind == "v2" else "cpuacct.usage")
-        return None
+            if self.kind == "v2":
+                return {"slice": item.mount / _GROUP / self.slice_name / "cpu.stat"}
+            if "cpuacct" in item.controllers:
+                account = "cpuacct.usage"
+                return {"slice": item.mount / _GROUP / self.slice_name / account, "host": item.mount / account}
+        return {}
 
     def problems(self) -> list[str]:
         """Why groups cannot be made."""

@@ -47,12 +47,13 @@ class Limiter(ABC):
             SliceError: the kernel refuses a group or a limit.
         """
 
-    def used_cpu(self) -> Path | None:
-        """A file with what all machines of the slice have used of the processor; None where there is none.
+    def used_cpu(self) -> dict[str, Path]:
+        """Files with what all machines of the `slice`, and all programs of the `host`, have used of the processor.
 
-        It is `cpuacct.usage` of version 1, in nanoseconds, or `cpu.stat` of version 2.
+        They are `cpuacct.usage` of version 1, in nanoseconds, or `cpu.stat` of version 2. The latter's root counts by
+        ticks and is left out. Nothing where there are no such files.
         """
-        return None
+        return {}
 
     def limit_cpu(self, machine: str, cores: float) -> None:
         """Change the CPU limit of a machine that is on, in cores.

@@ -152,7 +152,6 @@ def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:
     limiter.kill(machine.name)
     limits = limiter.prepare(machine.name, machine.cores, machine.memory_mb)
     full_name = names.machine(machine.name)
-    used_cpu = limiter.used_cpu()
     command = [
         *limits,
         "systemd-nspawn",
@@ -170,7 +169,7 @@ def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:
         "--timezone=off",
         "--link-journal=no",
         # A load generator tells by it what other programs on this host take.
-        *([f"--bind-ro={used_cpu}:/run/imagerec-slice-cpu"] if used_cpu is not None and used_cpu.exists() else []),
+        *(f"--bind-ro={path}:/run/imagerec-{whose}-cpu" for whose, path in limiter.used_cpu().items() if path.exists()),
     ]
     with console_path(names, machine.name).open("ab") as console:
         # Its own session: the machine outlives the command that started it.

@@ -21,7 +21,7 @@ from loadtest.experiments.host import HostWatch
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate import arrivals, effort
 from loadtest.generate.client import Client, encode
-from loadtest.generate.effort import busy_share, machine_times
+from loadtest.generate.effort import busy_share, cpu_s, machine_times
 from loadtest.generate.recording import record_load
 from loadtest.generate.samples import Sample, read_trial
 
@@ -76,6 +76,9 @@ def test_who_runs_for_a_moment_at_each_tick_is_not_busy_all_the_time(
     stat.write_text("cpu  145 1 20 850 0 0 4 1 0 0\n")
     after = machine_times(stat)
     assert busy_share(before, after) == pytest.approx(0.15)
+    assert after is not None
+    assert host.programs_of(after) == pytest.approx(145 / ticks_s)  # 1000 - 850 - 4 - 1
+    assert host.programs_of(after._replace(idle_s=0.0)) == after.programs_s  # an interrupt that no tick met
     assert machine_times(tmp_path / "none") is None
 
 
@@ -126,7 +129,7 @@ def test_the_busier_direction_of_the_busiest_link_counts(monkeypatch: pytest.Mon
     speeds = {"eth0": 100e6, "eth1": 1e9}
     monkeypatch.setattr(host, "_speed", speeds.get)
     before, after = (
-        host.Reading(at_s, None, 0.0, counts, None)
+        host.Reading(at_s, None, None, 0.0, counts, None)
         for at_s, counts in (
             (0.0, {"eth0": (0, 0), "eth1": (0, 0), "veth": (0, 0)}),
             (2.0, {"eth0": (1_000, 12_500_000), "eth1": (9_000_000, 0), "veth": (10**9, 0)}),
@@ -146,5 +149,24 @@ def test_the_busier_direction_of_the_busiest_link_counts(monkeypatch: pytest.Mon
 )
 def test_the_account_of_a_slice_is_read_in_both_versions(tmp_path: Path, account: str, seconds: float | None) -> None:
     (tmp_path / "account").write_text(account)
-    assert host.slice_cpu_s(tmp_path / "account") == seconds
-    assert host.slice_cpu_s(tmp_path / "none") is None
+    assert host.account_s(tmp_path / "account") == seconds
+    assert host.account_s(tmp_path / "none") is None
+
+
+def test_on_a_slice_others_are_what_its_host_ran_and_the_slice_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = {name: tmp_path / name for name in ("host", "slice")}
+    monkeypatch.setattr(host, "_HOST_CPU", accounts["host"])
+    monkeypatch.setattr(host, "_SLICE_CPU", accounts["slice"])
+    monkeypatch.setattr(processes, "all_are_seen", lambda: False)
+    monkeypatch.setattr(processes, "cpu_s", lambda _pids: cpu_s())  # no other program in this machine
+    clock = SimpleNamespace(perf_counter=iter([0.0, 10.0]).__next__)
+    monkeypatch.setattr(effort, "time", clock)
+    for account in accounts.values():
+        account.write_text("5000000000\n")
+    watch = HostWatch("http://127.0.0.1:9")
+    accounts["host"].write_text("8000000000\n")
+    accounts["slice"].write_text("7500000000\n")
+    cores = os.sysconf("SC_NPROCESSORS_ONLN")
+    assert watch.facts()["others"] == pytest.approx(0.5 / 10 / cores, abs=0.001)

@@ -50,9 +50,12 @@ def test_what_a_slice_uses_of_the_processor_stands_in_one_file(tmp_path: Path) -
         for name, controllers in (("cpu", {"cpu"}), ("cpuacct", {"cpuacct"}), ("memory", {"memory"}))
     ]
     slices = tmp_path / "cpuacct/imagerec-slice/s"
-    assert limiter_of("s", trees, systemd=False).used_cpu() == slices / "cpuacct.usage"
+    assert limiter_of("s", trees, systemd=False).used_cpu() == {
+        "slice": slices / "cpuacct.usage",
+        "host": tmp_path / "cpuacct/cpuacct.usage",
+    }
     # each machine has a group below it, or the account would stay at nothing
     assert slices / "worker1" in limiter_of("s", trees, systemd=False).groups("worker1")
     second = limiter_of("s", [Hierarchy(tmp_path, 2, frozenset())], systemd=False).used_cpu()
-    assert second == tmp_path / "imagerec-slice/s/cpu.stat"
-    assert limiter_of("s", trees, systemd=True).used_cpu() is None
+    assert second == {"slice": tmp_path / "imagerec-slice/s/cpu.stat"}
+    assert limiter_of("s", trees, systemd=True).used_cpu() == {}

@@ -12,8 +12,9 @@ from loadtest.experiments import processes
 from loadtest.generate.effort import MachineTimes, cpu_s, machine_times
 
 _BITS = 8
-# What all machines of a slice on one host have used: `make slice-up` shows it to each of them.
-_SLICE_CPU = Path("/run/imagerec-slice-cpu")
+# What all machines of a slice on one host have used, and all programs of that host: `make slice-up` shows it to each of
+# them. The second is there with control groups of version 1.
+_SLICE_CPU, _HOST_CPU = Path("/run/imagerec-slice-cpu"), Path("/run/imagerec-host-cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Reading:
 
     at_s: float
     machine: MachineTimes | None
+    programs_s: float | None
     ours_s: float | None
     link_bytes: dict[str, tuple[int, int]]
     segments: tuple[int, int] | None
@@ -58,9 +60,11 @@ class HostWatch:
             spent = MachineTimes(*(new - old for new, old in zip(after.machine, before.machine, strict=True)))
             facts["steal"] = _share(spent.stolen_s / spent.all_s)
             if before.ours_s is not None and after.ours_s is not None:
-                # interrupts are left out, since most of them are the load's own
-                busy_s = spent.all_s - spent.idle_s - spent.interrupts_s - spent.stolen_s
-                facts["others"] = _share((busy_s - (after.ours_s - before.ours_s)) / spent.all_s)
+                if before.programs_s is not None and after.programs_s is not None:
+                    programs_s = after.programs_s - before.programs_s
+                else:
+                    programs_s = programs_of(spent)
+                facts["others"] = _share((programs_s - (after.ours_s - before.ours_s)) / spent.all_s)
         if not self._here:
             facts["link"] = busiest(before, after)
         if before.segments is not None and after.segments is not None:
@@ -69,13 +73,14 @@ class HostWatch:
         return facts
 
     def _read(self) -> Reading:
-        return Reading(time.perf_counter(), machine_times(), self._ours_s(), _link_bytes(), _segments())
+        programs_s = account_s(_HOST_CPU) if self._container else None
+        return Reading(time.perf_counter(), machine_times(), programs_s, self._ours_s(), _link_bytes(), _segments())
 
     def _ours_s(self) -> float | None:
         """Seconds of a core that the run has used on this host; None where they cannot be told from those of others."""
         if self._container:
             # all machines of the slice, less what other programs used in this one
-            slice_s = slice_cpu_s()
+            slice_s = account_s(_SLICE_CPU)
             return None if slice_s is None else slice_s - (processes.cpu_s([1]) - cpu_s())
         if not self._here:
             return cpu_s()
@@ -84,8 +89,16 @@ class HostWatch:
         return cpu_s() + processes.cpu_s([self._service])
 
 
-def slice_cpu_s(path: Path = _SLICE_CPU) -> float | None:
-    """Seconds of a core that all machines of the slice have used; None where there is no such slice.
+def programs_of(spent: MachineTimes) -> float:
+    """Seconds of a core that programs used, without interrupts, since most of them are the load's own.
+
+    The lower of two counts: ticks of programs are too many where timers wake them, and ticks of interrupts too few.
+    """
+    return min(spent.programs_s, spent.all_s - spent.idle_s - spent.interrupts_s - spent.stolen_s)
+
+
+def account_s(path: Path) -> float | None:
+    """Seconds of a core in an account of a control group; None where there is no such file.
 
     Args:
         path: `cpuacct.usage` of a control group of version 1, nanoseconds, or `cpu.stat` of version 2.

@@ -17,18 +17,20 @@ class MachineTimes(NamedTuple):
     """Seconds of all cores together.
 
     Busy time is what was not idle. A kernel that counts by ticks gives a whole tick to whoever runs when it comes. That
-    is too much for a program that a timer wakes for a moment, such as one with a control-group quota. Idle time is
-    measured by the clock.
+    is too much for a program that a timer wakes for a moment, such as one with a control-group quota, and too little
+    for an interrupt. Idle time is measured by the clock.
 
     Attributes:
         all_s: The clock's time, times the cores.
         idle_s: Nothing ran.
-        interrupts_s: Interrupts were served.
+        programs_s: Ticks of programs.
+        interrupts_s: Ticks of interrupts.
         stolen_s: The hypervisor ran others.
     """
 
     all_s: float
     idle_s: float
+    programs_s: float
     interrupts_s: float
     stolen_s: float
 
@@ -101,11 +103,11 @@ def machine_times(stat: Path = Path("/proc/stat")) -> MachineTimes | None:
     """What all cores have spent since the start; None where that cannot be read."""
     # proc(5): user nice system idle iowait irq softirq steal, in ticks, over all cores
     try:
-        ticks = [int(word) for word in stat.read_text("ascii").split("\n", 1)[0].split()[1:9]]
-        idle, waiting, irq, softirq, steal = (value / _TICKS for value in ticks[3:8])
+        words = stat.read_text("ascii").split("\n", 1)[0].split()[1:9]
+        user, nice, system, idle, waiting, irq, softirq, steal = (int(word) / _TICKS for word in words)
     except (OSError, ValueError):
         return None
-    return MachineTimes(time.perf_counter() * _CORES, idle + waiting, irq + softirq, steal)
+    return MachineTimes(time.perf_counter() * _CORES, idle + waiting, user + nice + system, irq + softirq, steal)
 
 
 def busy_share(before: MachineTimes | None, after: MachineTimes | None) -> float | None:
