@@ -51,7 +51,9 @@ def test_a_restart_refuses_nobody_while_a_slow_client_is_served(deployed: Slice)
     assert set(outcomes) == {"200"}, outcomes
 
 
-def test_another_time_limit_needs_no_restart(deployed: Slice) -> None:
+def test_another_time_limit_needs_no_restart_also_after_the_logs_were_rotated(deployed: Slice) -> None:
+    rotate = "/usr/sbin/logrotate --force --state /tmp/rotated /etc/imagerec-balancer/logrotate.conf"
+    deployed.on("balancer", f"sudo {rotate}")
     before = main_pid(deployed)
     with load(deployed, 8, at_least=100) as outcomes, slow_client(deployed):
         deployed.play("playbooks/balancers.yml", variables={"balancer_read_timeout_s": "40"})
