@@ -125,6 +125,19 @@ def test_what_the_host_did_is_held_against_a_trial(noticed: dict[str, float | No
     assert invalid_because(samples(), footer, 0.01, {"lag_of_service": 50, "client_cpu": 64}) == []
 
 
+@pytest.mark.parametrize(
+    ("target", "resent"),
+    [("http://127.0.0.1:1", None), ("http://192.0.2.1:1", 0.2)],
+    ids=["service-on-this-host", "service-elsewhere"],
+)
+def test_segments_that_other_programs_repeat_say_nothing_of_a_service_on_this_host(
+    monkeypatch: pytest.MonkeyPatch, target: str, resent: float | None
+) -> None:
+    counts = iter([(100, 10), (180, 30)])
+    monkeypatch.setattr(host, "_segments", lambda: next(counts))
+    assert HostWatch(target).facts()["resent"] == resent
+
+
 def test_the_busier_direction_of_the_busiest_link_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {"eth0": 100e6, "eth1": 1e9}
     monkeypatch.setattr(host, "_speed", speeds.get)

@@ -52,7 +52,8 @@ class HostWatch:
         Returns:
             `others` and `steal`: shares of the time of all cores that other programs used, and that the hypervisor gave
             to others. `link`: the share of its speed that the busiest network interface carried in its busier
-            direction. `resent`: the share of TCP segments that were sent again.
+            direction. `resent`: the share of TCP segments that were sent again. Both are None for a service on this
+            host: it has no link, and the segments are those of other programs too.
         """
         before, after = self._before, self._read()
         facts: dict[str, Any] = dict.fromkeys(("others", "steal", "link", "resent"))
@@ -67,9 +68,9 @@ class HostWatch:
                 facts["others"] = _share((programs_s - (after.ours_s - before.ours_s)) / spent.all_s)
         if not self._here:
             facts["link"] = busiest(before, after)
-        if before.segments is not None and after.segments is not None:
-            sent, again = (new - old for new, old in zip(after.segments, before.segments, strict=True))
-            facts["resent"] = _share(again / sent) if sent > 0 else None
+            if before.segments is not None and after.segments is not None:
+                sent, again = (new - old for new, old in zip(after.segments, before.segments, strict=True))
+                facts["resent"] = _share(again / (sent + again)) if sent > 0 else None  # `sent` counts no repetitions
         return facts
 
     def _read(self) -> Reading:
