@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rspec.local_slice.cores import period_us, quota_us, weight
-from rspec.local_slice.host import SliceError
+from rspec.local_slice.host import Mount, SliceError
 from rspec.local_slice.limiter import KEEPER, Limiter
 from rspec.local_slice.naming import PREFIX
 
@@ -24,20 +25,14 @@ class Hierarchy:
     controllers: frozenset[str]
 
 
-def read_hierarchies(mountinfo: str) -> list[Hierarchy]:
-    """Find the mounted control-group trees.
-
-    Args:
-        mountinfo: text of /proc/self/mountinfo.
-    """
+def hierarchies_of(mounts: Iterable[Mount]) -> list[Hierarchy]:
+    """Find the control-group trees among what is mounted."""
     found = []
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        point, kind, options = Path(left.split()[4]), right.split()[0], right.split()[-1]
-        if kind == "cgroup2":
-            found.append(Hierarchy(point, 2, frozenset()))
-        elif kind == "cgroup":
-            found.append(Hierarchy(point, 1, frozenset(options.split(","))))
+    for mount in mounts:
+        if mount.kind == "cgroup2":
+            found.append(Hierarchy(mount.point, 2, frozenset()))
+        elif mount.kind == "cgroup":
+            found.append(Hierarchy(mount.point, 1, frozenset(mount.options.split(","))))
     return found
 
 

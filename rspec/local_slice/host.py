@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 
 class SliceError(Exception):
     """The slice cannot be made, kept or removed; the message names the reason and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted file system: where, of which kind, and its own options."""
+
+    point: Path
+    kind: str
+    options: str
 
 
 def run(command: Sequence[str | Path], *, timeout_s: float = 120, text: str | None = None) -> str:
@@ -81,12 +92,28 @@ def give_to_owner_of(project: Path, *paths: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
+def read_mounts(table: bytes | None = None) -> list[Mount]:
+    """Read what is mounted.
+
+    Args:
+        table: content of proc(5)'s mountinfo; this process' own where not given.
+    """
+    lines = (Path("/proc/self/mountinfo").read_bytes() if table is None else table).split(b"\n")
+    found = []
+    for line in filter(None, lines):
+        left, _, right = line.partition(b" - ")
+        words = right.split()
+        found.append(Mount(Path(_unescaped(left.split()[4])), os.fsdecode(words[0]), _unescaped(words[-1])))
+    return found
+
+
+def _unescaped(word: bytes) -> str:
+    """A word of the table: the kernel writes blanks as three octal digits, and every other byte as it is."""
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 255]), word))
+
+
 def mount_points_below(folder: Path) -> list[Path]:
     """Every mount point at or below a folder, innermost first."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        # Field 5 of proc(5)'s mountinfo; blanks are written as octal escapes.
-        point = Path(line.split()[4].encode().decode("unicode_escape"))
-        if point == folder or folder in point.parents:
-            found.append(point)
+    points = [mount.point for mount in read_mounts()]
+    found = [point for point in points if point == folder or folder in point.parents]
     return sorted(found, key=lambda point: len(point.parts), reverse=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rspec.local_slice.control_groups import ControlGroups, Hierarchy, read_hierarchies
+from rspec.local_slice.control_groups import ControlGroups, Hierarchy, hierarchies_of
+from rspec.local_slice.host import read_mounts
 from rspec.local_slice.limiter import Limiter
 from rspec.local_slice.scopes import Scopes
 
@@ -18,7 +19,7 @@ def limiter_of(slice_name: str, hierarchies: list[Hierarchy] | None = None, *, s
         systemd: whether systemd is PID 1; found out where not given.
     """
     if hierarchies is None:
-        hierarchies = read_hierarchies(Path("/proc/self/mountinfo").read_text())
+        hierarchies = hierarchies_of(read_mounts())
     # The same tree may be mounted more than once.
     trees = list({item.mount: item for item in hierarchies}.values())
     if Path("/run/systemd/system").is_dir() if systemd is None else systemd:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ def _processes(names: Names) -> Iterator[str]:
 def leftovers(names: Names) -> list[str]:
     """Every process, mount, namespace, interface, firewall rule, control group and file of a slice."""
     found = list(_processes(names))
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    found += [f"mount {line}" for line in mounts if f"{names.state}/" in line]
+    asked = ["findmnt", "--json", "--list", "--output=TARGET,FS-OPTIONS"]  # the table itself has blanks as octal digits
+    table = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)["filesystems"]
+    found += [f"mount {mount}" for mount in table if f"{names.state}/" in f"{mount['target']} {mount['fs-options']}"]
     ours = re.compile(rf"{re.escape(names.mark)}(\..*)?")
     for folder in (Path("/run/netns"), Path("/run/systemd/nspawn/propagate")):
         if folder.is_dir():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from rspec.local_slice.apt import Source, read_sources, sources_of_release, sources_text
 from rspec.local_slice.base import base_name, host_release
-from rspec.local_slice.control_groups import Hierarchy, read_hierarchies
+from rspec.local_slice.control_groups import Hierarchy, hierarchies_of
 from rspec.local_slice.cores import period_us, quota_us
-from rspec.local_slice.host import SliceError, run, write
+from rspec.local_slice.host import SliceError, read_mounts, run, write
 from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.machines import name_servers
+from tests.conftest import REPOSITORY
 
 MOUNTS_V1 = """\
 30 24 0:26 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
@@ -100,7 +104,7 @@ def test_cores_are_dealt_out_as_asked_within_what_the_kernel_takes(cores: float)
     ids=["version-1", "version-2", "systemd", "none"],
 )
 def test_the_way_to_limit_machines_is_found(mounts: str, systemd: bool, kind: str) -> None:
-    assert limiter_of("unit", read_hierarchies(mounts), systemd=systemd).kind == kind
+    assert limiter_of("unit", hierarchies_of(read_mounts(mounts.encode())), systemd=systemd).kind == kind
 
 
 def test_a_host_without_control_groups_is_refused() -> None:
@@ -144,3 +148,21 @@ def test_a_program_that_fails_is_named_with_its_last_words(command: list[str], w
     with pytest.raises(SliceError) as refused:
         run(command, timeout_s=0.2)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "a space", "zwölf", "a\ttab and \\ more", "\u2028line", os.fsdecode(b"l\xe4tin")], ids=ascii
+)
+def test_what_is_mounted_below_a_folder_is_found_whatever_its_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    inner = folder / "machines" / "root"
+    inner.mkdir(parents=True)
+    ask = "import os, sys; from rspec.local_slice.host import mount_points_below as below; from pathlib import Path;"
+    ask += "sys.stdout.buffer.write(b'|'.join(map(os.fsencode, below(Path(sys.argv[1])))))"
+    script = 'mount -t tmpfs one "$2" && mkdir -p "$3" && mount -t tmpfs two "$3" && exec "$0" -c "$1" "$2"'
+    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount in a namespace of one's own")
+    words: list[str | Path] = [*own, "sh", "-c", script, sys.executable, ask, folder, inner]
+    found = subprocess.run(words, capture_output=True, check=False, cwd=REPOSITORY)
+    assert (found.stderr, found.stdout.split(b"|")) == (b"", [os.fsencode(inner), os.fsencode(folder)])
