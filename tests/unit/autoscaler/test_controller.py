@@ -212,6 +212,21 @@ def test_who_waits_follows_the_one_that_acts(loop: Loop, capsys: pytest.CaptureF
     assert [each["notice"] for each in loop.said(capsys) if "notice" in each] == ["waits: http://one goes first"]
 
 
+@pytest.mark.parametrize("requests", [0, 1], ids=["which had no load", "which knows its service time"])
+def test_who_takes_over_leaves_the_pool_as_it_is_until_it_has_watched_long_enough(loop: Loop, requests: int) -> None:
+    """It waited beside another balancer: what that one was asked is in no log of its own."""
+    loop.controller._turn = Turn(acts=False, why="http://one goes first", asleep=frozenset({"worker3"}))
+    loop.seconds(100, requests=requests)
+    assert loop.asleep == ["worker3"]
+    loop.controller._turn = Turn(acts=True)
+    patience_s = int(loop.settings.down_after_s)
+    loop.seconds(patience_s, requests=requests)
+    assert loop.asleep == ["worker3"]
+    assert loop.controller.report()["decisions"] == []
+    loop.seconds(2 * patience_s, requests=requests)
+    assert loop.asleep == ["worker2", "worker3"]
+
+
 def test_a_full_disk_leaves_the_pool_as_it_is(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:
     loop.seconds(100, requests=5)
     (loop.folder / ".standby.json.partial").mkdir()

@@ -182,11 +182,14 @@ class Controller:
         self._hook.tell(decision.target)
 
     def _follow(self, states: Mapping[str, str]) -> None:
-        """Do as the one that acts, so that no balancer wakes whom the other lets sleep."""
+        """Do as the one that acts, so that no balancer wakes whom the other lets sleep.
+
+        What is seen meanwhile is another's load, or none: when this one takes over, it begins as after a restart.
+        """
         if self._turn.asleep is not None:
             self._put(set(self._turn.asleep & states.keys()), states, time.monotonic())
         if self._state is not None:
-            self._state = replace(self._state, target=len(states.keys() - self._asleep))
+            self._state = State(len(states.keys() - self._asleep), service_s=self._state.service_s)
 
     def _put(self, asleep: set[str], states: Mapping[str, str], now_s: float) -> None:
         if asleep == self._asleep:
