@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagerec_model import imagenet
+from imagerec_model.cli import main
 from imagerec_model.errors import DownloadError, ModelError
 from imagerec_model.get import copy_bundle, get, publish
 from imagerec_worker.bundle import Bundle, BundleError, load_bundle
@@ -128,6 +129,10 @@ def test_the_command_tells_what_it_wrote(colours: Bundle, tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"colours 1.0 {colours.digest} {tmp_path / 'out/colours'} (written)\n"
     assert command("verify", tmp_path / "out/colours").stdout == done.stdout.replace(" (written)", "")
+    failed = command("verify", "/nowhere")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: /nowhere does not exist")
+    assert failed.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -148,11 +153,24 @@ def test_the_command_tells_what_it_wrote(colours: Bundle, tmp_path: Path) -> Non
     ],
     ids=["no-file", "no-model", "no-bundle", "size", "keras", "no-bundle-to-measure", "no-photographs", "usage"],
 )
-def test_the_command_fails_in_one_line(arguments: list[str], code: int, message: str) -> None:
-    done = command(*arguments)
-    assert done.returncode == code
-    assert message in done.stderr
-    assert done.stdout == ""
+def test_the_command_fails_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    *,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(arguments)
+    except SystemExit as ended:  # argparse ends the process where the usage is wrong
+        status = ended.code
+    assert status == code
+    said = capfd.readouterr()
+    assert message in said.err
+    assert said.out == ""
     if code != 2:
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
+        assert said.err.startswith("error: ")
+        assert said.err.count("\n") == 1
