@@ -30,7 +30,7 @@ from ai_edge_litert import schema_py_generated as tflite
 from flask import Flask
 from flask.testing import FlaskClient
 
-from imagerec_worker import create_app, waiting
+from imagerec_worker import create_app, held_lines, waiting
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
 from imagerec_worker.manifest import Manifest
 from imagerec_worker.settings import Settings
@@ -146,10 +146,24 @@ def write_colour_bundle(folder: Path, **changes: Any) -> Bundle:
 
 
 @pytest.fixture(autouse=True)
-def forgotten_wait() -> Iterator[None]:
-    """What the worker remembers of the last connection of a test is nothing to the next test of the same process."""
+def forgotten() -> Iterator[None]:
+    """What the worker remembers of a test's last connection and requests is nothing to the next test of its process."""
     yield
     waiting._waited_s.set(None)
+    held_lines.flush()
+
+
+@pytest.fixture
+def logged(capfd: pytest.CaptureFixture[str]) -> Callable[[], list[Any]]:
+    """Return the lines of requests since the last call, parsed."""
+
+    def read() -> list[Any]:
+        held_lines.flush()
+        said = capfd.readouterr().err
+        assert said == "" or said.endswith("\n")
+        return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+
+    return read
 
 
 @pytest.fixture(scope="session")

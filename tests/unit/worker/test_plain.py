@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import gc
 import io
-import json
 import re
 import weakref
 from collections.abc import Callable
@@ -97,14 +96,14 @@ def test_both_ways_answer_a_request_alike(both: BothWays, more: dict[str, Any], 
 
 @pytest.mark.parametrize(("body", "status"), [(jpeg(), 200), (b"text", 415)], ids=["answer", "problem"])
 def test_both_ways_are_counted_and_logged_alike(
-    colours: Bundle, capsys: pytest.CaptureFixture[str], body: bytes, status: int
+    colours: Bundle, logged: Callable[[], list[Any]], body: bytes, status: int
 ) -> None:
     apps = [create_app(Settings(bundle=colours.path, worker_name="w")) for _ in range(2)]
     environ = {"HTTP_X_REQUEST_ID": "x", "HTTP_TRACEPARENT": "00-" + 16 * "0a" + "-" + 8 * "0b" + "-01"}
     kept = []
     for app, application in zip(apps, (apps[0].wsgi_app, apps[1].wsgi_app.application), strict=True):
         ask(application, environ_of(body, **environ))
-        line = json.loads(capsys.readouterr().err.splitlines()[-1])
+        line = logged()[-1]
         assert (line["status"], line["route"], line["request_bytes"]) == (status, "/predict", len(body))
         text = app.test_client().get("/metrics").text
         counted = re.findall(r"^imagerec_(?:answers_total|phase_seconds_count).*", text, re.MULTILINE)

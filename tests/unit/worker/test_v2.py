@@ -7,7 +7,7 @@ import io
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -183,14 +183,14 @@ def test_binary_comes_back_when_it_is_asked_for(client: FlaskClient) -> None:
 
 
 def test_requests_are_counted_timed_and_logged_like_all_others(
-    colours: Bundle, capsys: pytest.CaptureFixture[str]
+    colours: Bundle, logged: Callable[[], list[Any]]
 ) -> None:
     client = create_app(Settings(bundle=colours.path)).test_client()
     answer = client.post(f"{MODEL}/infer", json=images([picture("red")] * 2), headers={"X-Request-Id": "mine"})
     client.get("/v2/health/ready")
     assert answer.headers["X-Request-Id"] == "mine"
     assert "inference;dur=" in answer.headers["Server-Timing"]
-    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    (line,) = logged()
     assert (line["id"], line["route"], line["status"]) == ("mine", "/v2/models/<name>/infer", 200)
     assert line["decode_ms"] > 0
     text = client.get("/metrics").text

@@ -196,7 +196,7 @@ def test_labels_are_escaped_in_the_page(
 
 
 def test_any_label_and_name_becomes_json(
-    write_colours: Callable[..., Bundle], red: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write_colours: Callable[..., Bundle], red: bytes, tmp_path: Path, logged: Callable[[], list[Any]]
 ) -> None:
     labels = [
         ("n1", 'a "cat" \\ \N{LATIN SMALL LETTER E WITH ACUTE}\n\0</script>'),
@@ -213,11 +213,9 @@ def test_any_label_and_name_becomes_json(
     document = answer.get_json()
     assert json.dumps(document, separators=(",", ":")) + "\n" == answer.text
     assert sorted((each["wnid"], each["label"]) for each in document["predictions"]) == sorted(labels)
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert json.loads(line)["worker"] == document["worker"] == name
-    assert {f"{phase}_ms": spent_ms for phase, spent_ms in document["timing_ms"].items()}.items() <= json.loads(
-        line
-    ).items()
+    line = logged()[-1]
+    assert line["worker"] == document["worker"] == name
+    assert {f"{phase}_ms": spent_ms for phase, spent_ms in document["timing_ms"].items()}.items() <= line.items()
 
 
 def test_the_api_is_described(client: FlaskClient) -> None:
@@ -305,7 +303,7 @@ def test_metrics_count_answers_and_phases(with_settings: Callable[..., FlaskClie
 )
 def test_the_level_chooses_which_requests_are_logged(
     with_settings: Callable[..., FlaskClient],
-    capsys: pytest.CaptureFixture[str],
+    logged: Callable[[], list[Any]],
     red: bytes,
     level: str,
     expected: list[str],
@@ -314,7 +312,7 @@ def test_the_level_chooses_which_requests_are_logged(
     client.post("/predict", data=red, content_type="image/jpeg")
     client.post("/predict")
     client.get("/healthz")
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    lines = logged()
     assert [line["route"] for line in lines] == expected
     assert all(len(line["id"]) == 32 for line in lines)
 

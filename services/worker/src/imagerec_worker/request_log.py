@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from imagerec_worker import held_lines
+
 HEADER = "X-Request-Id"
 LEVELS = ("debug", "info", "warning", "error")
+_AT_ONCE = ("warning", "error")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # W3C Trace Context, version 00; whatever else the header holds is ignored, as the standard says.
 _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -50,6 +52,7 @@ def remember_phases(environ: dict[str, Any], phases_ms: Mapping[str, float]) -> 
 def write(environ: Mapping[str, Any], identity: str, outcome: Outcome, worker: str, least: str) -> None:
     """Write the request's line, unless its level is below ``least``, one of :data:`LEVELS`.
 
+    Lines of warnings and errors are written at once, others within :data:`held_lines.HELD_S`.
     It reads the WSGI environment: the same by way of Flask's objects takes a tenth of a millisecond between inferences.
     """
     route, status, response_bytes = outcome
@@ -68,7 +71,7 @@ def write(environ: Mapping[str, Any], identity: str, outcome: Outcome, worker: s
     if trace is not None:
         line += f', "trace": "{trace[1]}"'
     phases = "".join([f', "{phase}_ms": {duration}' for phase, duration in environ.get(_PHASES, {}).items()])
-    sys.stderr.write(f"{line}{phases}}}\n")
+    held_lines.put(f"{line}{phases}}}\n", at_once=level in _AT_ONCE)
 
 
 def _number(text: str) -> str:
