@@ -112,7 +112,8 @@ def differences(old: Plan, new: Plan) -> list[str]:
     """Say in words how two plans of one slice differ; empty where they do not."""
     before = {machine.name: machine for machine in old.machines}
     after = {machine.name: machine for machine in new.machines}
-    found = [f"{name} is new" for name in after if name not in before]
+    found = [] if old.release == new.release else [f"the machines run {old.release}, not {new.release}"]
+    found += [f"{name} is new" for name in after if name not in before]
     found += [f"{name} is gone" for name in before if name not in after]
     found += [
         f"{name} has another size"

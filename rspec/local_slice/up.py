@@ -61,25 +61,27 @@ def plan_slice(names: Names, options: Options, *, check: bool) -> Result:
     """
     request, text = _read_request(options)
     registry.refuse_foreign(names)
-    saved = load_plan(names)
-    release = options.release or (saved.release if saved else base.host_release())
-    found = preflight.problems(names, request, release, limiter_of(names.slice_name), fresh=saved is None)
-    if found:
-        listed = "".join(f"\n  - {problem}" for problem in found)
-        raise SliceError(f"this host cannot be slice {names.slice_name!r}:{listed}")
     scale: dict[str, Any] = {"cpu_scale": options.cpu_scale, "cpu_scaled": options.cpu_scaled}
-    if saved is None:
-        subnet = preflight.choose_subnet(names, request, options.control_subnet)
-        plan = make_plan(names, request, subnet, base.base_name(release), **scale)
-    else:
+    saved = load_plan(names)
+    if saved is not None:
         subnet = ipaddress.IPv4Network(options.control_subnet or saved.control_subnet)
-        plan = make_plan(names, request, subnet, saved.base, **scale)
+        asked = options.release or saved.release
+        image = saved.base if asked == saved.release else base.base_name(asked)
+        plan = make_plan(names, request, subnet, image, **scale)
         other = differences(saved, plan)
         if other:
             raise SliceError(
                 f"slice {names.slice_name!r} is already up and is not what is asked for ({'; '.join(other)}): "
                 f"take it down first (make slice-down SLICE={names.slice_name}) or choose another name (SLICE=...)"
             )
+    release = saved.release if saved else options.release or base.host_release()
+    found = preflight.problems(names, request, release, limiter_of(names.slice_name), fresh=saved is None)
+    if found:
+        listed = "".join(f"\n  - {problem}" for problem in found)
+        raise SliceError(f"this host cannot be slice {names.slice_name!r}:{listed}")
+    if saved is None:
+        subnet = preflight.choose_subnet(names, request, options.control_subnet)
+        plan = make_plan(names, request, subnet, base.base_name(release), **scale)
     changed = registry.holder(names) is None or saved is None
     if changed and not check:
         registry.claim(names)

@@ -10,8 +10,10 @@ import pytest
 from rspec.local_slice.host import SliceError
 from rspec.local_slice.naming import Names
 from rspec.local_slice.network import shape_commands
+from rspec.local_slice.options import Options
 from rspec.local_slice.plan import Plan, Shape, load_plan, need_plan
 from rspec.local_slice.planning import differences, make_plan
+from rspec.local_slice.up import plan_slice
 from rspec.model import load_request
 from tests.conftest import REPOSITORY
 
@@ -98,6 +100,25 @@ def test_an_unknown_machine_is_refused_with_those_there_are(names: Names) -> Non
 )
 def test_two_plans_differ_in_words(names: Names, other: str, scale: float, words: list[str]) -> None:
     assert differences(plan_of(names, "lan-4"), plan_of(names, other, scale, WORKERS)) == words
+
+
+@pytest.mark.parametrize("asked", ["trixie", "noble"])
+def test_a_slice_that_runs_another_release_is_refused(names: Names, asked: str) -> None:
+    request = REQUESTS / "lan-4.xml"
+    plan_of(names, "lan-4").save(names.plan_file)
+    with pytest.raises(SliceError, match=rf"the machines run bookworm, not {asked}\): take it down first .*slice-down"):
+        plan_slice(names, Options(request=request, release=asked), check=True)
+
+
+@pytest.mark.parametrize("asked", ["bookworm", None])
+def test_a_slice_of_an_older_image_of_the_same_release_is_as_asked(names: Names, asked: str | None) -> None:
+    plan_of(names, "lan-4").save(names.plan_file)
+    said = ""
+    try:
+        plan_slice(names, Options(request=REQUESTS / "lan-4.xml", release=asked), check=True)
+    except SliceError as error:  # this host may be none for a slice
+        said = str(error)
+    assert "already up" not in said
 
 
 @pytest.mark.parametrize("name", ["", "Local", "-a", "a-", "a b", "a" * 33, "../a"])
