@@ -35,7 +35,7 @@ def test_nothing_is_lost(ran: Path, fault: str) -> None:
         assert row["refused"] > 0
     else:  # a host whose cores do other things meanwhile may have too few for a moment
         assert row["refused"] < 0.2 * row["requests"]
-    timed = ("p99", "≤ 15 s", "goodput")  # no clock decides here
+    timed = ("p99", "back after", "goodput", "longest wait", "refused")  # no clock decides here
     assert all(met for text, met in record["bar"].items() if not any(word in text for word in timed))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chaos.bars import Bar, detected, nothing_lost
+from chaos.bars import Bar, detected, one_away
 from chaos.scene import Scene
 from chaos.verdict import Marks
 
@@ -39,7 +39,7 @@ class Fault:
     what: str
     inject: Act
     recover: Act = nothing
-    bar: Bar = nothing_lost
+    bar: Bar = one_away
     hold_s: float = 10.0
     tail_s: float = 15.0
     victim: str | None = None

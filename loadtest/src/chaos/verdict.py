@@ -51,11 +51,12 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of summary.csv; times in milliseconds but back_after_s.
+    """One line of summary.csv; times in milliseconds but back_after_s. A figure that nothing gave is None.
 
     Attributes:
         worst_ms: The longest wait of a request that was accepted, of those due from the fault on; None in records of
             runs that did not note it.
+        refused_share: Refused requests, of those due while the fault lasted; None where it was not noted either.
     """
 
     fault: str
@@ -64,12 +65,13 @@ class Row:
     refused: int
     lost: int
     wrong: int
-    p50_ms: float
-    p99_ms: float
-    quiet_p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
+    quiet_p99_ms: float | None
     back_after_s: float | None
     tries_per_request: float | None
     worst_ms: float | None = None
+    refused_share: float | None = None
 
 
 def read_log(text: str) -> list[dict[str, Any]]:
@@ -127,6 +129,10 @@ def back_after(samples: Iterable[Sample], marks: Marks) -> float | None:
     return min(answers) - since if answers else None
 
 
+def _ms(times_s: Sequence[float], share: float) -> float | None:
+    return round(percentile(times_s, share) * 1e3, 1) if times_s else None
+
+
 def judge(
     fault: str,
     samples: Sequence[Sample],
@@ -142,6 +148,8 @@ def judge(
     injected = SETTLE_S if marks.injected_s is None else marks.injected_s
     quiet = [each.response_s for each in samples if answered(each) and SETTLE_S <= each.scheduled_s < injected]
     hit = [each.response_s for each in samples if answered(each) and each.scheduled_s >= injected]
+    until = math.inf if marks.recovered_s is None else marks.recovered_s
+    meanwhile = [refused(each) for each in samples if injected <= each.scheduled_s < until]
     back = back_after(samples, marks)
     stated = tries(log)
     return Row(
@@ -151,10 +159,11 @@ def judge(
         refused=sum(refused(each) for each in samples),
         lost=sum(lost(each) for each in samples),
         wrong=len(wrong_answers(samples, log, marks, golden)),
-        p50_ms=round(percentile(hit, 0.5) * 1e3, 1),
-        p99_ms=round(percentile(hit, 0.99) * 1e3, 1),
-        quiet_p99_ms=round(percentile(quiet, 0.99) * 1e3, 1),
+        p50_ms=_ms(hit, 0.5),
+        p99_ms=_ms(hit, 0.99),
+        quiet_p99_ms=_ms(quiet, 0.99),
         back_after_s=None if back is None else round(back, 1),
         tries_per_request=None if stated is None else round(stated, 3),
-        worst_ms=round(max(hit) * 1e3, 1) if hit else None,
+        worst_ms=_ms(hit, 1.0),
+        refused_share=round(sum(meanwhile) / len(meanwhile), 5) if meanwhile else None,
     )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.bars import barely_felt, nothing_lost, soon
+from chaos.bars import barely_felt, of_enough, rolled, soon
 from chaos.fault import VICTIM, Fault
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row, answered
@@ -128,7 +128,7 @@ def _reload(scene: Scene, _marks: Marks) -> None:
 
 def _stopped_at_the_first(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
     away = {each.worker for each in samples if answered(each) and each.worker}
-    return nothing_lost(row, samples, scene) | {
+    return soon(row, samples, scene) | {
         "the other workers served on": away >= set(scene.workers[1:]),
         "one command rolled back": row.back_after_s is not None,
     }
@@ -163,12 +163,12 @@ def _set_clock(scene: Scene, _marks: Marks) -> None:
 
 
 def _not_shed(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
-    return nothing_lost(row, samples, scene) | {"none refused": row.refused == 0}
+    return soon(row, samples, scene) | {"none refused": row.refused == 0}
 
 
 FAULTS = (
-    Fault("upgrade-bundle", "rolling upgrade to another bundle and back", _upgrade_bundle, bar=barely_felt, hold_s=0),
-    Fault("upgrade-wheel", "rolling upgrade to another wheel and back", _upgrade_wheel, bar=barely_felt, hold_s=0),
+    Fault("upgrade-bundle", "rolling upgrade to another bundle and back", _upgrade_bundle, bar=rolled, hold_s=0),
+    Fault("upgrade-wheel", "rolling upgrade to another wheel and back", _upgrade_wheel, bar=rolled, hold_s=0),
     Fault(
         "broken-upgrade",
         "upgrade to a broken bundle",
@@ -177,9 +177,11 @@ FAULTS = (
         _stopped_at_the_first,
         victim="worker1",
     ),
-    Fault("rollback", "upgrade to another bundle and rollback", _upgrade_and_roll_back, bar=barely_felt, hold_s=0),
-    Fault("drain", "a worker taken out and back", _drain, _undrain, soon, hold_s=15, victim=VICTIM),
-    Fault("reload-slow-client", "nginx reloads while a client is slow", _reload, bar=soon, hold_s=0),
+    Fault(
+        "rollback", "upgrade to another bundle and rollback", _upgrade_and_roll_back, bar=of_enough(rolled), hold_s=0
+    ),
+    Fault("drain", "a worker taken out and back", _drain, _undrain, of_enough(soon), hold_s=15, victim=VICTIM),
+    Fault("reload-slow-client", "nginx reloads while a client is slow", _reload, bar=of_enough(soon), hold_s=0),
     # Half the capacity of the two that stay.
     Fault("scale", "the pool 4 → 2 → 4", _shrink, _grow, barely_felt, hold_s=15, utilisation=0.25),
     Fault("clock", "a worker's clock an hour ahead", _jump_clock, _set_clock, _not_shed, hold_s=15),

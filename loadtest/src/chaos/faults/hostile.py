@@ -12,7 +12,7 @@ from typing import Any
 
 from chaos import attacks
 from chaos.attacks.expected import is_failure
-from chaos.bars import Bar, nothing_lost
+from chaos.bars import Bar, at_most, nothing_lost
 from chaos.fault import Fault
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row
@@ -82,13 +82,18 @@ class _Attack:
     def bar(self, row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
         """Good traffic lost nothing and kept its p99 within twice; no answer of 5xx, no death, nothing smuggled."""
         failures = sum(count for status, count in self.said["answers"].items() if is_failure(status))
-        return nothing_lost(row, samples, scene) | {
-            "p99 of the good ≤ 2 × quiet p99": row.p99_ms <= 2 * row.quiet_p99_ms,
-            f"0 answers of 5xx ({self._told()})": failures == 0,
-            "no process died": not self.said["processes_died"],
-            "nothing smuggled": not self.said.get("smuggled"),
-            "as expected" + "".join(f", {each}" for each in self.said["unexpected"]): not self.said["unexpected"],
-        }
+        twice = None if row.quiet_p99_ms is None else 2 * row.quiet_p99_ms
+        quick = at_most("p99 of the good within 2 × quiet p99:", row.p99_ms, twice, " ms", digits=0)
+        return (
+            nothing_lost(row, samples, scene)
+            | quick
+            | {
+                f"0 answers of 5xx ({self._told()})": failures == 0,
+                "no process died": not self.said["processes_died"],
+                "nothing smuggled": not self.said.get("smuggled"),
+                "as expected" + "".join(f", {each}" for each in self.said["unexpected"]): not self.said["unexpected"],
+            }
+        )
 
     def _told(self) -> str:
         answers = ", ".join(f"{count} × {status}" for status, count in sorted(self.said["answers"].items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chaos.bars import held
+from chaos.bars import at_most, held, refused_rightly
 from chaos.fault import Fault, nothing
 from chaos.scene import Scene
 from chaos.verdict import Row, answered
@@ -40,12 +40,8 @@ def _steps(scene: Scene) -> list[tuple[float, float]]:
 def _recovered(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
     late = [each.response_s for each in samples if answered(each) and each.scheduled_s >= 2 * _step_s(scene) + 2]
     p99 = percentile(late, 0.99)
-    return {
-        f"p99 of accepted from 2 s after the step down {p99 / scene.service_s:.1f} × service time, ≤ 4": p99
-        <= 4 * scene.service_s,
-        "every refusal a 429 with Retry-After": row.lost == 0,
-        "0 wrong": row.wrong == 0,
-    }
+    what = "p99 of accepted from 2 s after the step down"
+    return at_most(what, p99 / scene.service_s, 4, " × service time", digits=1) | refused_rightly(row)
 
 
 FAULTS = (

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-from chaos.bars import barely_felt, soon
+from chaos.bars import barely_felt, of_enough, one_away
 from chaos.fault import VICTIM, Fault, loss
 from chaos.faults.network import link
 from chaos.scene import Scene
@@ -95,8 +95,17 @@ def _power_on(scene: Scene, _marks: Marks) -> None:
 FAULTS = (
     Fault("kill-process", "kill -9 of a worker's process, five times", _kill_one_process, bar=barely_felt),
     Fault("kill-worker", "kill -9 of all of a worker's processes, three times", _kill_all_processes, bar=barely_felt),
-    Fault("freeze", "SIGSTOP of a worker machine", _freeze, _thaw, soon, hold_s=20, victim=VICTIM),
-    Fault("grey", "a worker that never starts behind its open socket", _never_start, _start, soon, victim=VICTIM),
-    Fault("failing", "a worker that answers every photograph by 500", _fail, _start, soon, hold_s=20, victim=VICTIM),
+    Fault("freeze", "SIGSTOP of a worker machine", _freeze, _thaw, one_away, hold_s=20, victim=VICTIM),
+    Fault(
+        "grey",
+        "a worker that never starts behind its open socket",
+        _never_start,
+        _start,
+        of_enough(one_away),
+        victim=VICTIM,
+    ),
+    Fault(
+        "failing", "a worker that answers every photograph by 500", _fail, _start, one_away, hold_s=20, victim=VICTIM
+    ),
     loss("power-off", "power off a worker machine", _power_off, _power_on),
 )
