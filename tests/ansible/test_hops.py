@@ -300,9 +300,41 @@ def test_every_answer_has_one_id(hops: Hops, path: bytes) -> None:
     assert answer.lower().count(b"x-request-id: once\r\n") == answer.lower().count(b"x-request-id:") == 1
 
 
+IN_TRACE = f"{TRACE}-b7ad6b7169203331"
+LATER = {
+    f"01-{IN_TRACE}-01": "01",
+    f"cc-{IN_TRACE}-00": "00",
+    f"fe-{IN_TRACE}-ff-and what comes later": "01",
+    f"01-{IN_TRACE}-02-": "00",
+}
+
+
+@pytest.mark.parametrize("context", LATER)
+def test_of_a_later_trace_context_what_is_known_is_passed_on(told: Between, hops: Hops, context: str) -> None:
+    """What it says besides is not known here, so what leaves is of version 00, as W3C says."""
+    field = f"traceparent: {context}".encode()
+    told.ask(b"GET /version", field, b"tracestate: a=b", b"X-Request-Id: later")
+    (heard,) = told.heard()
+    assert heard.fields["traceparent"] == f"00-{IN_TRACE}-{LATER[context]}"
+    assert heard.fields["tracestate"] == "a=b"
+    assert told.hops.logged("later")["trace"] == TRACE
+    made = hops.ask(b"GET /version", field)[1]["x-request-id"]
+    assert [line["trace"] for line in lines_of(hops, made)] == [TRACE, TRACE]
+
+
 @pytest.mark.parametrize(
     "context",
-    [f"00-{'0' * 32}-b7ad6b7169203331-01", f"00-{TRACE}-{'0' * 16}-01", f"ff-{TRACE}-b7ad6b7169203331-01", "x"],
+    [
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{IN_TRACE}-01-later",
+        f"01-{IN_TRACE}-01later",
+        f"01-{IN_TRACE}",
+        f"01-{'0' * 32}-b7ad6b7169203331-01",
+        f"ff-{IN_TRACE}-01",
+        f"FE-{IN_TRACE}-01",
+        "x",
+    ],
 )
 def test_a_trace_context_that_is_not_valid_is_ignored(hops: Hops, context: str) -> None:
     made = hops.ask(b"GET /version", b"traceparent: " + context.encode())[1]["x-request-id"]

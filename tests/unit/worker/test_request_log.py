@@ -67,6 +67,24 @@ def test_a_line_has_what_was_asked_and_answered(logged: Callable[[], list[Any]])
     }
 
 
+@pytest.mark.parametrize(
+    ("version", "rest", "valid"),
+    [
+        ("00", "", True),
+        ("00", "-more", False),
+        ("01", "", True),
+        ("fe", "-more", True),
+        ("01", "more", False),
+        ("ff", "", False),
+    ],
+)
+def test_of_a_later_trace_context_the_id_is_read(
+    capsys: pytest.CaptureFixture[str], version: str, rest: str, valid: bool
+) -> None:
+    context = f"{version}-{TRACE}-b7ad6b7169203331-01{rest}"
+    assert ("trace" in line_of(capsys, Outcome("/predict", 200, 1), HTTP_TRACEPARENT=context)) == valid
+
+
 @pytest.mark.parametrize("length", ["", "many", "-1", "1.5"])
 def test_what_is_not_known_is_null(logged: Callable[[], list[Any]], length: str) -> None:
     line = line_of(logged, Outcome("/predict", 200, None), CONTENT_LENGTH=length)

@@ -19,8 +19,9 @@ HEADER = "X-Request-Id"
 LEVELS = ("debug", "info", "warning", "error")
 _AT_ONCE = ("warning", "error")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# W3C Trace Context, version 00; whatever else the header holds is ignored, as the standard says.
-_TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context: version 00, and later ones but ff, which may say more behind a dash. Whatever else the header holds
+# is ignored, as the standard says.
+_TRACE = re.compile(r"(?!ff|00.{53}.)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 _PHASES = "imagerec_worker.phases_ms"
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
