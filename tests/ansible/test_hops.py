@@ -186,6 +186,29 @@ def test_what_the_balancer_lets_through_the_worker_reads(hops: Hops, fields: lis
     assert hops.ask(b"GET /version", *fields)[0] == 200
 
 
+LARGER = {
+    "many headers": lambda count: [b"a:"] * count,
+    "a long line": lambda length: [b"X-Line:" + b"a" * length],
+    "many long lines": lambda length: [b"X-Line:" + b"a" * (length // 4)] * 4,
+}
+
+
+@pytest.mark.parametrize("kind", LARGER)
+def test_what_is_too_large_the_balancer_refuses_first(hops: Hops, kind: str) -> None:
+    """Sizes between one that is answered and one that is refused are asked, down to the edge."""
+    answered, refused = 1, 65536
+    while refused - answered > 1:
+        size = (answered + refused) // 2
+        status, fields, body = hops.ask(b"GET /version", *LARGER[kind](size))
+        assert status in {200, 431}, body
+        if status == 200:
+            answered = size
+        else:
+            refused = size
+            assert "x-worker" not in fields
+    assert answered > 900  # newer ones of nginx take 1000 headers, older ones all that fit
+
+
 def test_an_address_as_long_as_the_balancer_takes_reaches_the_worker(hops: Hops) -> None:
     status, fields, body = hops.ask(b"POST /predict?top=1&" + b"a" * 8100, JPEG, body=b"x")
     assert (status, json.loads(body)["type"]) == (400, "/problems/bad-parameter")

@@ -12,10 +12,11 @@ timeout = 30
 graceful_timeout = 20
 max_requests = 100000
 max_requests_jitter = 10000  # processes must not all leave together
-# What the balancer lets through is read: its lines of 8 KiB, its own headers besides.
+# What the balancer lets through is read: lines of 8 KiB, and as many as 32 KiB can hold (4 bytes are the shortest).
+# Both have room for the balancer's own. gunicorn holds up to their product, 70 MB, of who comes past the balancer.
 limit_request_line = 8190
-limit_request_fields = 1000
-limit_request_field_size = 16384
+limit_request_fields = 8300
+limit_request_field_size = 8448
 accesslog = None  # the balancer keeps the access log
 errorlog = "-"
 loglevel = "info"
