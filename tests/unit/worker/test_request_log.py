@@ -79,10 +79,10 @@ def test_a_line_has_what_was_asked_and_answered(logged: Callable[[], list[Any]])
     ],
 )
 def test_of_a_later_trace_context_the_id_is_read(
-    capsys: pytest.CaptureFixture[str], version: str, rest: str, valid: bool
+    logged: Callable[[], list[Any]], version: str, rest: str, valid: bool
 ) -> None:
     context = f"{version}-{TRACE}-b7ad6b7169203331-01{rest}"
-    assert ("trace" in line_of(capsys, Outcome("/predict", 200, 1), HTTP_TRACEPARENT=context)) == valid
+    assert ("trace" in line_of(logged, Outcome("/predict", 200, 1), HTTP_TRACEPARENT=context)) == valid
 
 
 @pytest.mark.parametrize("length", ["", "many", "-1", "1.5"])
