@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from PIL import Image
 
+from imagerec_worker.bundle import Bundle
 from imagerec_worker.gunicorn_worker import ImageWorker
+from tests.unit.worker.conftest import start_server, stop_server
 
 
 def picture(side: int = 64) -> bytes:
@@ -146,3 +149,28 @@ def test_what_an_application_cannot_answer_is_named_in_the_log() -> None:
     assert answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
     assert said == ["Error handling GET /version?x=1"]
     assert handled(away, request) == (b"", ["Socket error processing GET /version?x=1"])
+
+
+def test_what_gunicorn_refuses_by_itself_has_its_line_in_the_log(colours: Bundle, tmp_path: Path) -> None:
+    refused = {
+        b"private please\r\n\r\n": (400, "bad-request"),
+        b"GET / HTTP/1.1\r\nHost: worker\r\nTransfer-Encoding: private\r\n\r\n": (501, "not-implemented"),
+        b"GET / HTTP/1.1\r\nHost: worker\r\nPrivate: " + b"x" * 70_000 + b"\r\n\r\n": (431, "headers-too-large"),
+        b"GET /" + b"private" * 1500 + b" HTTP/1.1\r\nHost: worker\r\n\r\n": (414, "uri-too-long"),
+    }
+    server = start_server(colours.path, "imagerec_worker.gunicorn_worker.ImageWorker", tmp_path)
+    try:
+        answers = [server.exchange(request).decode() for request in refused]
+    finally:
+        stop_server(server)
+    lines = [json.loads(line) for line in (tmp_path / "gunicorn.log").read_text().splitlines() if line.startswith("{")]
+    lines = [line for line in lines if line["status"] >= 400]
+    assert [(line["status"], line["problem"]) for line in lines] == list(refused.values())
+    for answer, line in zip(answers, lines, strict=True):
+        fields, body = answer.split("\r\n\r\n", 1)
+        assert f"\r\nX-Request-Id: {line['id']}" in fields
+        assert line["response_bytes"] == len(body)
+        assert (line["level"], line["method"], line["route"], line["worker"]) == (
+            *("error" if line["status"] >= 500 else "warning", "other", "unknown", "worker1"),
+        )
+        assert "private" not in str(line).lower()

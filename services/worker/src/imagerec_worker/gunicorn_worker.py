@@ -6,7 +6,7 @@ each received by one system call, the answer leaves by one, and the connection i
 the other side.
 
 Whatever is not such a plain request takes the ordinary way. What gunicorn refuses by itself is answered by a problem
-document, like every other error.
+document and has its line in the log, like every other error.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import json
 import os
 import socket
 import termios
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gunicorn import util
@@ -25,7 +27,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
-from imagerec_worker import idleness, plain_http
+from imagerec_worker import idleness, plain_http, request_log
 from imagerec_worker.waiting import remember_wait
 
 _MAX_DETAIL = 200
@@ -39,6 +41,8 @@ _REFUSALS = {
 }
 # Whoever sets these wants to see each request as gunicorn does.
 _WATCHING = ("pre_request", "post_request")
+# What is known of a request that could not be read.
+_UNREAD: Mapping[str, Any] = MappingProxyType({"REQUEST_METHOD": ""})
 
 
 class ImageWorker(SyncWorker):  # type: ignore[misc]
@@ -89,7 +93,7 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         except BaseException:  # like the base class, SystemExit included
             self.log.exception("Error handling %s", _name(environ))
             if not answer:  # else a part of it may have left
-                write_problem(client, 500, "Internal Server Error", "")
+                write_problem(client, 500, "Internal Server Error", "", environ or _UNREAD)
             util.close_graceful(client)
         else:
             if environ is None:
@@ -116,11 +120,15 @@ def is_watched(config: Config, log: Logger) -> bool:
     return bool(hooks or config.is_ssl or os.environ.get("SCRIPT_NAME") or not log_is_usual)
 
 
-def write_problem(client: Any, status: int, reason: str, message: str) -> None:
-    """Answer what gunicorn refuses or cannot finish with a problem document, and never wait for the client."""
+def write_problem(client: Any, status: int, reason: str, message: str, environ: Mapping[str, Any] = _UNREAD) -> None:
+    """Answer what gunicorn refuses or cannot finish with a problem document, and never wait for the client.
+
+    The line in the log names the problem. What gunicorn says of it may hold what a client wrote, and stays out.
+    """
     worker = os.environ.get("IMAGEREC_WORKER_NAME") or socket.gethostname()
+    problem, identity = _REFUSALS.get(status, "internal"), request_log.id_of(environ)
     document = {
-        "type": f"/problems/{_REFUSALS.get(status, 'internal')}",
+        "type": f"/problems/{problem}",
         "title": reason,
         "status": status,
         "detail": message[:_MAX_DETAIL] or "the worker failed; its log says why",
@@ -129,8 +137,11 @@ def write_problem(client: Any, status: int, reason: str, message: str) -> None:
     body = json.dumps(document).encode() + b"\n"
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Worker: {worker}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Worker: {worker}\r\n"
+        f"{request_log.HEADER}: {identity}\r\n\r\n"
     )
+    outcome = request_log.Outcome("unknown", status, len(body), problem)
+    request_log.write(environ, identity, outcome, worker, os.environ.get("IMAGEREC_LOG_LEVEL") or "info")
     util.write_nonblock(client, head.encode("latin-1", "replace") + body)
 
 

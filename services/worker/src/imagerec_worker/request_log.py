@@ -32,11 +32,15 @@ quoted = lru_cache(maxsize=8192)(json.dumps)
 
 
 class Outcome(NamedTuple):
-    """What was answered: the rule that did it (``unknown`` where none), the status, the bytes of the body if known."""
+    """What was answered: the rule that did it (``unknown`` where none), the status, the bytes of the body if known.
+
+    ``problem`` says why gunicorn refused what the application never saw, as in ``/problems/<problem>``.
+    """
 
     route: str
     status: int
     response_bytes: int | None
+    problem: str | None = None
 
 
 def id_of(environ: Mapping[str, Any]) -> str:
@@ -56,7 +60,7 @@ def write(environ: Mapping[str, Any], identity: str, outcome: Outcome, worker: s
     Lines of warnings and errors are written at once, others within :data:`held_lines.HELD_S`.
     It reads the WSGI environment: the same by way of Flask's objects takes a tenth of a millisecond between inferences.
     """
-    route, status, response_bytes = outcome
+    route, status, response_bytes, problem = outcome
     level = "error" if status >= 500 else "warning" if status >= 400 else "debug" if route in _PROBES else "info"
     if LEVELS.index(level) < LEVELS.index(least):
         return
@@ -69,6 +73,8 @@ def write(environ: Mapping[str, Any], identity: str, outcome: Outcome, worker: s
         f'"request_bytes": {_number(environ.get("CONTENT_LENGTH", ""))}, '
         f'"response_bytes": {"null" if response_bytes is None else response_bytes}'
     )
+    if problem is not None:
+        line += f', "problem": "{problem}"'
     if trace is not None:
         line += f', "trace": "{trace[1]}"'
     phases = "".join([f', "{phase}_ms": {duration}' for phase, duration in environ.get(_PHASES, {}).items()])
