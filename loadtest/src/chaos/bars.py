@@ -96,23 +96,18 @@ def stated(row: Row, _samples: Sequence[Sample], _scene: Scene) -> dict[str, boo
     return {f"{row.wrong} wrong, 0 allowed": row.wrong == 0}
 
 
-def stood_in(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
-    """The other of two balancers goes on: lost is what the first one had under way, and nothing that came later."""
+def moved(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
+    """The other of two balancers goes on: lost is what the first one had under way, and the address is there soon."""
     if scene.struck_s is None:
         return {"when the balancer was struck is missing": False}
-    struck_s = scene.struck_s
-    under_way = sum(each.sent_s <= struck_s <= each.done_s for each in samples)
-    late = sum(lost(each) and each.sent_s > struck_s for each in samples)
+    began_s, ended_s = scene.struck_s
+    under_way = sum(each.sent_s <= ended_s and each.done_s >= began_s for each in samples)
+    late = sum(lost(each) and each.sent_s > ended_s for each in samples)
     return {
         f"{row.lost} lost, ≤ {under_way} under way": row.lost <= under_way,
         f"{late} lost of those that came later, 0 allowed": late == 0,
         f"{row.wrong} wrong, 0 allowed": row.wrong == 0,
-    }
-
-
-def moved(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
-    """The same, and the address was with the other one soon."""
-    return stood_in(row, samples, scene) | at_most("address moved in", scene.moved_s, _MOVED_S, " s")
+    } | at_most("address moved in", scene.moved_s, _MOVED_S, " s")
 
 
 def held(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:

@@ -49,8 +49,8 @@ class Scene:
         service_s: a worker's own time for a request, workers / capacity.
         golden: class id of the right answer to each picture.
         load: the Load under way.
-        moved_s: seconds from a fault until the other balancer had the address; None where it stayed.
-        struck_s: when that fault struck, on the clock of the samples; None before.
+        moved_s: seconds from a fault until the other balancer had the address; None where nobody saw it.
+        struck_s: from when to when that fault struck, on the clock of the samples; None before.
     """
 
     system: Slice
@@ -62,7 +62,7 @@ class Scene:
     golden: dict[str, str] = field(default_factory=dict)
     load: Load = field(init=False)
     moved_s: float | None = None
-    struck_s: float | None = None
+    struck_s: tuple[float, float] | None = None
     _alone: list[Sample] = field(default_factory=list)
 
     @property

@@ -14,7 +14,7 @@ from chaos.faults import ALL
 from chaos.verdict import Marks, Row, judge
 from loadtest.generate.samples import Sample
 
-SCENE: Any = SimpleNamespace(struck_s=10.0, moved_s=1.0, service_s=0.1, capacity_hz=10.0)
+SCENE: Any = SimpleNamespace(struck_s=(10.0, 10.03), moved_s=1.0, service_s=0.1, capacity_hz=10.0)
 GOOD = Row("x", 5000, 5000, 0, 0, 0, 10, 20, 20, 1.0, 1.0, 500, 0.0)
 OF_A_WORKER = [
     "kill-process",
@@ -97,3 +97,22 @@ def test_what_is_refused_counts_while_the_fault_lasts() -> None:
     samples[15] = dataclasses.replace(samples[15], status=429, retry_after="1", worker=None, answer=None)
     row = judge("x", samples, [], Marks(injected_s=10, recovered_s=20), {"cat": "x"})
     assert row.refused_share == 0.1
+
+
+def sent(sent_s: float, done_s: float, status: int | None = 200) -> Sample:
+    return Sample(0, sent_s, sent_s, done_s, status, None, None if status else "timeout", "cat", answer="x")
+
+
+def test_under_way_is_what_a_strike_met_from_its_begin_to_its_end() -> None:
+    met = (sent(9.9, 100, None), sent(10.02, 100, None), sent(9.8, 10.01))
+    others = (sent(9.8, 9.99), sent(10.04, 11.1))
+    row = dataclasses.replace(GOOD, lost=2)
+    assert next(iter(bars.moved(row, (*met, *others), SCENE))) == "2 lost, ≤ 3 under way"
+    assert missed(bars.moved, row, (*met, *others)) == []
+
+
+def test_what_is_sent_after_a_strike_may_not_be_lost() -> None:
+    samples = (sent(9.9, 10.1), sent(10.04, 100, None))
+    assert missed(bars.moved, dataclasses.replace(GOOD, lost=1), samples) == [
+        "1 lost of those that came later, 0 allowed"
+    ]

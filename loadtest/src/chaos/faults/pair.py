@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from chaos.bars import moved, stood_in
+from chaos.bars import moved
 from chaos.fault import Act, Fault
 from chaos.scene import Scene
 from chaos.verdict import Marks
 from rspec.local_slice.host import run
 from rspec.local_slice.up import switch_on
 
+# Does something to a machine; returns since when it was struck, and when it was done, in seconds of the epoch.
+Strike = Callable[[Scene, str], tuple[float, float]]
 _UNITS = ("imagerec-balancer", "imagerec-pool", "imagerec-virtual-address")
 _PATIENCE_S = 30.0
 _WATCHED_S = 0.02
@@ -32,36 +35,57 @@ def _settled(scene: Scene) -> str:
     return holders(scene)[0]
 
 
-def _struck(strike: Act, *, moves: bool) -> Act:
+def _struck(strike: Strike) -> Act:
     """Let something happen to the balancer that has the address, and time the move."""
 
     def act(scene: Scene, marks: Marks) -> None:
+        scene.moved_s = scene.struck_s = None
         marks.victim = _settled(scene)
-        scene.moved_s = None
-        scene.struck_s = marks.injected_s = scene.load.now()
-        strike(scene, marks)
-        while moves and holders(scene) in ([], [marks.victim]):
-            if scene.load.now() - scene.struck_s > _PATIENCE_S:
+        began, ended = (at - scene.load.origin for at in strike(scene, marks.victim))
+        marks.injected_s = began
+        scene.struck_s = (began, ended)
+        while holders(scene) in ([], [marks.victim]):
+            if scene.load.now() - began > _PATIENCE_S:
                 raise RuntimeError(f"nobody takes the address from {marks.victim}")
             time.sleep(_WATCHED_S)
-        scene.moved_s = scene.load.now() - scene.struck_s if moves else None
+        scene.moved_s = scene.load.now() - began
 
     return act
 
 
-def _kill(scene: Scene, marks: Marks) -> None:
+def _kill(scene: Scene, victim: str) -> tuple[float, float]:
     units = " ".join(f"{unit}.service" for unit in _UNITS)
-    scene.on(marks.victim, f"systemctl kill --signal=KILL --kill-who=all {units}")
+    # The machines share this host's clock, and the way there by ssh takes half a second.
+    said = scene.on(victim, f"date +%s.%N; systemctl kill --signal=KILL --kill-who=all {units}; date +%s.%N")
+    began, ended = map(float, said.split())
+    return began, ended
+
+
+def _from_outside(act: Callable[[Scene, str], None]) -> Strike:
+    """Time what this host itself does to a machine."""
+
+    def strike(scene: Scene, victim: str) -> tuple[float, float]:
+        began = time.time()
+        act(scene, victim)
+        return began, time.time()
+
+    return strike
 
 
 def _link(scene: Scene, machine: str, state: str) -> None:
     run(["ip", "-n", scene.namespace(machine), "link", "set", "dev", scene.device(machine), state])
 
 
-def _power_off(scene: Scene, marks: Marks) -> None:
+def _unplug(scene: Scene, victim: str) -> None:
+    _link(scene, victim, "down")
+
+
+def _power_off(scene: Scene, victim: str) -> tuple[float, float]:
     # The wire first: a machine without power says no goodbye, but the kernel would send one for its sockets.
-    _link(scene, marks.victim, "down")
-    scene.limiter.kill(marks.victim)
+    # With the wire it is gone for everybody, however long its end takes.
+    struck = _from_outside(_unplug)(scene, victim)
+    scene.limiter.kill(victim)
+    return struck
 
 
 def _power_on(scene: Scene, marks: Marks) -> None:
@@ -96,8 +120,8 @@ def _plug(scene: Scene, machine: str, state: str) -> None:
                 )
 
 
-def _cut(scene: Scene, marks: Marks) -> None:
-    _plug(scene, marks.victim, "0")
+def _cut(scene: Scene, victim: str) -> None:
+    _plug(scene, victim, "0")
 
 
 def _mend(scene: Scene, marks: Marks) -> None:
@@ -111,26 +135,29 @@ def _stays(scene: Scene, marks: Marks) -> None:
         raise RuntimeError(f"{marks.victim} took the address back when it returned")
 
 
-def _back(scene: Scene, _marks: Marks) -> None:
-    _settled(scene)
-
-
 FAULTS = (
     Fault(
         "kill-balancer",
         "kill -9 of nginx, agent and keepalived of the balancer with the address",
-        _struck(_kill, moves=False),
-        _back,
-        stood_in,
+        _struck(_kill),
+        _stays,
+        moved,
         pair=True,
     ),
     Fault(
         "balancer-off",
         "power off the balancer with the address",
-        _struck(_power_off, moves=True),
+        _struck(_power_off),
         _power_on,
         moved,
         pair=True,
     ),
-    Fault("balancer-cut", "cut off the balancer with the address", _struck(_cut, moves=True), _mend, moved, pair=True),
+    Fault(
+        "balancer-cut",
+        "cut off the balancer with the address",
+        _struck(_from_outside(_cut)),
+        _mend,
+        moved,
+        pair=True,
+    ),
 )
