@@ -87,6 +87,47 @@ def test_a_host_s_python_is_refused_by_facts(tmp_path: Path, version: list[int],
     assert words is None or words in said(done)
 
 
+@pytest.mark.parametrize(
+    ("clients", "words"),
+    [
+        ([], "exactly one client, since each sends the whole load, and the group clients has none; leave one host"),
+        (["c1"], None),
+        (["c1", "c2"], "and the group clients has 2 (c1, c2); leave one host in it"),
+    ],
+    ids=["none", "one", "two"],
+)
+def test_an_experiment_needs_one_client(tmp_path: Path, clients: list[str], words: str | None) -> None:
+    """Two would send twice the load of the design."""
+    groups = {"balancers": ["b"], "workers": ["w"], "clients": clients}
+    hosts = {name: {"hosts": {member: {} for member in members}} for name, members in groups.items()}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"children": hosts}}))
+    play = {
+        "hosts": "balancers:workers:clients",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {
+            "shown": {"design": {"name": "scaling"}},
+            "wanted_levels": [],
+            "level_bundles": {},
+            "service_tls": "off",
+            "service_host": {},
+            "ansible_python_interpreter": sys.executable,
+            "loadtest_program": sys.executable,
+        },
+        "tasks": [{"ansible.builtin.include_tasks": f"{REPOSITORY}/playbooks/experiment/refuse.yml"}],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "hosts.json"), str(tmp_path / "play.yml")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (words is None), done.stdout
+    assert words is None or words in said(done)
+
+
 @pytest.mark.parametrize("packages", [[], ["nginx"]], ids=["installed", "to-be-installed"])
 def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path, packages: list[str]) -> None:
     nginx = script(tmp_path / "nginx", "echo 'nginx version: nginx/1.18.0 (Ubuntu)' >&2")
