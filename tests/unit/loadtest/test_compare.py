@@ -167,7 +167,7 @@ def test_a_slower_run_ends_with_1_for_ci(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_run_compared_with_itself_differs_nowhere(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", str(measured), str(measured)]) == 0
+    assert main(["compare", str(measured), str(measured), "--allow", "dirty"]) == 0  # while this checkout is worked on
     text = capsys.readouterr().out
     assert {"mean", "goodput", "capacity"} <= set(text.split())
     assert set(re.findall(r"\S+ %(?=\s+[+-])", text)) == {"+0.0 %"}
@@ -225,6 +225,11 @@ def test_runs_of_other_seeds_are_no_pairs(tmp_path: Path, capsys: pytest.Capture
         ),
         ("payloads", {"images": {"64px": {"64px": {"bytes": 9, "sha256": "1"}}}}, "'bytes': 2000"),
         ("commits", {"facts": {"commit": "b" * 40, "cpu_cores": {"worker1": 0.5}}}, "aaaaaaaaaaaa and bbbbbbbbbbbb"),
+        (
+            "dirty",
+            {"facts": RECORD["facts"] | {"dirty": True}},  # type: ignore[operator]
+            "measured with changes that are in no commit: aaaaaaaaaaaa",
+        ),
         ("capacities", {"capacity": {"64px": CAPACITY | {"capacity_hz": 60.0}}}, "64px: 50.0 and 60.0 answers/s"),
         ("capacities", {"facts": {"commit": "a" * 40, "cpu_cores": {"worker1": 0.4}}}, "cores of worker1: 0.5 and 0.4"),
     ],

@@ -19,7 +19,7 @@ def refuse_unlike(one: RunFolder, other: RunFolder, allowed: set[str]) -> list[s
     Args:
         one: A run.
         other: Another.
-        allowed: Kinds of differences that are meant: machines, models, payloads, commits, capacities.
+        allowed: Kinds of differences that are meant: machines, models, payloads, commits, dirty, capacities.
 
     Returns:
         The differences that there are and that are allowed.
@@ -75,9 +75,14 @@ def _differences(mine: Record, theirs: Record) -> dict[str, list[str]]:
         "payloads": differences(*(_flat(record.get("images") or {}) for record in (mine, theirs))),
         "capacities": _capacities(mine, theirs),
     }
-    commits = [source_of(record)["commit"] for record in (mine, theirs)]
+    sources = [source_of(record) for record in (mine, theirs)]
+    commits = [source["commit"] for source in sources]
     if all(commits) and commits[0] != commits[1]:
         found["commits"] = [f"{commits[0][:12]} and {commits[1][:12]}"]
+    # A commit with changes is no known program, also where both runs name the same commit.
+    changed = [str(source["commit"])[:12] for source in sources if source["dirty"]]
+    if changed:
+        found["dirty"] = [f"measured with changes that are in no commit: {' and '.join(changed)}"]
     return {kind: reasons for kind, reasons in found.items() if reasons}
 
 
