@@ -9,10 +9,13 @@ there already is not repeated, so an interrupted run goes on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import dataclasses
 import json
+import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +32,8 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.provenance import source_state
 from loadtest.generate.samples import Sample
 
+# What a command, a wait or a connection that fails ends with.
+_FAILURES = (RuntimeError, LoadtestError, OSError, subprocess.SubprocessError)
 _LONGEST_S = 1800.0
 _COLUMNS = [field.name for field in dataclasses.fields(Row)] + ["met", "bar"]
 
@@ -69,7 +74,12 @@ def main(arguments: list[str] | None = None) -> int:
             if (options.out / f"{fault.name}.json").exists():
                 sys.stderr.write(f"{fault.name}: measured already\n")
                 continue
-            bar = run(scene, fault, options.requests, options.out, facts)
+            try:
+                bar = run(scene, fault, options.requests, options.out, facts)
+            except _FAILURES as error:  # on a slice that the fault before may have left broken
+                sys.stderr.write(f"{fault.name}: not measured: {_reason(error)}\n")
+                failed.append(fault.name)
+                continue
             failed += [] if all(bar.values()) else [fault.name]
             write_summary(options.out)
     finally:
@@ -87,7 +97,7 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, A
     samples = _under_load(scene, fault, requests, marks)
     log = read_log(scene.log_since(offsets))
     row = judge(fault.name, samples, [] if fault.name == "reboot-balancer" else log, marks, scene.golden)
-    bar = fault.bar(row, samples, scene)
+    bar = fault.bar(row, samples, scene) | dict.fromkeys(marks.failures, False)
     rate = "" if fault.phases else f" at {_rate_hz(scene, fault):.0f} a second, {fault.utilisation:g} of the capacity"
     model = facts["version"]["model"]
     origin = f"Poisson arrivals{rate}; seed {scene.seed}; model {model['name']} {model['version']}."
@@ -127,15 +137,30 @@ def _under_load(scene: Scene, fault: Fault, requests: int, marks: Marks) -> list
         time.sleep(max(10.0, 0.3 * needed_s))
         marks.injected_s = scene.load.now()
         try:
-            fault.inject(scene, marks)
-            time.sleep(fault.hold_s)
+            with _noted("the fault", marks):
+                fault.inject(scene, marks)
+                time.sleep(fault.hold_s)
         finally:
-            fault.recover(scene, marks)
+            with _noted("its end", marks):
+                fault.recover(scene, marks)
             marks.recovered_s = scene.load.now()
         time.sleep(max(fault.tail_s, 1.02 * needed_s - scene.load.now()))
     finally:
         samples = scene.load.stop()
     return samples
+
+
+@contextlib.contextmanager
+def _noted(what: str, marks: Marks) -> Iterator[None]:
+    """Note what failed, for the bar, and go on."""
+    try:
+        yield
+    except _FAILURES as error:
+        marks.failures.append(f"{what} went wrong: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300)
 
 
 def write_summary(out: Path) -> None:

@@ -40,6 +40,7 @@ class Marks:
         drained: worker → from when to when the balancer should not have asked it.
         back: the worker that was away, whose first answer after recovered_s is waited for.
         victim: the machine that a fault of two balancers struck.
+        failures: what went wrong while the fault was brought about or taken away; each is a bar that was not met.
     """
 
     injected_s: float | None = None
@@ -47,6 +48,7 @@ class Marks:
     drained: dict[str, tuple[float, float]] = field(default_factory=dict)
     back: str | None = None
     victim: str = ""
+    failures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

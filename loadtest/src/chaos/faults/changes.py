@@ -107,8 +107,13 @@ def _drain(scene: Scene, marks: Marks) -> None:
     marks.drained = {VICTIM: (scene.load.now(), float("inf"))}
 
 
+def _asked_again(scene: Scene, marks: Marks) -> None:
+    until = scene.load.now()
+    marks.drained = {worker: (since, until) for worker, (since, _) in marks.drained.items()}
+
+
 def _undrain(scene: Scene, marks: Marks) -> None:
-    marks.drained = {VICTIM: (marks.drained[VICTIM][0], scene.load.now())}
+    _asked_again(scene, marks)
     scene.system.make("undrain", f"HOST={VICTIM}", "INVENTORY=inventory/slice")
 
 
@@ -140,8 +145,7 @@ def _shrink(scene: Scene, marks: Marks) -> None:
 
 
 def _grow(scene: Scene, marks: Marks) -> None:
-    until = scene.load.now()
-    marks.drained = {worker: (since, until) for worker, (since, _) in marks.drained.items()}
+    _asked_again(scene, marks)
     scene.balance()
 
 

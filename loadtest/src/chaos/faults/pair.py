@@ -53,6 +53,20 @@ def _struck(strike: Strike) -> Act:
     return act
 
 
+def _back(mend: Callable[[Scene, str], None]) -> Act:
+    """Take the cause away; the return of a balancer must be no second interruption."""
+
+    def act(scene: Scene, marks: Marks) -> None:
+        if not marks.victim:
+            return  # nothing was struck
+        mend(scene, marks.victim)
+        holder = _settled(scene)
+        if scene.moved_s is not None and holder == marks.victim:
+            raise RuntimeError(f"{marks.victim} took the address back when it returned")
+
+    return act
+
+
 def _kill(scene: Scene, victim: str) -> tuple[float, float]:
     units = " ".join(f"{unit}.service" for unit in _UNITS)
     # The machines share this host's clock, and the way there by ssh takes half a second.
@@ -88,13 +102,12 @@ def _power_off(scene: Scene, victim: str) -> tuple[float, float]:
     return struck
 
 
-def _power_on(scene: Scene, marks: Marks) -> None:
+def _power_on(scene: Scene, victim: str) -> None:
     address = scene.virtual_address.partition("/")[0]
     # The network of a machine outlives its power here.
-    run(["ip", "-n", scene.namespace(marks.victim), "address", "flush", "to", address])
-    _link(scene, marks.victim, "up")
-    switch_on(scene.system.names, marks.victim)
-    _stays(scene, marks)
+    run(["ip", "-n", scene.namespace(victim), "address", "flush", "to", address])
+    _link(scene, victim, "up")
+    switch_on(scene.system.names, victim)
 
 
 def _plug(scene: Scene, machine: str, state: str) -> None:
@@ -124,15 +137,12 @@ def _cut(scene: Scene, victim: str) -> None:
     _plug(scene, victim, "0")
 
 
-def _mend(scene: Scene, marks: Marks) -> None:
-    _plug(scene, marks.victim, "3")
-    _stays(scene, marks)
+def _mend(scene: Scene, victim: str) -> None:
+    _plug(scene, victim, "3")
 
 
-def _stays(scene: Scene, marks: Marks) -> None:
-    """The return of a balancer must be no second interruption."""
-    if _settled(scene) == marks.victim:
-        raise RuntimeError(f"{marks.victim} took the address back when it returned")
+def _of_itself(_scene: Scene, _victim: str) -> None:
+    """Wait for what systemd starts again."""
 
 
 FAULTS = (
@@ -140,7 +150,7 @@ FAULTS = (
         "kill-balancer",
         "kill -9 of nginx, agent and keepalived of the balancer with the address",
         _struck(_kill),
-        _stays,
+        _back(_of_itself),
         moved,
         pair=True,
     ),
@@ -148,7 +158,7 @@ FAULTS = (
         "balancer-off",
         "power off the balancer with the address",
         _struck(_power_off),
-        _power_on,
+        _back(_power_on),
         moved,
         pair=True,
     ),
@@ -156,7 +166,7 @@ FAULTS = (
         "balancer-cut",
         "cut off the balancer with the address",
         _struck(_from_outside(_cut)),
-        _mend,
+        _back(_mend),
         moved,
         pair=True,
     ),

@@ -1,0 +1,121 @@
+"""What a run does where a fault itself goes wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chaos import __main__ as chaos
+from chaos.fault import Fault, nothing
+from chaos.faults import ALL
+from deployed.checkout import CommandError
+from loadtest.generate.samples import Sample
+
+FACTS = {"version": {"model": {"name": "ours", "version": "1"}}}
+SAMPLES = [Sample(n, n / 10, n / 10, n / 10 + 0.05, 200, "w", None, "cat", answer="x") for n in range(200)]
+
+
+class Stage:
+    """A slice that answers everything and takes no time."""
+
+    capacity_hz, service_s, seed, moved_s, struck_s = 100.0, 0.1, 1, None, None
+
+    def __init__(self, *_: object) -> None:
+        self.golden = {"cat": "x"}
+        self.plan = SimpleNamespace(machines=[])
+        self.calibrations = 0
+
+    def send_phases(self, _phases: object) -> Any:
+        return SimpleNamespace(now=lambda: 10.0, stop=lambda: SAMPLES)
+
+    def calibrate(self) -> None:
+        self.calibrations += 1
+
+    def prepare(self) -> dict[str, Any]:
+        return FACTS
+
+    def balance(self) -> None: ...
+
+    def deploy_balancers(self, _settings: object) -> None: ...
+
+    def log_sizes(self) -> dict[str, int]:
+        return {}
+
+    def log_since(self, _offsets: object) -> str:
+        return ""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chaos.time, "sleep", lambda _seconds: None)
+
+
+def fails(_scene: Any, _marks: Any) -> None:
+    raise RuntimeError("not within 30 s:  nobody\ntakes the address")
+
+
+def cannot(_scene: Any, _marks: Any) -> None:
+    raise CommandError("balancer: date failed")
+
+
+@pytest.mark.parametrize(
+    ("inject", "recover", "said"),
+    [
+        (fails, nothing, "the fault went wrong: not within 30 s: nobody takes the address"),
+        (nothing, cannot, "its end went wrong: balancer: date failed"),
+    ],
+)
+def test_a_fault_that_goes_wrong_is_a_bar_that_was_not_met(
+    tmp_path: Path, inject: Any, recover: Any, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = Fault("drop", "x", inject, recover, lambda *_: {"0 lost": True})
+    stage: Any = Stage()
+    bar = chaos.run(stage, fault, 200, tmp_path, FACTS)
+    assert bar == {"0 lost": True, said: False}
+    record = json.loads((tmp_path / "drop.json").read_text())
+    assert record["bar"] == bar
+    assert record["row"]["requests"] == 200
+    assert f"NOT met: {said}" in capsys.readouterr().err
+
+
+def test_the_cause_is_taken_away_also_where_a_fault_fails(tmp_path: Path) -> None:
+    ends: list[str] = []
+    fault = Fault("drop", "x", fails, lambda *_: ends.append("taken away"), lambda *_: {})
+    stage: Any = Stage()
+    chaos.run(stage, fault, 200, tmp_path, FACTS)
+    assert ends == ["taken away"]
+
+
+def test_a_fault_that_cannot_be_measured_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[str] = []
+
+    def run(_scene: Any, fault: Fault, *_: Any) -> dict[str, bool]:
+        if fault.name == "freeze":
+            raise CommandError("the load generator on the client does not start")
+        measured.append(fault.name)
+        return {"0 lost": True}
+
+    monkeypatch.setattr(chaos, "Scene", Stage)
+    monkeypatch.setattr(chaos, "run", run)
+    names = [fault.name for fault in ALL if fault.name in ("kill-worker", "freeze", "grey")]
+    assert chaos.main(["--out", str(tmp_path), "--faults", *names]) == 1
+    assert measured == ["kill-worker", "grey"]
+    said = capsys.readouterr().err
+    assert "freeze: not measured: the load generator on the client does not start" in said
+    assert "bars not met: freeze" in said
+
+
+@pytest.mark.parametrize("name", ["drain", "kill-balancer", "balancer-off", "balancer-cut"])
+def test_what_was_not_brought_about_can_be_taken_away(name: str) -> None:
+    """No step of the fault has happened, so nothing of it is noted."""
+    made: list[str] = []
+    system = SimpleNamespace(make=lambda command, *_: made.append(command))
+    scene: Any = SimpleNamespace(load=SimpleNamespace(now=lambda: 10.0), system=system)
+    next(fault for fault in ALL if fault.name == name).recover(scene, chaos.Marks())
+    assert made == (["undrain"] if name == "drain" else [])
