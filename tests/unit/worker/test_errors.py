@@ -165,6 +165,46 @@ def test_too_large_in_text_of_the_form(client: FlaskClient, form: Callable[..., 
     assert_problem(answer, 413, "too-large", "500000 bytes in a text field")
 
 
+WITHOUT_PARAMETERS = ["/healthz", "/readyz", "/version", "/metrics", "/openapi.json"]
+V2_WITHOUT_PARAMETERS = [
+    "",
+    "/health/live",
+    "/health/ready",
+    *(f"/models/colours{end}" for end in ("", "/config", "/ready")),
+]
+
+
+@pytest.mark.parametrize("path", WITHOUT_PARAMETERS)
+def test_an_address_without_parameters_refuses_any(client: FlaskClient, path: str) -> None:
+    answer = client.get(f"{path}?verbose=1")
+    assert_problem(answer, 400, "bad-parameter", "there is no parameter 'verbose'; this address has none, leave it out")
+    assert client.get(f"{path}?").status_code == 200
+
+
+@pytest.mark.parametrize("path", V2_WITHOUT_PARAMETERS)
+def test_an_address_of_v2_refuses_any_parameter(client: FlaskClient, path: str) -> None:
+    answer = client.get(f"/v2{path}?verbose=1")
+    assert answer.status_code == 400
+    assert answer.get_json() == {"error": "there is no parameter 'verbose'; this address has none, leave it out"}
+
+
+def test_an_inference_of_v2_refuses_any_parameter_of_the_address(client: FlaskClient) -> None:
+    answer = client.post("/v2/models/colours/infer?top=1", json={})
+    assert answer.status_code == 400
+    assert "parameter 'top'" in answer.get_json()["error"]
+
+
+def test_an_unknown_address_or_method_matters_more_than_its_parameters(client: FlaskClient) -> None:
+    assert client.get("/nowhere?verbose=1").status_code == 404
+    assert client.delete("/version?verbose=1").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/predict", "/submit"])
+def test_an_unknown_parameter_gets_the_nearest_known(client: FlaskClient, path: str) -> None:
+    answer = client.post(f"{path}?tpo=1", data=picture(), content_type=JPEG)
+    assert_problem(answer, 400, "bad-parameter", "there is no parameter 'tpo'; did you mean top?")
+
+
 def test_unsupported_format(client: FlaskClient) -> None:
     answer = client.post("/predict", data=picture("BMP"), content_type="image/bmp")
     assert_problem(answer, 415, "unsupported-format", "JPEG, PNG, WEBP, GIF")

@@ -17,6 +17,8 @@ from imagerec_worker.request_log import Outcome, quoted
 from imagerec_worker.service import Service
 from imagerec_worker.uploads import read_image
 
+# Of an address that takes a photograph; no other one has any.
+PARAMETERS = (TOP,)
 Headers = list[tuple[str, str]]
 
 
@@ -98,12 +100,28 @@ def finish(service: Service, environ: Mapping[str, Any], outcome: Outcome) -> He
     return [("X-Worker", settings.worker_name), (request_log.HEADER, identity), ("Cache-Control", "no-store")]
 
 
-def _top(query: str) -> int:
+def read_parameters(query: str, known: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the parameters of an address, names and values.
+
+    Args:
+        query: What stands behind the question mark.
+        known: The names that the address knows.
+
+    Raises:
+        BadParameterError: There is another one; the message names the nearest known.
+    """
     given = parse_qsl(query.encode("latin-1").decode(errors="replace"), keep_blank_values=True)
     for name, _ in given:
-        if name != TOP:
-            likely = f"; did you mean {TOP}?" if get_close_matches(name, [TOP], 1, 0.5) else f"; there is only {TOP}"
-            raise BadParameterError(f"there is no parameter '{name[:32]}'{likely}")
+        if name not in known:
+            nearest = get_close_matches(name, known, 1, 0.5)
+            only = f"there is only {', '.join(known)}" if known else "this address has none, leave it out"
+            likely = f"did you mean {nearest[0]}?" if nearest else only
+            raise BadParameterError(f"there is no parameter '{name[:32]}'; {likely}")
+    return given
+
+
+def _top(query: str) -> int:
+    given = read_parameters(query, PARAMETERS)
     if not given:
         return TOP_DEFAULT
     if len(given) > 1:

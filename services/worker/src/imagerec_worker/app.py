@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from imagerec_worker import batching, v2_views
-from imagerec_worker.answers import classify, finish
+from imagerec_worker.answers import PARAMETERS, classify, finish, read_parameters
 from imagerec_worker.batch_classifier import BatchClassifier
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
@@ -20,7 +20,7 @@ from imagerec_worker.preprocess import warm_up
 from imagerec_worker.request_log import Outcome
 from imagerec_worker.service import Service, current_service, remember_service
 from imagerec_worker.settings import Settings
-from imagerec_worker.views import blueprint, problem_response
+from imagerec_worker.views import UPLOADS, blueprint, problem_response
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -54,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(v2_views.blueprint)
     app.register_error_handler(ProblemError, problem_response)
     app.register_error_handler(HTTPException, _http_exception_response)
+    app.before_request(_check_parameters)
     app.after_request(_finish)
     return app
 
@@ -66,6 +67,13 @@ def _http_exception_response(error: HTTPException) -> Response:
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return problem_response(MethodNotAllowedError(f"{request.path} answers {allowed} only", {"Allow": allowed}))
     return problem_response(error)
+
+
+def _check_parameters() -> None:
+    """Refuse a parameter that the address does not know, before anything is done."""
+    rule = request.url_rule
+    if rule is not None and request.method != "OPTIONS":
+        read_parameters(request.environ.get("QUERY_STRING", ""), PARAMETERS if rule.rule in UPLOADS else ())
 
 
 def _finish(response: Response) -> Response:

@@ -29,7 +29,10 @@ def document(service: Service) -> Json:
             "title": "Image recognition",
             "version": service.version,
             "summary": "Classifies photographs over HTTP.",
-            "description": f"The model is {bundle.title}. Where the operator has set keys, send one with each request.",
+            "description": (
+                f"The model is {bundle.title}. Where the operator has set keys, send one with each request. "
+                "A parameter of an address that is not described here is refused."
+            ),
         },
         "servers": [{"url": "/"}],
         "security": [{}, {"key": []}, {"bearer": []}],
@@ -134,8 +137,12 @@ def _paths(service: Service) -> Json:
             )
         },
         "/status": {"get": _operation(BALANCER, "Tell how requests are spread.", answered("How.", refer("Balancing")))},
-        "/readyz": {"get": _operation(WORKER, "Say whether new work is welcome.", answered("It is.", status), 503)},
-        "/metrics": {"get": _operation(WORKER, "Give the metrics.", answered("Prometheus' text.", TEXT, "text/plain"))},
+        "/readyz": {
+            "get": _operation(WORKER, "Say whether new work is welcome.", answered("It is.", status), 400, 503)
+        },
+        "/metrics": {
+            "get": _operation(WORKER, "Give the metrics.", answered("Prometheus' text.", TEXT, "text/plain"), 400)
+        },
     }
 
 

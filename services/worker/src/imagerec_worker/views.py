@@ -21,6 +21,9 @@ from imagerec_worker.settings import Settings
 # More labels than these are no answer to "what does it know"; `classes.json` of the bundle has them all.
 LABELS_MAX = 30
 
+SUBMIT = "/submit"
+UPLOADS = frozenset({PREDICT, SUBMIT})
+
 blueprint = Blueprint("imagerec", __name__)
 
 
@@ -33,7 +36,7 @@ def predict() -> ResponseReturnValue:
     return Response(body, headers=headers)
 
 
-@blueprint.post("/submit")
+@blueprint.post(SUBMIT)
 def submit() -> ResponseReturnValue:
     """Classify the uploaded image; a browser's form gets a page."""
     service = current_service()
@@ -115,7 +118,7 @@ def problem_response(error: ProblemError | HTTPException) -> Response:
         return v2_views.error_response(document["status"], document["detail"], headers)
     document["instance"] = request.path
     document["worker"] = current_service().settings.worker_name
-    if request.path == "/submit" and _wants_html():
+    if request.path == SUBMIT and _wants_html():
         page = render_template("problem.html", problem=document)
         return Response(page, document["status"], headers, content_type="text/html; charset=utf-8")
     return Response(json.dumps(document) + "\n", document["status"], headers, content_type="application/problem+json")
