@@ -21,7 +21,7 @@ from bench.sender import Sent, send
 from bench.trials import Load
 from deployed.checkout import REPOSITORY
 from deployed.local import free_ports
-from loadtest.generate.client import encode
+from loadtest.generate.payload import encode
 
 _PATHS = os.pathsep.join(str(REPOSITORY / part) for part in ("services/worker/src", "loadtest/src"))
 _NOT_THEIRS = ("PYTHON", "MAKE", "MFLAGS", "MOSEC", "LIT", "UVICORN", "GUNICORN", "FLASK")

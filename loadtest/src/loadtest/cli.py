@@ -13,7 +13,6 @@ from loadtest.arguments import Parser
 from loadtest.compare.cli import add_compare
 from loadtest.errors import LoadtestError, UsageError
 from loadtest.experiments.design import Design, find_design
-from loadtest.experiments.execute import run_level
 from loadtest.experiments.folder import RunFolder, levels_to_run, run_to_continue
 from loadtest.experiments.provenance import measured_source, read_facts
 from loadtest.experiments.reader import load_design
@@ -43,6 +42,8 @@ def _begin(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from loadtest.experiments.execute import run_level  # noqa: PLC0415 — aiohttp takes a third of a second
+
     design = _design(options)
     levels = [design.level(options.level)] if options.level else list(design.levels)
     if len(levels) > 1:

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,13 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     listed = re.findall(r"^    (\w+)(?: |$)", capsys.readouterr().out, re.MULTILINE)
     assert sorted(listed) == sorted(COMMANDS)
+
+
+def test_commands_that_send_nothing_wait_for_no_library_that_does() -> None:
+    """Each of these takes some tenths of a second to load."""
+    code = "import sys, loadtest.cli; print(sorted({'aiohttp', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_show_tells_which_run_to_continue(measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

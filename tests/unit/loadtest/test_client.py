@@ -10,7 +10,8 @@ from aiohttp import BodyPartReader, web
 
 from loadtest.errors import LoadtestError
 from loadtest.generate.answers import Reply, parse_server_timing
-from loadtest.generate.client import Client, encode
+from loadtest.generate.client import Client
+from loadtest.generate.payload import encode
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

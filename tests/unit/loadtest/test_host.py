@@ -20,8 +20,9 @@ from loadtest.experiments import host, processes
 from loadtest.experiments.host import HostWatch
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate import arrivals, effort
-from loadtest.generate.client import Client, encode
+from loadtest.generate.client import Client
 from loadtest.generate.effort import busy_share, cpu_s, machine_times
+from loadtest.generate.payload import encode
 from loadtest.generate.recording import record_load
 from loadtest.generate.samples import Sample, read_trial
 

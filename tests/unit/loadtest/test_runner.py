@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from loadtest.generate import arrivals
-from loadtest.generate.client import Client, encode
+from loadtest.generate.client import Client
+from loadtest.generate.payload import encode
 from loadtest.generate.recording import Load, record_load
 from loadtest.generate.runner import NOT_SENT
 from loadtest.generate.samples import Trial, read_trial

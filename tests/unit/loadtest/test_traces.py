@@ -13,7 +13,8 @@ import pytest
 from loadtest.cli import main
 from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals, punctual
-from loadtest.generate.client import Client, encode
+from loadtest.generate.client import Client
+from loadtest.generate.payload import encode
 from loadtest.generate.recording import record_load
 from loadtest.generate.samples import read_trial
 from loadtest.generate.traces import Trace, read_trace, trace_of_log

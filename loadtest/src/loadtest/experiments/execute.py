@@ -19,9 +19,10 @@ from loadtest.experiments.progress import Reporter
 from loadtest.experiments.record import begin_record, now_utc, wait_until_as_asked
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate import punctual
-from loadtest.generate.client import Client, Payload
+from loadtest.generate.client import Client
 from loadtest.generate.effort import raise_file_limit
 from loadtest.generate.limits import Limits, limits_of, refusals
+from loadtest.generate.payload import Payload
 from loadtest.generate.recording import Load, record_load
 from loadtest.generate.samples import Sample, read_trial
 

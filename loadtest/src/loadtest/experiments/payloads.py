@@ -12,8 +12,8 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell
 from loadtest.experiments.design import Design
 from loadtest.experiments.loads import trace_of
-from loadtest.generate.client import Payload, encode
 from loadtest.generate.images import PHOTO, find_labelled, labelled, photograph
+from loadtest.generate.payload import Payload, encode
 from loadtest.generate.sized import Sized
 
 

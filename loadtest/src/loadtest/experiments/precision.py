@@ -10,15 +10,17 @@ import math
 from array import array
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from loadtest.arrays import Floats
 from loadtest.generate.effort import Effort
-from loadtest.generate.recording import Load
-from loadtest.generate.runner import Runner
 from loadtest.generate.samples import Sample
+
+if TYPE_CHECKING:  # they import aiohttp, which checking a design does not need
+    from loadtest.generate.recording import Load
+    from loadtest.generate.runner import Runner
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 BATCHES = 20
@@ -133,10 +135,10 @@ class Watch:
         self._runner: Runner | None = None
         self._ended_s: float | None = None
 
-    def over(self, load: Load) -> Load:
+    def over(self, load: "Load") -> "Load":
         """The same load, which this watch ends."""
 
-        def watched(runner: Runner) -> Coroutine[Any, Any, Effort]:
+        def watched(runner: "Runner") -> Coroutine[Any, Any, Effort]:
             self._runner = runner
             return load(runner)
 

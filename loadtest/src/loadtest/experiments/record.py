@@ -2,13 +2,15 @@
 
 import asyncio
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.provenance import client_facts, differences, machine_signature, measured_source, source_of
-from loadtest.generate.client import Client
+
+if TYPE_CHECKING:  # it imports aiohttp, which beginning a run does not need
+    from loadtest.generate.client import Client
 
 _SETTLE_S = 15.0
 # Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.
@@ -48,7 +50,7 @@ def unlike(level: Level, described: dict[str, Any], facts: dict[str, Any]) -> li
     return wrong
 
 
-async def wait_until_as_asked(client: Client, level: Level, facts: dict[str, Any]) -> dict[str, Any]:
+async def wait_until_as_asked(client: "Client", level: Level, facts: dict[str, Any]) -> dict[str, Any]:
     """Return what the service says of itself once it is deployed as a level says.
 
     A reload takes a moment to reach every process, so a wrong answer is asked for again, and a right one too.

@@ -11,10 +11,11 @@ import numpy as np
 from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals, punctual
-from loadtest.generate.client import Client, encode
+from loadtest.generate.client import Client
 from loadtest.generate.effort import raise_file_limit
 from loadtest.generate.images import photograph
 from loadtest.generate.limits import Limits, in_the_way, limits_of
+from loadtest.generate.payload import encode
 from loadtest.generate.recording import Load, record_load
 from loadtest.generate.samples import Trial, read_trial
 

@@ -16,9 +16,10 @@ from rich.table import Table
 
 from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals, punctual
-from loadtest.generate.client import Client, Payload, encode
+from loadtest.generate.client import Client
 from loadtest.generate.effort import raise_file_limit
 from loadtest.generate.limits import Limits, in_the_way, limits_of, refusals
+from loadtest.generate.payload import Payload, encode
 from loadtest.generate.recording import record_load
 from loadtest.generate.samples import Sample, Trial, read_trial
 from loadtest.generate.view import View

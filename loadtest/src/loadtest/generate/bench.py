@@ -14,8 +14,9 @@ import numpy as np
 
 from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals, punctual
-from loadtest.generate.client import Client, encode
+from loadtest.generate.client import Client
 from loadtest.generate.effort import Effort, core_count
+from loadtest.generate.payload import encode
 from loadtest.generate.recording import record_load
 from loadtest.generate.samples import read_trial
 

@@ -8,15 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from loadtest.arguments import number_of, whole_of
 from loadtest.errors import LoadtestError
 from loadtest.experiments.checks import number, whole
-from loadtest.generate.attack import Attack, ask_limits, read_payloads, run_attack, table
-from loadtest.generate.bench import bench
-from loadtest.generate.merged import run_together
-from loadtest.generate.together import HERE
 from loadtest.generate.traces import trace_of_log
 
 _RATE = number_of(number(0, 100_000, above=True))
@@ -78,6 +72,18 @@ def add_generate(add: Callable[..., Any]) -> None:
 
 
 def _attack(options: argparse.Namespace) -> int:
+    from rich.console import Console  # noqa: PLC0415 — no other command here prints a table
+
+    from loadtest.generate.attack import (  # noqa: PLC0415 — aiohttp takes a third of a second
+        Attack,
+        ask_limits,
+        read_payloads,
+        run_attack,
+        table,
+    )
+    from loadtest.generate.merged import run_together  # noqa: PLC0415
+    from loadtest.generate.together import HERE  # noqa: PLC0415
+
     attack = Attack(
         options.target,
         read_payloads(options.photos),
@@ -117,6 +123,8 @@ def _lines(logs: list[Path]) -> Iterator[str]:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    from loadtest.generate.bench import bench  # noqa: PLC0415 — aiohttp takes a third of a second
+
     result = bench(options.rate, options.seconds, options.bytes)
     effort = result.effort
     print(f"asked {result.rate_hz:g}/s of {options.bytes} bytes for {options.seconds:g} s")

@@ -20,8 +20,9 @@ import numpy as np
 from loadtest.errors import LoadtestError
 from loadtest.generate import punctual, shapes
 from loadtest.generate.attack import Attack
-from loadtest.generate.client import Client, Payload
+from loadtest.generate.client import Client
 from loadtest.generate.effort import Effort, raise_file_limit
+from loadtest.generate.payload import Payload
 from loadtest.generate.recording import record_load
 from loadtest.generate.runner import Runner
 

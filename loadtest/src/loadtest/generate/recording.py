@@ -4,8 +4,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from loadtest.generate.client import Client, Payload
+from loadtest.generate.client import Client
 from loadtest.generate.effort import Effort
+from loadtest.generate.payload import Payload
 from loadtest.generate.recorder import Recorder
 from loadtest.generate.runner import Runner
 from loadtest.generate.samples import COLUMNS, Sample

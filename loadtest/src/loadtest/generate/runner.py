@@ -12,8 +12,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from loadtest.generate.answers import Reply
-from loadtest.generate.client import Client, Payload
+from loadtest.generate.client import Client
 from loadtest.generate.effort import Effort, Meter
+from loadtest.generate.payload import Payload
 from loadtest.generate.recorder import Recorder, RecorderError
 from loadtest.generate.samples import Sample
 from loadtest.generate.view import Glimpse, Seen

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from loadtest.generate import arrivals, punctual
-from loadtest.generate.client import Client, Payload, encode
+from loadtest.generate.client import Client
 from loadtest.generate.effort import Effort, raise_file_limit
 from loadtest.generate.parent import end_of_input
+from loadtest.generate.payload import Payload, encode
 from loadtest.generate.recording import record_load
 from loadtest.generate.runner import Runner
 from loadtest.generate.samples import IDENTIFIED

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from loadtest.generate.client import Payload, encode
 from loadtest.generate.images import PHOTO, Picture, photograph
+from loadtest.generate.payload import Payload, encode
 
 SIDES_PX = (16, 32, 64, 128, 224, 512, 1024, 2000)
 # Method, path, host, type, length, and what aiohttp says of itself; a browser's headers are a few hundred bytes longer.
