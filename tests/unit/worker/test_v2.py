@@ -259,6 +259,20 @@ def test_tritonclient_infers(triton_client: Any, how: str, as_binary: bool, answ
     assert np.array_equal(probability[:, 0], probabilities.max(axis=1))
 
 
+@pytest.mark.parametrize("sequence", [7, "camera"], ids=["number", "text"])
+def test_what_tritonclient_says_of_order_has_no_effect(triton_client: Any, sequence: int | str) -> None:
+    answer = triton_client.infer(
+        "colours",
+        triton_inputs("pixels", True),
+        sequence_id=sequence,
+        sequence_start=True,
+        sequence_end=True,
+        priority=3,
+        timeout=1,
+    )
+    assert [best[0] for best in answer.as_numpy("label")] == [b"green", b"blue"]
+
+
 def test_tritonclient_shows_what_is_wrong(triton_client: Any) -> None:
     wanted = triton.InferInput("pixels", [1, 8, 8, 3], "UINT8")
     wanted.set_data_from_numpy(np.zeros((1, 8, 8, 3), np.uint8))

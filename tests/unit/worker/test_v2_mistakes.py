@@ -106,7 +106,6 @@ MISTAKES: dict[str, tuple[dict[str, Any] | Any, str]] = {
     "classification": (asking(outputs=[{"name": "label", "parameters": {"classification": 3}}]), "parameter top"),
     "binary by text": (asking(outputs=[{"name": "label", "parameters": {"binary_data": "yes"}}]), "true or false"),
     "an unknown parameter": (asking(parameters={"tpo": 3}), "the request has no parameter 'tpo'; did you mean top?"),
-    "a sequence": (asking(parameters={"sequence_id": 1}), "no parameter 'sequence_id'"),
     "parameters of a list": (asking(parameters=[]), "the parameters of the request must be a JSON object"),
     "top of zero": (asking(parameters={"top": 0}), "top must be a whole number from 1 to 20"),
     "top by truth": (asking(parameters={"top": True}), "top must be a whole number"),

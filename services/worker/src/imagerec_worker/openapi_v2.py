@@ -5,7 +5,7 @@ from __future__ import annotations
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.openapi_schemas import FILE, TEXT, Json, answered, described, listed, refer
 from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX
-from imagerec_worker.v2_request import BATCH_MAX, HEADER_LENGTH, IMAGE, OUTPUTS, PIXELS
+from imagerec_worker.v2_request import BATCH_MAX, HEADER_LENGTH, IGNORED, IMAGE, OUTPUTS, PIXELS
 
 _PARAMETERS: Json = {"type": "object"}
 _ERRORS = {
@@ -103,6 +103,7 @@ def schemas(bundle: Bundle) -> Json:
                     "properties": {
                         TOP: {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": TOP_DEFAULT},
                         "binary_data_output": {"type": "boolean", "default": False},
+                        **{name: {"type": kind, "description": "Has no effect."} for name, kind in IGNORED.items()},
                     },
                     "additionalProperties": False,
                 },

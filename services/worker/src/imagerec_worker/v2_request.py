@@ -25,6 +25,14 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 BATCH_MAX = 16
 IMAGE, PIXELS = "image", "pixels"
 OUTPUTS = {"label": "BYTES", "wnid": "BYTES", "probability": "FP32", "probabilities": "FP32"}
+# Triton's own parameters of a request and their types. They order requests in its queue; here a queue has one order.
+IGNORED: dict[str, str | list[str]] = {
+    "priority": "integer",
+    "timeout": "integer",
+    "sequence_id": ["integer", "string"],
+    "sequence_start": "boolean",
+    "sequence_end": "boolean",
+}
 
 _BINARY_SIZE, _BINARY, _BINARY_ALL = "binary_data_size", "binary_data", "binary_data_output"
 _SHOWN = 64
@@ -137,7 +145,7 @@ def _parameters(document: dict[str, Any], whose: str) -> dict[str, Any]:
 
 def _top(parameters: dict[str, Any]) -> int:
     for name in parameters:
-        if name not in {TOP, _BINARY_ALL}:
+        if name not in {TOP, _BINARY_ALL, *IGNORED}:
             likely = get_close_matches(name[:_SHOWN], [TOP, _BINARY_ALL], 1, 0.5)
             advice = f"did you mean {likely[0]}?" if likely else f"there are {TOP} and {_BINARY_ALL}"
             raise BadParameterError(f"the request has no parameter '{name[:_SHOWN]}'; {advice}")
