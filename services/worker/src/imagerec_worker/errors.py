@@ -78,7 +78,7 @@ class MethodNotAllowedError(ProblemError):
 
 
 class TooLargeError(ProblemError):
-    """The request has too many bytes or parts, or the image too many pixels."""
+    """The request has too many bytes or parts, or the image too many pixels, blocks or scans, or costs too much."""
 
     status = 413
     slug = "too-large"

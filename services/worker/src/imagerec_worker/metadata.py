@@ -11,7 +11,7 @@ import re
 import struct
 from typing import NamedTuple
 
-from imagerec_worker.errors import BrokenImageError
+from imagerec_worker.errors import TooLargeError
 from imagerec_worker.scans import check_scans
 
 # A 20 MiB PNG written in the usual pieces of 8 KiB has 2,560; XMP in a GIF looks like one for every 60 bytes.
@@ -63,7 +63,7 @@ def without_metadata(kind: str, data: bytes) -> Plain:
         data: The whole file.
 
     Raises:
-        BrokenImageError: The file has far too many blocks or scans.
+        TooLargeError: The file has far too many blocks or scans.
         ValueError: Its structure makes no sense.
     """
     try:
@@ -175,5 +175,5 @@ def _plain_gif(data: bytes) -> Plain:
     raise _too_many("GIF")
 
 
-def _too_many(kind: str) -> BrokenImageError:
-    return BrokenImageError(f"the {kind} image is cut into more than {_MAX_BLOCKS} blocks; save it again")
+def _too_many(kind: str) -> TooLargeError:
+    return TooLargeError(f"the {kind} image is cut into more than {_MAX_BLOCKS} blocks; save it again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import product
 
-from imagerec_worker.errors import BrokenImageError
+from imagerec_worker.errors import TooLargeError
 
 # A JPEG may hold any number of scans, each as dear as a whole image; encoders write 1 to 18.
 _MAX_SCANS = 32
@@ -26,7 +26,7 @@ def check_scans(frame: bytes, data: bytes, position: int) -> None:
         position: Where the first scan begins.
 
     Raises:
-        BrokenImageError: There are too many scans.
+        TooLargeError: There are too many scans.
         ValueError: Scans are missing.
     """
     ended = data.endswith(b"\xff\xd9")
@@ -48,10 +48,10 @@ def check_scans(frame: bytes, data: bytes, position: int) -> None:
             scans += 1
             missing -= _brought(frame, data, position)
         if scans > _MAX_SCANS:
-            raise BrokenImageError(f"the JPEG image has more than {_MAX_SCANS} scans; save it again")
+            raise TooLargeError(f"the JPEG image has more than {_MAX_SCANS} scans; save it again")
         if marker >= 0xC0:
             position += max(2, int.from_bytes(data[position : position + 2], "big"))
-    raise BrokenImageError(f"the JPEG image is cut into more than {_MAX_MARKERS} blocks; save it again")
+    raise TooLargeError(f"the JPEG image is cut into more than {_MAX_MARKERS} blocks; save it again")
 
 
 def _wanted(frame: bytes) -> set[tuple[int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from imagerec_worker.errors import BrokenImageError
+from imagerec_worker.errors import TooLargeError
 
 _MAX_CHUNKS = 50_000
 _FRAME_HEADER_BYTES = 16
@@ -46,7 +46,7 @@ def first_picture(data: bytes) -> Still:
     """Return the first picture of the WebP file ``data``.
 
     Raises:
-        BrokenImageError: The file has far too many chunks.
+        TooLargeError: The file has far too many chunks.
         ValueError: Its structure makes no sense.
     """
     canvas: tuple[int, int] | None = None
@@ -75,7 +75,7 @@ def first_picture(data: bytes) -> Still:
         elif name == _EXIF and not exif:
             exif = data[start:end]
     else:
-        raise BrokenImageError(f"the WEBP image is cut into more than {_MAX_CHUNKS} blocks; save it again")
+        raise TooLargeError(f"the WEBP image is cut into more than {_MAX_CHUNKS} blocks; save it again")
     size, transparent = _lossless_size(image) if kind == _LOSSLESS else (_lossy_size(image), bool(alpha))
     pixel_bytes = _PIXEL_BYTES[kind, transparent]
     if canvas is not None and (left + size[0] > canvas[0] or top + size[1] > canvas[1]):
