@@ -10,9 +10,13 @@ import hypothesis
 import pytest
 import schemathesis
 from flask import Flask
+from flask.testing import FlaskClient
 from schemathesis.specs.openapi import checks
+from werkzeug.test import TestResponse
 
 from imagerec_worker.bundle import Bundle
+from imagerec_worker.v2_request import OUTPUTS
+from tests.unit.worker.test_v2 import MODEL, asking, elements, images, picture, tensor
 
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -87,3 +91,49 @@ def test_the_worker_answers_as_the_protocol_says(
     else:
         assert inferred <= {400, 404}
         assert told <= {404}
+
+
+def as_json(answer: TestResponse) -> TestResponse:
+    """The answer with its binary data where the description has data, byte by byte."""
+    if answer.mimetype == "application/json":
+        return answer
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    document, section = json.loads(answer.data[:length]), answer.data[length:]
+    for output in document["outputs"]:
+        if "data" not in output:
+            size = output["parameters"]["binary_data_size"]
+            output["data"], section = list(section[:size]), section[size:]
+            assert len(output["data"]) == size
+    assert not section
+    answer.set_data(json.dumps(document))
+    answer.content_type = "application/json"
+    return answer
+
+
+@pytest.mark.parametrize("wanted", [["label"], ["probabilities", "wnid"], []], ids=["one", "two", "all"])
+@pytest.mark.parametrize("binary_answer", [False, True], ids=["json-out", "binary-out"])
+@pytest.mark.parametrize("sent", ["BYTES", "BYTES in binary", "tensor", "tensor in binary"])
+def test_an_inference_is_answered_as_the_protocol_says(
+    client: FlaskClient, protocol: dict[str, Any], sent: str, binary_answer: bool, wanted: list[str]
+) -> None:
+    files, pixels = [picture("red"), picture("blue", "JPEG")], tensor("red", "blue")
+    document, section = {
+        "BYTES": (images(files), b""),
+        "BYTES in binary": (images(files), elements(*files)),
+        "tensor": (asking(shape=list(pixels.shape), data=pixels.tolist()), b""),
+        "tensor in binary": (asking(shape=list(pixels.shape)), pixels.tobytes()),
+    }[sent]
+    document |= {"id": "7", "parameters": {"binary_data_output": binary_answer}}
+    document["outputs"] = [{"name": name} for name in wanted]
+    if section:
+        del document["inputs"][0]["data"]
+        document["inputs"][0]["parameters"] = {"binary_data_size": len(section)}
+    text = json.dumps(document).encode()
+    answer = client.post(
+        f"{MODEL}/infer", data=text + section, headers={"Inference-Header-Content-Length": str(len(text))}
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.mimetype == ("application/octet-stream" if binary_answer else "application/json")
+    schema = schemathesis.openapi.from_dict(protocol)
+    schema["/v2/models/{model_name}/infer"]["POST"].validate_response(as_json(answer))
+    assert [output["name"] for output in answer.get_json()["outputs"]] == (wanted or list(OUTPUTS))
