@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from chaos import __main__ as chaos
 from chaos.fault import Fault, nothing
 from chaos.faults import ALL
+from chaos.verdict import Marks
 from deployed.checkout import CommandError
 from loadtest.generate.samples import Sample
 
@@ -51,14 +53,14 @@ class Stage:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chaos.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
 
 def fails(_scene: Any, _marks: Any) -> None:
     raise RuntimeError("not within 30 s:  nobody\ntakes the address")
 
 
-def cannot(_scene: Any, _marks: Any) -> None:
+def cannot(*_: Any) -> None:
     raise CommandError("balancer: date failed")
 
 
@@ -111,11 +113,23 @@ def test_a_fault_that_cannot_be_measured_does_not_end_the_run(
     assert "bars not met: freeze" in said
 
 
-@pytest.mark.parametrize("name", ["drain", "kill-balancer", "balancer-off", "balancer-cut"])
+@pytest.mark.parametrize("name", ["drain", "kill-balancer", "balancer-off", "balancer-cut", "hostile-idle"])
 def test_what_was_not_brought_about_can_be_taken_away(name: str) -> None:
     """No step of the fault has happened, so nothing of it is noted."""
     made: list[str] = []
     system = SimpleNamespace(make=lambda command, *_: made.append(command))
     scene: Any = SimpleNamespace(load=SimpleNamespace(now=lambda: 10.0), system=system)
-    next(fault for fault in ALL if fault.name == name).recover(scene, chaos.Marks())
+    next(fault for fault in ALL if fault.name == name).recover(scene, Marks())
     assert made == (["undrain"] if name == "drain" else [])
+
+
+def test_an_attack_that_was_not_carried_out_is_a_bar_that_was_not_met(tmp_path: Path) -> None:
+    attack = next(fault for fault in ALL if fault.name == "hostile-idle")
+    stage: Any = Stage()
+    stage.system = SimpleNamespace(on=cannot)
+    bar = chaos.run(stage, attack, 200, tmp_path, FACTS)
+    assert [text for text, met in bar.items() if not met] == [
+        "tries per request is missing, ≤ 2.00",
+        "what the attack was answered is missing",
+        "the fault went wrong: balancer: date failed",
+    ]

@@ -64,6 +64,7 @@ class _Attack:
 
     def begin(self, scene: Scene, _marks: Marks) -> None:
         """Send the program to the client and start it."""
+        self._process, self.said = None, {}
         scene.system.on("client", f"cat > {_ARCHIVE}", program())
         self._lives = _lives(scene)
         attack = f"{CLIENT_PYTHON} -m chaos.attacks {self._name} balancer 80 {self._arguments}"
@@ -73,7 +74,8 @@ class _Attack:
 
     def end(self, scene: Scene, _marks: Marks) -> None:
         """Wait for it, and see whether every process still lives."""
-        assert self._process is not None
+        if self._process is None:
+            return  # it did not begin
         printed, _ = self._process.communicate(timeout=600)
         if self._process.returncode != 0:
             raise RuntimeError(f"the attack {self._name} could not be carried out; its words stand above")
@@ -81,6 +83,8 @@ class _Attack:
 
     def bar(self, row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
         """Good traffic lost nothing and kept its p99 within twice; no answer of 5xx, no death, nothing smuggled."""
+        if not self.said:
+            return nothing_lost(row, samples, scene) | {"what the attack was answered is missing": False}
         failures = sum(count for status, count in self.said["answers"].items() if is_failure(status))
         twice = None if row.quiet_p99_ms is None else 2 * row.quiet_p99_ms
         quick = at_most("p99 of the good within 2 × quiet p99:", row.p99_ms, twice, " ms", digits=0)
