@@ -16,6 +16,7 @@ import pytest
 
 from loadtest.cli import main
 from loadtest.errors import LoadtestError
+from loadtest.generate import together
 from loadtest.generate.attack import Attack, read_payloads
 from loadtest.generate.clocks import Reading
 from loadtest.generate.images import PHOTO
@@ -227,6 +228,33 @@ def test_a_client_that_does_not_start_is_one_message(
     assert "client 1 does not start: /nosuch/python: No such file" in capsys.readouterr().err
     assert main(["attack", target, *LOAD, "--client", "false"]) == 1
     assert "client 1 (false) does not start; its reason stands above" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("before", ["", '{"ready": true}\n'], ids=["at-the-start", "during-the-load"])
+@pytest.mark.parametrize("says", ["{", '{"glimpse": 1}', '{"asked": null, "clock": 0}', '{"hello": 1}'])
+def test_a_client_that_says_what_no_client_says_ends_the_load(
+    serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, says: str
+) -> None:
+    """It never ends by itself."""
+    silly = tmp_path / "silly.py"
+    silly.write_text(f"import time\nprint({before + says!r}, flush=True)\ntime.sleep(3600)\n")
+    assert main(["attack", serve(), *LOAD, "--client", f"{sys.executable} {silly}"]) == 1
+    assert (
+        capsys.readouterr().err == f"loadtest: client 1 ({sys.executable} {silly}) says what no client says: {says}\n"
+    )
+
+
+def test_a_client_that_never_ends_is_not_waited_for(
+    serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "_ENDS_S", 0.2)
+    silent = tmp_path / "silent.py"
+    silent.write_text("import time\nprint('{\"ready\": true}', flush=True)\ntime.sleep(3600)\n")
+    both = ["--clients", "1", "--client", f"{sys.executable} {silent}", "--timeout", "1"]
+    assert main(["attack", serve(), *LOAD, *both, "--save", str(tmp_path / "look.jsonl.gz")]) == 1
+    error = capsys.readouterr().err
+    assert f"client 2 ({sys.executable} {silent}) does not end, though its load has" in error
+    assert str(tmp_path / "look.client1.jsonl.gz") in error  # what the other has sent is kept
 
 
 def client(script: Path, clock: str) -> str:

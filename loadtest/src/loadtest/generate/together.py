@@ -6,8 +6,11 @@ Each sends its share of the arrivals that one client would send. Clocks are read
 
 import asyncio
 import base64
+import contextlib
 import json
+import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +25,8 @@ from loadtest.generate.view import Glimpse, View
 
 HERE = shlex.join([sys.executable])
 _STARTS_S = 60.0
+_ENDS_S = 60.0  # to send its samples, after the last request has ended
+_KILLED_S = 5.0
 _BEGINS_IN_S = 0.3
 _READINGS = 20
 _READ_EVERY_S = 0.2
@@ -40,6 +45,7 @@ class Member:
         origin_s: When its load began, by its clock.
         data: Its samples file.
         glimpse: What it told last.
+        wrong: Why nothing more is to be had of it; empty while all is well.
     """
 
     name: str
@@ -50,6 +56,7 @@ class Member:
     origin_s: float = 0.0
     data: bytes = b""
     glimpse: Glimpse = field(default_factory=lambda: Glimpse(0.0, 0, 0, []))
+    wrong: str = ""
 
     def tell(self, message: dict[str, Any]) -> None:
         """Send it one message."""
@@ -57,25 +64,30 @@ class Member:
         self.process.stdin.write(json.dumps(message).encode() + b"\n")
 
     async def listen(self) -> None:
-        """Take in what it says, until it says no more."""
+        """Take in what it says, until it says no more, or what no client says."""
         assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
-            now_s = time.time()
-            if not line.startswith(b"{"):
-                continue  # a greeting of the host, or a shell's remark
-            message = json.loads(line)
-            if "asked" in message:
-                self.readings.append(Reading(message["asked"], message["clock"], now_s))
-            elif "glimpse" in message:
-                glimpse = Glimpse(*message["glimpse"])
-                self.glimpse = glimpse._replace(seen=[*self.glimpse.seen, *glimpse.seen])
-            elif "samples" in message:
-                self.origin_s, self.data = message["origin"], base64.b64decode(message["samples"])
-                self.ended.set()
-            else:
-                self.ready.set()
-        self.ready.set()
-        self.ended.set()
+        line = b""
+        try:
+            while line := await self.process.stdout.readline():
+                if line.startswith(b"{"):  # else a greeting of the host, or a shell's remark
+                    self._take(json.loads(line), time.time())
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self.wrong = f"{self.name} says what no client says: {line[:60].decode(errors='replace').strip()}"
+        finally:
+            self.ready.set()
+            self.ended.set()
+
+    def _take(self, message: dict[str, Any], now_s: float) -> None:
+        if "asked" in message:
+            self.readings.append(Reading(float(message["asked"]), float(message["clock"]), now_s))
+        elif "glimpse" in message:
+            glimpse = Glimpse(*message["glimpse"])
+            self.glimpse = glimpse._replace(seen=[*self.glimpse.seen, *glimpse.seen])
+        elif "samples" in message:
+            self.origin_s, self.data = float(message["origin"]), base64.b64decode(message["samples"])
+            self.ended.set()
+        elif message["ready"]:
+            self.ready.set()
 
 
 async def send_together(
@@ -90,7 +102,7 @@ async def send_together(
         view: Where to show it.
 
     Raises:
-        LoadtestError: A client does not start, or ended without its samples.
+        LoadtestError: A client does not start, does not end, says what means nothing, or ended without its samples.
     """
     listening: list[asyncio.Task[None]] = []
     try:
@@ -107,7 +119,10 @@ async def send_together(
         for member in members:
             ahead_s = compare(member.readings).ahead_s if member.readings else 0.0
             member.tell({"begin": begin_s + ahead_s})
-        while not all(member.ended.is_set() for member in members):
+        until_s = time.monotonic() + _BEGINS_IN_S + attack.duration_s + attack.timeout_s + _ENDS_S
+        while not all(member.ended.is_set() for member in members) and not any(member.wrong for member in members):
+            if time.monotonic() > until_s:
+                _refuse(members, "does not end, though its load has")
             _ask(members)
             await asyncio.sleep(_READ_EVERY_S)
             if view:
@@ -116,13 +131,10 @@ async def send_together(
             _ask(members)
             await asyncio.sleep(0.01)
     finally:
-        for member in members:
-            assert member.process.stdin is not None
-            member.process.stdin.close()
-        await asyncio.gather(*listening, return_exceptions=True)
-        for member in members:
-            await member.process.wait()
+        await _end(members, listening, attack.timeout_s + _ENDS_S)
     for member in members:
+        if member.wrong:
+            raise LoadtestError(member.wrong)
         if not member.data:
             raise LoadtestError(f"{member.name} ended before its load did; its reason stands above")
 
@@ -147,9 +159,41 @@ async def _wait(member: Member, event: asyncio.Event, seconds: float) -> None:
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
-        raise LoadtestError(f"{member.name} does not answer within {seconds:.0f} s") from None
+        member.wrong = f"{member.name} does not answer within {seconds:.0f} s"
+    if member.wrong:
+        raise LoadtestError(member.wrong)
     if member.ended.is_set():
         raise LoadtestError(f"{member.name} does not start; its reason stands above")
+
+
+def _refuse(members: Sequence[Member], why: str) -> None:
+    for member in members:
+        if not member.ended.is_set():
+            member.wrong = f"{member.name} {why}"
+    raise LoadtestError(next(member.wrong for member in members if member.wrong))
+
+
+async def _end(members: Sequence[Member], listening: Sequence["asyncio.Task[None]"], seconds: float) -> None:
+    """Let clients end what is under way, and stop those that do not, or that have nothing more to say."""
+    ends: set[asyncio.Task[Any]] = {*listening}
+    for member in members:
+        assert member.process.stdin is not None
+        member.process.stdin.close()
+        ends.add(asyncio.create_task(member.process.wait()))
+        if member.wrong:
+            _kill(member)
+    if not ends:
+        return
+    _, late = await asyncio.wait(ends, timeout=seconds)
+    if late:
+        for member in members:
+            _kill(member)
+        await asyncio.wait(late, timeout=_KILLED_S)
+
+
+def _kill(member: Member) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(member.process.pid, signal.SIGKILL)  # it has a session of its own
 
 
 def _ask(members: Sequence[Member]) -> None:
