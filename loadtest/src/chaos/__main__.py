@@ -3,7 +3,7 @@
 Each fault gets a Poisson load from the client machine (half the pool's capacity unless the fault is a load), a quiet
 part first; then it happens, lasts, ends. Every request has an id and a right label; afterwards each must have had
 exactly one answer. Writes summary.csv, the raw samples and a timeline for each fault into one folder; a fault that is
-there already is not repeated, so an interrupted run goes on.
+there already is not repeated, so an interrupted run goes on. The plan is printed first.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 from chaos import figure, recorded
 from chaos.fault import Fault
 from chaos.faults import ALL
+from chaos.planned import divide, load_s, quiet_s, seconds, told
 from chaos.scene import SETTINGS, Scene
 from chaos.verdict import Marks, Row, judge, read_log
 from deployed.checkout import REPOSITORY, CommandError
@@ -52,28 +53,26 @@ def main(arguments: list[str] | None = None) -> int:
     if options.redraw:
         redraw(options.out)
         return 0
+    faults, passed = divide(ALL, options.faults, options.out, options.virtual_address)
+    if not faults:
+        sys.stderr.write(told(faults, passed, lambda _: 0.0))
+        return 0
     scene = Scene(Slice(options.slice), options.seed, options.virtual_address)
     try:
         scene.balance()
         facts = scene.prepare()
+        scene.calibrate()
     except (CommandError, LoadtestError, OSError, ValueError) as error:
         sys.stderr.write(
             f"error: the slice {options.slice} is not up and deployed ({error}); run make slice-up, then "
             f"make deploy INVENTORY=inventory/slice, both with SLICE={options.slice}\n"
         )
         return 2
+    sys.stderr.write(told(faults, passed, lambda fault: seconds(fault, scene, options.requests)))
     options.out.mkdir(parents=True, exist_ok=True)
     failed = []
     try:
-        for fault in ALL:
-            if options.faults and fault.name not in options.faults:
-                continue
-            if fault.pair and not options.virtual_address:
-                sys.stderr.write(f"{fault.name}: needs two balancers and --virtual-address\n")
-                continue
-            if (options.out / f"{fault.name}.json").exists():
-                sys.stderr.write(f"{fault.name}: measured already\n")
-                continue
+        for fault in faults:
             try:
                 bar = run(scene, fault, options.requests, options.out, facts)
             except _FAILURES as error:  # on a slice that the fault before may have left broken
@@ -134,7 +133,7 @@ def _under_load(scene: Scene, fault: Fault, requests: int, marks: Marks) -> list
     needed_s = requests / rate_hz
     scene.load = scene.send_phases([(_LONGEST_S, rate_hz)])
     try:
-        time.sleep(max(10.0, 0.3 * needed_s))
+        time.sleep(quiet_s(needed_s))
         marks.injected_s = scene.load.now()
         try:
             with _noted("the fault", marks):
@@ -144,7 +143,7 @@ def _under_load(scene: Scene, fault: Fault, requests: int, marks: Marks) -> list
             with _noted("its end", marks):
                 fault.recover(scene, marks)
             marks.recovered_s = scene.load.now()
-        time.sleep(max(fault.tail_s, 1.02 * needed_s - scene.load.now()))
+        time.sleep(max(fault.tail_s, load_s(needed_s) - scene.load.now()))
     finally:
         samples = scene.load.stop()
     return samples

@@ -27,6 +27,7 @@ class Fault:
         inject: brings it about; may take its time, as an upgrade does.
         recover: takes the cause away, and returns when the machine itself is back.
         bar: what must hold.
+        takes_s: seconds of inject and recover, about; for the plan.
         hold_s: seconds from inject's end to recover.
         tail_s: seconds of load after recover.
         victim: the worker whose return is timed.
@@ -40,6 +41,7 @@ class Fault:
     inject: Act
     recover: Act = nothing
     bar: Bar = one_away
+    takes_s: float = 10.0
     hold_s: float = 10.0
     tail_s: float = 15.0
     victim: str | None = None

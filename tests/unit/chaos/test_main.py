@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from chaos import __main__ as chaos
+from chaos import planned
 from chaos.fault import Fault, nothing
 from chaos.faults import ALL
-from chaos.verdict import Marks
+from chaos.scene import CALIBRATION_S
+from chaos.verdict import Marks, judge
 from deployed.checkout import CommandError
 from loadtest.generate.samples import Sample
 
@@ -111,6 +114,47 @@ def test_a_fault_that_cannot_be_measured_does_not_end_the_run(
     said = capsys.readouterr().err
     assert "freeze: not measured: the load generator on the client does not start" in said
     assert "bars not met: freeze" in said
+
+
+def test_the_plan_says_what_happens_and_what_does_not_before_anything_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said_before: list[str] = []
+
+    def run(*_: Any) -> dict[str, bool]:
+        said_before.append(capsys.readouterr().err)
+        return {"0 lost": True}
+
+    monkeypatch.setattr(chaos, "Scene", Stage)
+    monkeypatch.setattr(chaos, "run", run)
+    done = {"row": dataclasses.asdict(judge("freeze", SAMPLES, [], Marks(), {"cat": "x"})), "bar": {"0 lost": True}}
+    (tmp_path / "freeze.json").write_text(json.dumps(done))
+    asked = ["--requests", "5000", "--faults", "kill-worker", "freeze", "balancer-cut"]
+    assert chaos.main(["--out", str(tmp_path), *asked]) == 0
+    assert said_before == [
+        # 5,000 requests at 50 a second and 2 % more, after 12 s of calibration
+        "1 fault, about 2 minutes; 2 skipped\n"
+        "  kill-worker    1.9 min\n"
+        f"  freeze        skipped: measured already, {tmp_path / 'freeze.json'}\n"
+        "  balancer-cut  skipped: needs two balancers and --virtual-address\n"
+    ]
+
+
+def test_a_run_with_nothing_left_touches_no_slice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "freeze.json").write_text("{}")
+    monkeypatch.setattr(chaos, "Scene", None)
+    assert chaos.main(["--out", str(tmp_path), "--faults", "freeze"]) == 0
+    assert capsys.readouterr().err.startswith("0 faults, about 0 minutes; 1 skipped\n  freeze  skipped: measured")
+
+
+def test_a_fault_takes_at_least_what_stands_before_in_and_after_it() -> None:
+    stage: Any = Stage()
+    brief = Fault("drop", "x", nothing, takes_s=20, hold_s=30, tail_s=40)
+    assert planned.seconds(brief, stage, 100) == CALIBRATION_S + 10 + 20 + 30 + 40
+    phases = Fault("step", "x", nothing, phases=lambda _scene: [(20, 1), (40, 2)])
+    assert planned.seconds(phases, stage, 100) == CALIBRATION_S + 60
 
 
 @pytest.mark.parametrize("name", ["drain", "kill-balancer", "balancer-off", "balancer-cut", "hostile-idle"])

@@ -108,7 +108,9 @@ def _fault(name: str, arguments: str) -> Fault:
     attack = _Attack(name, arguments)
     bar: Bar = attack.bar
     words = f"hostile clients: {name.replace('_', ' ')}"
-    return Fault(f"hostile-{name.replace('_', '-')}", words, attack.begin, attack.end, bar, hold_s=0, tail_s=5)
+    return Fault(
+        f"hostile-{name.replace('_', '-')}", words, attack.begin, attack.end, bar, takes_s=45, hold_s=0, tail_s=5
+    )
 
 
 FAULTS = tuple(_fault(name, arguments) for name, arguments in ATTACKS.items())

@@ -1,0 +1,62 @@
+"""Which faults a run lets happen, which it passes by and why, and how long that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from chaos.fault import Fault
+from chaos.scene import CALIBRATION_S, Scene
+
+QUIET_S = 10.0  # at least, before a fault
+_QUIET_SHARE = 0.3
+_MORE = 1.02  # than the time that so many requests take on average
+
+
+def divide(
+    faults: Sequence[Fault], asked: Sequence[str] | None, out: Path, virtual_address: str
+) -> tuple[list[Fault], dict[str, str]]:
+    """Return the faults that happen, and why each of the others that were asked for does not."""
+    happen: list[Fault] = []
+    passed: dict[str, str] = {}
+    for fault in faults:
+        if asked and fault.name not in asked:
+            continue
+        record = out / f"{fault.name}.json"
+        if fault.pair and not virtual_address:
+            passed[fault.name] = "needs two balancers and --virtual-address"
+        elif record.exists():
+            passed[fault.name] = f"measured already, {record}"
+        else:
+            happen.append(fault)
+    return happen, passed
+
+
+def quiet_s(needed_s: float) -> float:
+    """Seconds of load before a fault, for a load of so many seconds."""
+    return max(QUIET_S, _QUIET_SHARE * needed_s)
+
+
+def load_s(needed_s: float) -> float:
+    """Seconds of load that have as many requests as were asked for."""
+    return _MORE * needed_s
+
+
+def seconds(fault: Fault, scene: Scene, requests: int) -> float:
+    """How long a fault takes, with its calibration: about, since an upgrade takes as long as it takes."""
+    if fault.phases:
+        return CALIBRATION_S + sum(lasts for lasts, _ in fault.phases(scene))
+    needed_s = requests / (fault.utilisation * scene.capacity_hz)
+    at_least_s = quiet_s(needed_s) + fault.takes_s + fault.hold_s + fault.tail_s
+    return CALIBRATION_S + max(at_least_s, load_s(needed_s))
+
+
+def told(faults: Sequence[Fault], passed: dict[str, str], took_s: Callable[[Fault], float]) -> str:
+    """The plan, for people."""
+    minutes = {fault.name: took_s(fault) / 60 for fault in faults}
+    width = max(map(len, [*minutes, *passed]), default=0)
+    count = "1 fault" if len(minutes) == 1 else f"{len(minutes)} faults"
+    lines = [f"{count}, about {sum(minutes.values()):.0f} minutes; {len(passed)} skipped"]
+    lines += [f"  {name:{width}}  {each:4.1f} min" for name, each in minutes.items()]
+    lines += [f"  {name:{width}}  skipped: {reason}" for name, reason in passed.items()]
+    return "\n".join(lines) + "\n"
