@@ -50,8 +50,7 @@ class Runner:
         begin_s: float | None = None,
     ) -> None:
         self._client, self._recorder, self._payloads = client, recorder, payloads
-        self._max_in_flight = max_in_flight
-        self._watch = watch
+        self._max_in_flight, self._watch = max_in_flight, watch
         self._fresh: list[Seen] = []
         self._started, self._begin_s = started, begin_s
         self._stopped = False

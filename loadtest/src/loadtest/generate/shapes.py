@@ -33,12 +33,12 @@ class Shape(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """From at_s to until_s `factor` times as many requests as before and after.
+class _Change:
+    """A rate that becomes another one.
 
     Attributes:
-        rate_hz: Requests a second before and after.
-        factor: 0 or more.
+        rate_hz: Requests a second before.
+        factor: How many times as many there are then, 0 or more.
         at_s: When it begins.
         until_s: When it ends.
     """
@@ -53,6 +53,10 @@ class Step:
         """See Shape."""
         return self.rate_hz * max(1.0, self.factor)
 
+
+class Step(_Change):
+    """From at_s to until_s `factor` times as many requests as before and after."""
+
     def rate_at(self, t_s: float) -> float:
         """See Shape."""
         return self.rate_hz * (self.factor if self.at_s <= t_s < self.until_s else 1.0)
@@ -63,26 +67,8 @@ class Step:
         return self.rate_hz * (duration_s + (self.factor - 1) * within_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Ramp:
-    """From at_s to until_s the rate goes evenly to `factor` times what it was, and stays there.
-
-    Attributes:
-        rate_hz: Requests a second before.
-        factor: 0 or more.
-        at_s: When it begins.
-        until_s: When it ends.
-    """
-
-    rate_hz: float
-    factor: float
-    at_s: float
-    until_s: float
-
-    @property
-    def highest_hz(self) -> float:
-        """See Shape."""
-        return self.rate_hz * max(1.0, self.factor)
+class Ramp(_Change):
+    """From at_s to until_s the rate goes evenly to `factor` times what it was, and stays there."""
 
     def rate_at(self, t_s: float) -> float:
         """See Shape."""
