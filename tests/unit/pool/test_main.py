@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from imagerec_pool.__main__ import run
 from imagerec_pool.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _mask() -> Iterator[None]:
+    """What the program leaves blocked when it ends is not left to the next test."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture
@@ -73,8 +84,93 @@ def test_term_while_it_begins_anew_ends_it(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         return await running
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    try:
-        assert asyncio.run(course()) == signal.SIGTERM
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert asyncio.run(course()) == signal.SIGTERM
+
+
+Answers = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def before_worker(path: Path, answers: Answers, then: Callable[[Settings], Awaitable[None]]) -> signal.Signals:
+    """Run the agent before one worker until it is told to end."""
+    ending: list[asyncio.Future[None]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ending.append(done := asyncio.get_running_loop().create_future())
+        with contextlib.suppress(ConnectionError):
+            await answers(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        done.set_result(None)
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as worker:
+        servers, serves, access_log, nginx_pid = (path / name for name in ("servers", "serves", "log", "pid"))
+        servers.write_text(f"server 127.0.0.1:{worker.sockets[0].getsockname()[1]};  # worker1\n")
+        settings = Settings(servers, serves, access_log, nginx_pid, socket=path / "pool.sock", silent_s=600)
+        running = asyncio.ensure_future(run(settings))
+        await then(settings)
+        reason = await running
+        await asyncio.gather(*ending)
+        return reason
+
+
+async def health(settings: Settings) -> int:
+    """Ask the agent, as soon as it can be asked."""
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(settings.socket))) as session:
+        while True:
+            try:
+                async with session.get("http://pool/healthz") as answer:
+                    return answer.status
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.01)
+
+
+def test_its_first_answer_is_that_the_pool_serves(tmp_path: Path) -> None:
+    """The worker takes its time with its first answer: nobody hears that nobody serves before it has come."""
+    told: list[int] = []
+
+    async def answers(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async def then(settings: Settings) -> None:
+        told.append(await health(settings))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert asyncio.run(before_worker(tmp_path, answers, then)) == signal.SIGTERM
+    assert told == [200]
+
+
+def test_it_does_not_wait_for_ever_for_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagerec_pool.__main__._BEGIN_S", 0.2)
+    told: list[int] = []
+
+    async def answers(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the agent has ended
+
+    async def then(settings: Settings) -> None:
+        told.append(await health(settings))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert asyncio.run(before_worker(tmp_path, answers, then)) == signal.SIGTERM
+    assert told == [503]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_its_wait_for_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr("imagerec_pool.__main__._BEGIN_S", 3600)
+    asked = asyncio.Event()
+
+    async def answers(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+
+    async def then(settings: Settings) -> None:
+        await asked.wait()
+        assert not settings.socket.exists()
+        os.kill(os.getpid(), number)
+
+    assert asyncio.run(before_worker(tmp_path, answers, then)) == number
+    assert not (tmp_path / "pool.sock").exists()

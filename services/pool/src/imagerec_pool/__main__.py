@@ -24,6 +24,8 @@ from imagerec_pool.settings import Settings, SettingsError, read_settings
 from imagerec_pool.web import create_app
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+# Until there is news of every worker nginx asks one itself, which knows better. A slow one is not waited for.
+_BEGIN_S = 3.0
 
 
 def main(arguments: list[str]) -> int:
@@ -62,8 +64,12 @@ async def run(settings: Settings) -> signal.Signals:
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     settings.socket.unlink(missing_ok=True)
-    await web.UnixSite(runner, str(settings.socket)).start()
-    settings.socket.chmod(0o666)  # nginx asks as its own user; what is told is public
+    begun = loop.create_task(agent.begun.wait())
+    await asyncio.wait({begun, ended}, timeout=_BEGIN_S, return_when=asyncio.FIRST_COMPLETED)
+    begun.cancel()
+    if not ended.done():
+        await web.UnixSite(runner, str(settings.socket)).start()
+        settings.socket.chmod(0o666)  # nginx asks as its own user; what is told is public
     reason = await ended
     # What comes from now on waits, also for the program that this one becomes.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

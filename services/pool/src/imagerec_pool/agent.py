@@ -32,7 +32,10 @@ _SETTLE_S = 2.0
 
 
 class Agent:
-    """Watches the pool that nginx's list names; ``figures`` and ``metrics`` tell what became of its requests."""
+    """Watches the pool that nginx's list names; ``figures`` and ``metrics`` tell what became of its requests.
+
+    ``begun`` is set once there was news of every worker.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -55,7 +58,7 @@ class Agent:
         # An earlier run may have written the list and ended before it told nginx.
         self._reload_due = True
         self._nginx_absent = False
-        self._begun = False
+        self.begun = asyncio.Event()
         self._may_cut = True
         self._connections = UnderWay(lambda text: self._notice("count", text))
         self._said: dict[str, str] = {}
@@ -97,8 +100,9 @@ class Agent:
             if condition.state != before[name].state:
                 _say(worker=name, was=before[name].state, state=condition.state, why=condition.why)
         # What an earlier run told nginx stands until there is news of everybody.
-        self._begun = self._begun or all(condition.heard for condition in self._pool.values())
-        if self._begun:
+        if all(condition.heard for condition in self._pool.values()):
+            self.begun.set()
+        if self.begun.is_set():
             self._tell_nginx(now_s)
         for name in cut:
             self._cut_off(name)
