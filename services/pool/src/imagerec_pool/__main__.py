@@ -16,6 +16,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -64,8 +65,8 @@ async def run(settings: Settings) -> signal.Signals:
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     settings.socket.unlink(missing_ok=True)
-    begun = loop.create_task(agent.begun.wait())
-    await asyncio.wait({begun, ended}, timeout=_BEGIN_S, return_when=asyncio.FIRST_COMPLETED)
+    begun: asyncio.Future[Any] = loop.create_task(agent.begun.wait())
+    await asyncio.wait([begun, ended], timeout=_BEGIN_S, return_when=asyncio.FIRST_COMPLETED)
     begun.cancel()
     if not ended.done():
         await web.UnixSite(runner, str(settings.socket)).start()
