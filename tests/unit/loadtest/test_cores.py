@@ -57,3 +57,25 @@ def test_a_plan_says_that_its_workers_shared_their_cores(
         assert (
             "Too many workers, since 2 worker processes and the load generator shared the 2 cores" in said
         ) == one_machine
+
+
+@pytest.mark.parametrize("one_machine", [True, False])
+@pytest.mark.parametrize("said", ["two", None, 0])
+@pytest.mark.parametrize("key", ["cores", "processes"])
+def test_a_record_without_a_number_of_them_is_one_message(
+    measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, key: str, said: object, one_machine: bool
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(measured, run)
+    (level,) = (run / "levels").glob("*.json")
+    record = json.loads(level.read_text())
+    record["facts"]["one_machine"] = one_machine
+    for facts in [record["client"]] if key == "cores" else record["capacity"].values():
+        facts[key] = said
+    level.write_text(json.dumps(record))
+    needed = one_machine or key == "processes"
+    assert main(["plan", "--rate", "5", "--slo-p99", "2", "--from", str(run)]) == (1 if needed else 0)
+    wrong = (
+        f"loadtest: a level's record says {said!r} {key}, which is no whole number above 0; measure the level again\n"
+    )
+    assert capsys.readouterr().err == (wrong if needed else "")

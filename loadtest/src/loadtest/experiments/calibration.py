@@ -13,6 +13,7 @@ import numpy as np
 
 from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
+from loadtest.experiments.cores import count_of
 from loadtest.experiments.regimes import LEAST, after_idleness, answered_hz, network_of, when_busy
 from loadtest.generate.samples import Sample
 
@@ -211,6 +212,11 @@ def _busy_gaps(alone: Sequence[Sample], busy: Sequence[Sample], total_s: float) 
 
 
 def from_facts(facts: dict[str, Any]) -> Capacity:
-    """Rebuild a capacity from its JSON values."""
+    """Rebuild a capacity from its JSON values.
+
+    Raises:
+        LoadtestError: The processes of a worker are no number.
+    """
+    count_of(facts, "processes")
     regimes: dict[str, Any] = {name: Regime(**facts[name]) for name in ("idle", "busy") if name in facts}
     return Capacity(**(facts | regimes))
