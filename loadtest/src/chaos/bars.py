@@ -96,12 +96,19 @@ def stated(row: Row, _samples: Sequence[Sample], _scene: Scene) -> dict[str, boo
     return {f"{row.wrong} wrong, 0 allowed": row.wrong == 0}
 
 
+def _most_at_once(samples: Sequence[Sample], since_s: float, until_s: float) -> int:
+    """The most requests that were under way at one moment of a time."""
+    met = [each for each in samples if each.sent_s <= until_s and each.done_s >= since_s]
+    moments = [max(each.sent_s, since_s) for each in met]  # their number grows only where one is sent
+    return max((sum(each.sent_s <= moment <= each.done_s for each in met) for moment in moments), default=0)
+
+
 def moved(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bool]:
     """The other of two balancers goes on: lost is what the first one had under way, and the address is there soon."""
     if scene.struck_s is None:
         return {"when the balancer was struck is missing": False}
     began_s, ended_s = scene.struck_s
-    under_way = sum(each.sent_s <= ended_s and each.done_s >= began_s for each in samples)
+    under_way = _most_at_once(samples, began_s, ended_s)
     late = sum(lost(each) and each.sent_s > ended_s for each in samples)
     return {
         f"{row.lost} lost, ≤ {under_way} under way": row.lost <= under_way,

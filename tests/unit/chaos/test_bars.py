@@ -104,11 +104,18 @@ def sent(sent_s: float, done_s: float, status: int | None = 200) -> Sample:
 
 
 def test_under_way_is_what_a_strike_met_from_its_begin_to_its_end() -> None:
-    met = (sent(9.9, 100, None), sent(10.02, 100, None), sent(9.8, 10.01))
+    met = (sent(9.9, 100, None), sent(10.02, 100, None), sent(9.8, 10.02))
     others = (sent(9.8, 9.99), sent(10.04, 11.1))
     row = dataclasses.replace(GOOD, lost=2)
     assert next(iter(bars.moved(row, (*met, *others), SCENE))) == "2 lost, ≤ 3 under way"
     assert missed(bars.moved, row, (*met, *others)) == []
+
+
+def test_under_way_are_as_many_as_were_so_at_one_moment() -> None:
+    """A shutdown takes a second, in which many requests come and go."""
+    scene = SimpleNamespace(**vars(SCENE) | {"struck_s": (10.0, 11.0)})
+    samples = [sent(10 + n / 10, 10.05 + n / 10) for n in range(10)] + [sent(10.5, 10.52)]
+    assert next(iter(bars.moved(GOOD, samples, scene))) == "0 lost, ≤ 2 under way"
 
 
 def test_what_is_sent_after_a_strike_may_not_be_lost() -> None:

@@ -26,11 +26,11 @@ def scene_of(folder: Path) -> Any:
     program.chmod(0o755)
     origin = time.time()
 
-    def on(_machine: str, command: str) -> str:
+    def on(_machine: str, command: str, *, check: bool = True) -> str:
         time.sleep(0.2)
         (folder / "reached").write_text(str(time.time()))
         path = f"{folder}:/usr/bin:/bin"
-        said = subprocess.run(["sh", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=True)
+        said = subprocess.run(["sh", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=check)
         (folder / "left").write_text(str(time.time()))
         time.sleep(0.2)
         return said.stdout
@@ -94,3 +94,38 @@ def test_a_strike_that_did_not_happen_leaves_no_time_of_an_earlier_one(
     with pytest.raises(RuntimeError, match="not within 90 s"):
         inject("kill-balancer", scene)
     assert (scene.struck_s, scene.moved_s) == (None, None)
+
+
+def test_a_shutdown_lasts_until_the_address_has_left(
+    tmp_path: Path, settled: Callable[[list[list[str]]], None]
+) -> None:
+    settled([["balancer"], [], ["balancer2"]])
+    scene = scene_of(tmp_path)
+    inject("balancer-reboot", scene)
+    killed = float((tmp_path / "killed").read_text()) - scene.load.origin
+    began, ended = scene.struck_s
+    assert began <= killed <= ended
+    assert ended == began + scene.moved_s
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_an_upgrade_of_all_replaces_both_balancers_and_then_rolls_the_workers(
+    monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    steps: list[str] = []
+
+    def on(machine: str, command: str) -> str:
+        if "MainPID" in command:
+            return f"{2 if replaced and 'balancers' in steps else 1}\n"
+        steps.append(f"nginx of {machine}")
+        return ""
+
+    monkeypatch.setattr(pair, "_settled", lambda _scene: "balancer")
+    monkeypatch.setattr(pair, "upgrade_bundle", lambda _scene, _marks: steps.append("workers"))
+    scene = SimpleNamespace(on=on, balancers=["balancer", "balancer2"], balance=lambda: steps.append("balancers"))
+    if replaced:
+        inject("upgrade-all", scene)
+    else:
+        with pytest.raises(RuntimeError, match="nginx was not replaced on balancer, balancer2"):
+            inject("upgrade-all", scene)
+    assert steps == ["nginx of balancer", "nginx of balancer2", "balancers", *(["workers"] if replaced else [])]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from chaos.bars import moved
+from chaos.bars import moved, nothing_lost, of_enough
 from chaos.fault import Act, Fault
+from chaos.faults.changes import UPGRADE_S, upgrade_bundle
 from chaos.scene import Scene
 from chaos.verdict import Marks
 from rspec.local_slice.host import run
 from rspec.local_slice.up import switch_on
 
-# Does something to a machine; returns since when it was struck, and when it was done, in seconds of the epoch.
-Strike = Callable[[Scene, str], tuple[float, float]]
+# Does something to a machine; returns when that began and when it was done, in seconds of the epoch. A shutdown has no
+# such end: it lasts until the address has left.
+Strike = Callable[[Scene, str], tuple[float, float | None]]
 _UNITS = ("imagerec-balancer", "imagerec-pool", "imagerec-virtual-address")
 _PATIENCE_S = 30.0
 _WATCHED_S = 0.02
@@ -41,14 +43,16 @@ def _struck(strike: Strike) -> Act:
     def act(scene: Scene, marks: Marks) -> None:
         scene.moved_s = scene.struck_s = None
         marks.victim = _settled(scene)
-        began, ended = (at - scene.load.origin for at in strike(scene, marks.victim))
-        marks.injected_s = began
-        scene.struck_s = (began, ended)
+        began_at, ended_at = strike(scene, marks.victim)
+        marks.injected_s = began = began_at - scene.load.origin
+        if ended_at is not None:
+            scene.struck_s = (began, ended_at - scene.load.origin)
         while holders(scene) in ([], [marks.victim]):
             if scene.load.now() - began > _PATIENCE_S:
                 raise RuntimeError(f"nobody takes the address from {marks.victim}")
             time.sleep(_WATCHED_S)
         scene.moved_s = scene.load.now() - began
+        scene.struck_s = scene.struck_s or (began, began + scene.moved_s)
 
     return act
 
@@ -86,6 +90,11 @@ def _from_outside(act: Callable[[Scene, str], None]) -> Strike:
     return strike
 
 
+def _reboot(scene: Scene, victim: str) -> tuple[float, None]:
+    # The machine may end before its words are through; the date comes first.
+    return float(scene.on(victim, "date +%s.%N; systemctl reboot", check=False)), None
+
+
 def _link(scene: Scene, machine: str, state: str) -> None:
     run(["ip", "-n", scene.namespace(machine), "link", "set", "dev", scene.device(machine), state])
 
@@ -94,7 +103,7 @@ def _unplug(scene: Scene, victim: str) -> None:
     _link(scene, victim, "down")
 
 
-def _power_off(scene: Scene, victim: str) -> tuple[float, float]:
+def _power_off(scene: Scene, victim: str) -> tuple[float, float | None]:
     # The wire first: a machine without power says no goodbye, but the kernel would send one for its sockets.
     # With the wire it is gone for everybody, however long its end takes.
     struck = _from_outside(_unplug)(scene, victim)
@@ -142,7 +151,25 @@ def _mend(scene: Scene, victim: str) -> None:
 
 
 def _of_itself(_scene: Scene, _victim: str) -> None:
-    """Wait for what systemd starts again."""
+    """Leave it to systemd to start what was killed, and to a machine to boot."""
+
+
+def _roll_all(scene: Scene, marks: Marks) -> None:
+    """Give both balancers another nginx, as a package's update does it, and all workers another bundle and back."""
+    _settled(scene)
+    before = _main_pids(scene)
+    for name in scene.balancers:
+        scene.on(name, "cd /usr/sbin && cp -p nginx nginx.new && mv nginx.new nginx")
+    scene.balance()
+    kept = [name for name, pid in _main_pids(scene).items() if pid == before[name]]
+    if kept:
+        raise RuntimeError(f"nginx was not replaced on {', '.join(kept)}")
+    upgrade_bundle(scene, marks)
+
+
+def _main_pids(scene: Scene) -> dict[str, str]:
+    show = "systemctl show --property=MainPID --value imagerec-balancer.service"
+    return {name: scene.on(name, show).strip() for name in scene.balancers}
 
 
 FAULTS = (
@@ -168,6 +195,23 @@ FAULTS = (
         _struck(_from_outside(_cut)),
         _back(_mend),
         moved,
+        pair=True,
+    ),
+    Fault(
+        "balancer-reboot",
+        "reboot the balancer with the address",
+        _struck(_reboot),
+        _back(_of_itself),
+        moved,
+        pair=True,
+    ),
+    Fault(
+        "upgrade-all",
+        "rolling upgrade of both balancers, and of all workers to another bundle and back",
+        _roll_all,
+        bar=of_enough(nothing_lost),
+        takes_s=2.5 * UPGRADE_S,
+        hold_s=0,
         pair=True,
     ),
 )
