@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -544,6 +545,33 @@ def test_what_comes_in_the_clear_is_sent_on(balancer: InFront) -> None:
     answer = requests.get(f"{balancer.plain}/.well-known/acme-challenge/token", timeout=20)
     assert (answer.text, answer.headers["Content-Type"]) == ("proof", "text/plain")
     assert requests.get(f"{balancer.plain}/healthz", timeout=20).json() == {"status": "ready"}
+
+
+OWN = ("/pool_metrics", "/healthz", "/nginx_status", "/status", "/autoscaler", "/.well-known/acme-challenge/nothing")
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["in the clear", "by TLS"])
+@pytest.mark.parametrize("length", [0, 9_000_000])
+@pytest.mark.parametrize("path", OWN)
+def test_what_the_balancer_answers_by_itself_is_never_a_page_of_nginx(
+    balancer: InFront, path: str, length: int, secure: bool
+) -> None:
+    """No agent runs here."""
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    connection = (
+        http.client.HTTPSConnection("127.0.0.1", balancer.https, timeout=20, context=context)
+        if secure
+        else http.client.HTTPConnection("127.0.0.1", balancer.http, timeout=20)
+    )
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Content-Length": str(length)})  # and no body
+        answer = connection.getresponse()
+        body = answer.read()
+    assert b"<html" not in body
+    assert answer.status == 413 or not length
+    assert answer.status < 400 or answer.headers["Content-Type"] == "application/problem+json"
+    if path == "/pool_metrics" and not length:
+        assert (answer.status, json.loads(body)["type"]) == (503, "/problems/unavailable")
 
 
 # --- HTTP/2
