@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     sys.stderr.write(told(faults, passed, lambda fault: seconds(fault, scene, options.requests)))
     options.out.mkdir(parents=True, exist_ok=True)
-    failed = []
+    failed, restored = [], True
     try:
         for fault in faults:
             try:
@@ -82,10 +82,14 @@ def main(arguments: list[str] | None = None) -> int:
             failed += [] if all(bar.values()) else [fault.name]
             write_summary(options.out)
     finally:
-        scene.deploy_balancers({})
+        try:
+            scene.deploy_balancers({})
+        except _FAILURES as error:
+            sys.stderr.write(f"error: the balancers keep this run's settings: {_reason(error)}; run make deploy\n")
+            restored = False
     if failed:
         sys.stderr.write(f"bars not met: {', '.join(failed)}\n")
-    return 1 if failed else 0
+    return 1 if failed or not restored else 0
 
 
 def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, Any]) -> dict[str, bool]:

@@ -179,3 +179,15 @@ def test_an_attack_that_was_not_carried_out_is_a_bar_that_was_not_met(tmp_path: 
         "what the attack was answered is missing",
         "the fault went wrong: balancer: date failed",
     ]
+
+
+def test_a_slice_that_is_broken_at_the_end_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chaos, "Scene", Stage)
+    monkeypatch.setattr(chaos, "run", lambda *_: {"0 lost": True})
+    monkeypatch.setattr(Stage, "deploy_balancers", cannot)
+    assert chaos.main(["--out", str(tmp_path), "--faults", "freeze"]) == 1
+    said = capsys.readouterr().err
+    assert "error: the balancers keep this run's settings: balancer: date failed; run make deploy" in said
+    assert "bars not met" not in said
