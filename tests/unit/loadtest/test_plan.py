@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from loadtest.analyse.plan import _Question, _smallest, plan
+from loadtest.analyse.plan import _Question, plan
 from loadtest.analyse.plan_text import text
+from loadtest.analyse.smallest import smallest
 from loadtest.errors import LoadtestError
 from loadtest.simulate.cases import Question, answer
 from loadtest.simulate.measured import Measured
@@ -81,9 +82,34 @@ def test_a_refused_request_is_one_that_is_never_in_time() -> None:
     assert plan(EXPONENTIAL, 2.0, 1.0, "random", seed=1, max_conns=0).workers == 1
 
 
+def test_the_steady_state_of_a_large_pool_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 9,000 workers more than a million requests would pass before their queues have settled."""
+    monkeypatch.setattr("loadtest.analyse.plan._COUNTED", 600_000)
+    rate_hz = 0.9 * 9000 / SERVICE_S
+    steady = _Question(EXPONENTIAL, rate_hz, "random", max_conns=0, seed=1).steady(9000)
+    assert steady is not None
+    assert steady.utilisation == pytest.approx(0.9)
+    assert steady.p99_s == pytest.approx(p99_s(rate_hz, 9000), rel=0.1)
+
+
+def test_a_pool_that_settles_at_once_is_simulated_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loadtest.analyse.plan._MOST_PLAYED", 1000)
+    assert _Question(EXPONENTIAL, 90 / SERVICE_S, "least_conn", max_conns=0, seed=1).steady(100) is not None
+    assert _Question(EXPONENTIAL, 95 / SERVICE_S, "random", max_conns=0, seed=1).steady(100) is None
+
+
+def test_workers_that_are_taken_for_too_few_are_told() -> None:
+    """10 workers would have ρ = 0.9998."""
+    found = plan(EXPONENTIAL, 499.9, 3.0, "random", seed=1, max_conns=0)
+    assert found.workers == 11
+    assert found.near_full
+    assert "With 10 workers ρ is so near to 1" in text(found)
+    assert "cannot serve this rate" not in text(found)
+
+
 def test_the_smallest_is_found_from_anywhere() -> None:
     for truth in (1, 2, 7, 40):
         for near in (None, 1, 6, 40, 100):
-            assert _smallest(lambda count, truth=truth: count >= truth, 1, near) == truth  # type: ignore[misc]
+            assert smallest(lambda count, truth=truth: count >= truth, 1, near) == truth  # type: ignore[misc]
     with pytest.raises(LoadtestError, match="more than 10000 workers"):
-        _smallest(lambda _: False, 1)
+        smallest(lambda _: False, 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadtest.analyse.smallest import smallest
 from loadtest.analyse.statistics import t_interval
 from loadtest.errors import LoadtestError
 from loadtest.experiments.checks import POLICIES
@@ -16,11 +17,12 @@ from loadtest.simulate.measured import Measured
 from loadtest.simulate.service import Service
 from loadtest.simulate.system import BLIND, Outcome, System, simulate
 
-MOST_WORKERS = 10_000
 LONGEST_S = 60.0  # no client waits longer
 _PARTS = 10
 _COUNTED = 150_000  # requests that count, of each number of workers
-_MOST_PLAYED = 1_000_000  # so near to ρ = 1 that more are needed is taken for too few workers
+_MOST_PLAYED = 1_000_000  # so near to ρ = 1 that more are needed is taken for too few workers, and said
+_LEAST_BEGIN = 20  # mean service times until any queue has settled
+_ALIKE = 100  # workers of a larger pool that are simulated: behind a policy that does not look each queue is alone
 _FAULT_S = 10.0
 _FAILURES = 20  # one alone says little: how the queues stood when the worker died decides it
 
@@ -59,7 +61,7 @@ class Plan:
         fewest: Fewest that may do, by the intervals of the simulation and of the measured service times.
         most: As many as may be needed, by the same.
         tried: What was simulated, by number of workers.
-        after_failure: One worker less, in the steady state; None where they cannot serve the rate.
+        after_failure: One worker less, in the steady state; None where they cannot serve the rate, or it is not known.
         failed_late: Share of requests that are later than the objective, refused or lost in the ten seconds after one
             worker died; the mean of 20 plays.
         failed_half: Half-width of its 95 % t-interval.
@@ -76,6 +78,12 @@ class Plan:
     after_failure: Steady | None
     failed_late: float
     failed_half: float
+
+    @property
+    def near_full(self) -> bool:
+        """One worker less has a capacity above the rate, but so little that it was not simulated."""
+        busy = self.rate_hz * self.measured.service.mean_s / self.measured.processes
+        return self.after_failure is None and self.workers - 1 > busy
 
     @property
     def cost_s(self) -> float:
@@ -117,11 +125,13 @@ class _Question:
         utilisation = self.rate_hz * self.service.mean_s / (workers * self.processes)
         if utilisation >= 1:
             return None
+        part = min(workers, _ALIKE) if self.policy in BLIND else workers
+        rate_hz = self.rate_hz * part / workers
         begin_s = self.settling_s(workers)
-        count = math.ceil(self.rate_hz * begin_s + max(_COUNTED, self.rate_hz * begin_s))
-        if count > _MOST_PLAYED:
+        count = math.ceil(rate_hz * begin_s + max(_COUNTED, rate_hz * begin_s))
+        if count > _MOST_PLAYED and begin_s > _LEAST_BEGIN * self.service.mean_s:
             return None
-        outcome = self.play(workers, count).between(begin_s, math.inf)
+        outcome = self.play(part, count, rate_hz=rate_hz).between(begin_s, math.inf)
         times = np.where(outcome.answered, outcome.ends_s - outcome.arrivals_s + self.network_s, math.inf)
         parts = [float(np.quantile(part, 0.99, method="higher")) for part in np.array_split(times, _PARTS)]
         good = times[outcome.answered]
@@ -140,13 +150,17 @@ class _Question:
         """Seconds until queues no longer know that they began empty; policies that look settle sooner."""
         utilisation = self.rate_hz * self.service.mean_s / (workers * self.processes)
         queues = 1 if self.policy in BLIND else workers
-        return max(settling_s(self.service, utilisation) / (queues * self.processes), 20 * self.service.mean_s)
+        return max(
+            settling_s(self.service, utilisation) / (queues * self.processes), _LEAST_BEGIN * self.service.mean_s
+        )
 
-    def play(self, workers: int, count: int, fault: Fault | None = None, number: int = 0) -> Outcome:
+    def play(
+        self, workers: int, count: int, fault: Fault | None = None, number: int = 0, *, rate_hz: float | None = None
+    ) -> Outcome:
         """Send so many requests to so many workers, one of which may fail."""
         rng = np.random.default_rng([self.seed, workers, number] if fault else [self.seed, workers])
         system = System(self.policy, workers, max_conns=self.max_conns, processes=self.processes)
-        arrivals_s = poisson(count, self.rate_hz, rng)
+        arrivals_s = poisson(count, rate_hz or self.rate_hz, rng)
         return simulate(system, arrivals_s, self.service, rng, [fault] if fault else [])
 
     def within(self, slo_s: float, sign: float) -> Callable[[int], bool]:
@@ -201,45 +215,19 @@ def plan(measured: Measured, rate_hz: float, slo_p99_s: float, policy: str, *, s
             f"{1e3 * floor_s:.1f} ms at p99. Give workers more CPU, or a larger --slo-p99"
         )
     own = _Question(measured, rate_hz, policy, max_conns=max_conns, seed=seed)
-    workers = _smallest(own.within(slo_p99_s, 1.0), own.least())
+    workers = smallest(own.within(slo_p99_s, 1.0), own.least())
     # the service times are a sample too: as if they were shorter, and longer, by its interval
     off = _off(measured.service)
     quick, slow = (
         _Question(measured, rate_hz, policy, max_conns=max_conns, seed=seed, scale=1 + sign * off) for sign in (-1, 1)
     )
-    fewest = _smallest(quick.within(slo_p99_s, -1.0), quick.least(), near=workers)
-    most = _smallest(slow.within(slo_p99_s, 1.0), slow.least(), near=workers)
+    fewest = smallest(quick.within(slo_p99_s, -1.0), quick.least(), near=workers)
+    most = smallest(slow.within(slo_p99_s, 1.0), slow.least(), near=workers)
     fewer = own.steady(workers - 1) if workers > 1 else None
     return Plan(
         rate_hz, slo_p99_s, policy, measured, workers, min(fewest, workers), max(most, workers), own.tried, fewer,
         *own.late_after_failure(workers, slo_p99_s),
     )  # fmt: skip
-
-
-def _smallest(keep: Callable[[int], bool], least: int, near: int | None = None) -> int:
-    """The smallest number from `least` on that keeps what is asked, where every larger one does; steps double."""
-    high, low, step = max(least, near or least), least - 1, 1
-    if keep(high):
-        while high > least:
-            lower = max(least, high - step)
-            if not keep(lower):
-                low = lower
-                break
-            high, step = lower, 2 * step
-    else:
-        low, high = high, high + step
-        while not keep(high):
-            step *= 2
-            low, high = high, high + step
-            if high > 2 * MOST_WORKERS:
-                raise LoadtestError(f"more than {MOST_WORKERS} workers would be needed; check --rate and --slo-p99")
-    while high - low > 1:
-        middle = (low + high) // 2
-        if keep(middle):
-            high = middle
-        else:
-            low = middle
-    return high
 
 
 def _off(service: Service) -> float:

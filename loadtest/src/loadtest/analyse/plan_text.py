@@ -39,6 +39,11 @@ def _row(one: Steady) -> str:
 
 def _after(plan: Plan) -> str:
     left = plan.after_failure
+    if plan.near_full:
+        return (
+            f"With {plan.workers - 1} workers ρ is so near to 1 that a simulation would not settle: they are taken for "
+            "too few, and what they would do is not known."
+        )
     if left is None:
         return "The workers that are left cannot serve this rate."
     p99 = f"p99 {1e3 * left.p99_s:.0f} ms" if math.isfinite(left.p99_s) else f"{100 * left.refused:.1f} % refused"
