@@ -1,7 +1,7 @@
 """The description of the API: valid, held against the routes, and true of generated requests.
 
-The few requests of every run are the same each time. ``EXAMPLES=5000`` sends so many others instead, with
-``API=http://127.0.0.1:8080`` to what is deployed there.
+The few requests of every run are the same each time, the many of the long test are others each time.
+``API=http://127.0.0.1:8080`` sends them to what is deployed there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHECKS = [
     checks.response_headers_conformance,
 ]
 API = os.environ.get("API", "")
-EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
+MANY = 5000
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,9 @@ def takes_input(operation: Any) -> bool:
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("many", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "many"])
 @pytest.mark.filterwarnings("ignore")  # schemathesis warns of what it makes itself
-def test_generated_requests_get_what_is_described(app: Flask, mode: schemathesis.GenerationMode) -> None:
+def test_generated_requests_get_what_is_described(app: Flask, mode: schemathesis.GenerationMode, *, many: bool) -> None:
     positive = mode == schemathesis.GenerationMode.POSITIVE
     schema = (
         schemathesis.openapi.from_url(f"{API}/openapi.json")
@@ -89,14 +90,15 @@ def test_generated_requests_get_what_is_described(app: Flask, mode: schemathesis
     found = [result.ok() for result in schema.get_all_operations()]
     server = "balancer" if API else "worker"
     asked = [one for one in found if server in one.definition.raw["x-served-by"] and (positive or takes_input(one))]
-    share = max(4, -(-EXAMPLES // (2 * sum(bool(one.body) for one in asked))))
+    half = MANY // 2 if many else 0  # the other half are of the other mode
+    share = max(4, -(-half // sum(bool(one.body) for one in asked)))
     sent: list[int] = []
     for operation in asked:
 
         @hypothesis.settings(
             max_examples=share if operation.body else 4,
             deadline=None,
-            derandomize=not EXAMPLES,
+            derandomize=not many,
             database=None,
             suppress_health_check=list(hypothesis.HealthCheck),
             phases=[hypothesis.Phase.generate],
@@ -109,7 +111,7 @@ def test_generated_requests_get_what_is_described(app: Flask, mode: schemathesis
 
         check()
     print(f"{len(sent)} requests, {mode.value}:", {status: sent.count(status) for status in sorted(set(sent))})
-    assert len(sent) >= max(len(asked), EXAMPLES // 2)
+    assert len(sent) >= max(len(asked), half)
 
 
 def test_the_client_of_a_description_finds_it(client: FlaskClient) -> None:
