@@ -33,8 +33,8 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.provenance import source_state
 from loadtest.generate.samples import Sample
 
-# What a command, a wait or a connection that fails ends with.
-_FAILURES = (RuntimeError, LoadtestError, OSError, subprocess.SubprocessError)
+# What a command, a wait or a connection that fails ends with, and a machine that went before it had said its words.
+_FAILURES = (RuntimeError, LoadtestError, OSError, ValueError, subprocess.SubprocessError)
 _LONGEST_S = 1800.0
 _COLUMNS = [field.name for field in dataclasses.fields(Row)] + ["met", "bar"]
 

@@ -67,10 +67,15 @@ def cannot(*_: Any) -> None:
     raise CommandError("balancer: date failed")
 
 
+def silent(_scene: Any, _marks: Any) -> None:
+    float("")
+
+
 @pytest.mark.parametrize(
     ("inject", "recover", "said"),
     [
         (fails, nothing, "the fault went wrong: not within 30 s: nobody takes the address"),
+        (silent, nothing, "the fault went wrong: could not convert string to float: ''"),
         (nothing, cannot, "its end went wrong: balancer: date failed"),
     ],
 )
