@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from loadtest.cli import main
 from loadtest.errors import LoadtestError
 from loadtest.generate import together
-from loadtest.generate.attack import Attack, read_payloads
+from loadtest.generate.attack import Attack, read_payloads, table
 from loadtest.generate.clocks import Reading
 from loadtest.generate.images import PHOTO
 from loadtest.generate.member import bodies_of, offsets_of
-from loadtest.generate.merged import run_together
+from loadtest.generate.merged import merge, run_together
 from loadtest.generate.recorder import Recorder
 from loadtest.generate.samples import Sample, Trial, read_trial
 from loadtest.generate.together import Member
@@ -146,6 +147,8 @@ def test_several_clients_send_together_what_one_would_send(
     error_s = one["error_s"] + other["error_s"] + 1e-4
     assert due(trial) == pytest.approx([offset - wanted[0] + due(trial)[0] for offset in wanted], abs=2 * error_s)
     assert f"{len(wanted)} sent, {len(wanted)} answered" in printed.out
+    assert trial.footer is not None
+    assert trial.footer["steal"] is not None  # what their hosts did is there
 
 
 def test_clients_whose_clocks_are_too_far_apart_keep_their_samples(
@@ -198,6 +201,32 @@ def test_clients_send_the_photographs_of_one_at_its_moments() -> None:
         for pair in zip(offsets_of(attack, part, 3), (one.key for one in bodies_of(attack, part, 3)), strict=False)
     ]
     assert sorted(parts) == alone
+
+
+def test_what_disturbed_one_of_several_clients_most_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hosts: list[dict[str, Any]] = [{"others": 0.01, "steal": 0.3}, {"others": 0.2, "steal": None, "link": None}]
+    members = []
+    for number, host in enumerate(hosts):
+        part = tmp_path / f"part{number}.jsonl.gz"
+        recorder = Recorder(part, {"asked_hz": 1})
+        recorder.add(Sample(0, 0.1, 0.1, 0.2, 200, "worker1", None))
+        recorder.close({"cpu_share": 0.1, "spin_share": 0.0, "not_sent": 0, **host})
+        readings = [Reading(at, at + 0.0001, at + 0.0002) for at in map(float, range(10))]
+        none: Any = None
+        members.append(Member(f"client {number}", none, readings=readings, data=part.read_bytes()))
+    attack = Attack("http://127.0.0.1:9", read_payloads([PHOTO]), RATE_HZ, SECONDS)
+    trial = merge(members, attack, tmp_path / "look.jsonl.gz")
+    assert trial.footer is not None
+    assert {name: trial.footer[name] for name in ("others", "steal", "link", "resent")} == {
+        "others": 0.2,
+        "steal": 0.3,
+        "link": None,
+        "resent": None,
+    }
+    Console(width=300).print(table(trial, None))
+    said = capsys.readouterr().out
+    assert "other programs used 20.0% of the processor time of the client's host, limit 5.0%" in said
+    assert "the hypervisor kept 30.0%" in said
 
 
 def test_an_interrupted_load_of_several_clients_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from loadtest.generate.images import PHOTO
 from loadtest.generate.sized import Sized
 from loadtest.generate.traces import read_trace
 
-_DEFAULTS: dict[str, dict[str, Any]] = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "images": {"jpeg_quality": 90, "photo": None, "labelled": False},
     "client": {
         "timeout_s": 60.0,
@@ -114,7 +114,7 @@ class _Reader:
         )
 
     def _section(self, name: str, given: object) -> dict[str, Any]:
-        section = dict(_DEFAULTS[name])
+        section = dict(DEFAULTS[name])
         if given is None:
             return section
         if not isinstance(given, dict):

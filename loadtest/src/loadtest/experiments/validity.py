@@ -11,7 +11,7 @@ from loadtest.generate.samples import Sample
 # The generator's own figure: a lag below it is not held against a trial, however short the service time.
 LAG_FLOOR_S = 0.002
 # What the host did, by its name in the footer: the limit's name, and what to say of a trial beyond it.
-_HOST = {
+HOST = {
     "others": ("other_cpu", "other programs used {found:.1%} of the processor time of the client's host"),
     "steal": ("steal", "the hypervisor kept {found:.1%} of the processor time from the client's host"),
     "link": ("link", "the client's link was full: {found:.1%} of its speed"),
@@ -64,8 +64,19 @@ def invalid_because(
                 f"Little's law fails: {footer['mean_in_flight']:.2f} requests were under way on average, the samples "
                 f"say {in_system:.2f}"
             )
-        for name, (limit, text) in _HOST.items():
-            found = footer.get(name)
-            if found is not None and found > limits.get(limit, float("inf")):
-                reasons.append(f"{text.format(found=found)}, limit {limits[limit]:.1%}")
+        reasons += disturbed_by(footer, limits)
     return reasons
+
+
+def disturbed_by(footer: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
+    """List what of the client's host disturbed a load.
+
+    Args:
+        footer: What was noticed of the host.
+        limits: other_cpu, steal, link and resent; one that is missing is not asked.
+    """
+    return [
+        f"{text.format(found=found)}, limit {limits[limit]:.1%}"
+        for name, (limit, text) in HOST.items()
+        if (found := footer.get(name)) is not None and found > limits.get(limit, float("inf"))
+    ]

@@ -15,6 +15,9 @@ import numpy as np
 from rich.table import Table
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.host import HostWatch
+from loadtest.experiments.reader import DEFAULTS
+from loadtest.experiments.validity import disturbed_by
 from loadtest.generate import arrivals, punctual
 from loadtest.generate.client import Client
 from loadtest.generate.effort import raise_file_limit
@@ -127,12 +130,14 @@ def run_attack(attack: Attack, save: Path | None, *, terminal: bool) -> Trial:
 
     async def send(path: Path, view: View | None) -> None:
         async with Client(attack.target, timeout_s=attack.timeout_s) as client:
+            host = HostWatch(attack.target)
             await record_load(
                 client,
                 path,
                 attack.header(),
                 attack.bodies(),
                 lambda runner: runner.open_loop(attack.offsets()),
+                more=host.facts,
                 watch=view.show if view else None,
             )
 
@@ -178,6 +183,8 @@ def table(trial: Trial, limits: Limits | None) -> Table:
         drawn.add_row("lag", f"p50 {_ms(float(np.median(lags)))}, p99 {_ms(float(np.quantile(lags, 0.99)))}")
     if trial.footer:
         drawn.add_row("generator", f"{trial.footer['cpu_share']:.2f} of a core")
+        if reasons := disturbed_by(trial.footer, DEFAULTS["validity"]):
+            drawn.add_row("disturbed", "; ".join(reasons))
     if trial.damage:
         drawn.add_row("incomplete", trial.damage)
     return drawn

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.host import HostWatch
 from loadtest.generate import punctual, shapes
 from loadtest.generate.attack import Attack
 from loadtest.generate.client import Client
@@ -29,8 +30,8 @@ from loadtest.generate.runner import Runner
 MOST_LINE = 1 << 30  # bytes of a line: photographs and samples come in one
 
 
-def job_of(attack: Attack, part: int, parts: int) -> dict[str, Any]:
-    """What a client is told of a load, of which it sends one part of so many."""
+def job_of(attack: Attack, part: int, parts: int, *, alone: bool = True) -> dict[str, Any]:
+    """What a client is told of a load, of which it sends one part of so many; `alone` on its host, or not."""
     payloads = [[one.key, base64.b64encode(one.body).decode(), one.content_type] for one in attack.payloads]
     return {
         "target": attack.target,
@@ -42,6 +43,7 @@ def job_of(attack: Attack, part: int, parts: int) -> dict[str, Any]:
         "timeout_s": attack.timeout_s,
         "part": part,
         "parts": parts,
+        "alone": alone,
     }
 
 
@@ -70,6 +72,9 @@ def _tell(message: dict[str, Any]) -> None:
 
 async def _send(job: dict[str, Any], begin_s: float, runners: list[Runner]) -> None:
     attack, part, parts = attack_of(job), job["part"], job["parts"]
+    host = HostWatch(attack.target)
+    # Another client on this host is no other program, and its time is not known here.
+    hidden = {} if job["alone"] else {"others": None}
     with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
         path = Path(folder) / "part.jsonl.gz"
 
@@ -86,6 +91,7 @@ async def _send(job: dict[str, Any], begin_s: float, runners: list[Runner]) -> N
                     bodies_of(attack, part, parts),
                     load,
                     begin_s=time.perf_counter() + begin_s - time.time(),
+                    more=lambda: host.facts() | hidden,
                     watch=lambda glimpse: _tell({"glimpse": glimpse}),
                 )
         finally:

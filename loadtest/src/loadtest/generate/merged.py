@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.validity import HOST
 from loadtest.generate.attack import Attack
 from loadtest.generate.clocks import Clock, compare, refuse_apart
 from loadtest.generate.recorder import Recorder
@@ -138,4 +139,10 @@ def _footer(trials: Sequence[Trial], samples: Sequence[Sample]) -> dict[str, Any
         "peak_in_flight": peak,
         "mean_in_flight": round(sum(one.service_s for one in samples) / wall_s, 6),
         "not_sent": sum(footer["not_sent"] for footer in footers),
+        **{name: _worst(footers, name) for name in HOST},
     }
+
+
+def _worst(footers: Sequence[dict[str, Any]], name: str) -> float | None:
+    """What the host did that was disturbed most; None where no client knows it."""
+    return max((footer[name] for footer in footers if footer.get(name) is not None), default=None)

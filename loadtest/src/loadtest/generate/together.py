@@ -109,7 +109,7 @@ async def send_together(
         for number, command in enumerate(commands):
             members.append(await _start(command, number))
             listening.append(asyncio.create_task(members[-1].listen()))
-            members[-1].tell({"job": job_of(attack, number, len(commands))})
+            members[-1].tell({"job": job_of(attack, number, len(commands), alone=commands.count(command) == 1)})
         for member in members:
             await _wait(member, member.ready, _STARTS_S)
         for _ in range(_READINGS):
