@@ -82,9 +82,9 @@ class Balancer:
     def secure(self) -> str:
         return f"https://127.0.0.1:{self.https}"
 
-    def configure(self) -> int:
-        """Apply the role; return how many tasks changed something."""
-        variables = {
+    def variables(self) -> dict[str, Any]:
+        """What the role is told."""
+        return {
             "folder": str(self.folder),
             "balancer_user": "root" if os.geteuid() == 0 else "",
             "balancer_port": self.http,
@@ -98,7 +98,10 @@ class Balancer:
             "balancer_retry_after_s": 3,
             **self.more,
         }
-        done = play("balance", variables)
+
+    def configure(self) -> int:
+        """Apply the role; return how many tasks changed something."""
+        done = play("balance", self.variables())
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         changed = re.search(r"changed=(\d+)", done.stdout)
         assert changed is not None

@@ -62,9 +62,7 @@ def nearly(sha256: str) -> Iterator[dict[str, Any]]:
 
 
 class InFront(Balancer):
-    """A balancer with keys and origins, which remembers what Ansible said."""
-
-    said = ""
+    """A balancer with keys and origins."""
 
     def ask(self, path: str = "/predict", method: str = "POST", **headers: str) -> requests.Response:
         """Ask with these headers; an underscore stands for a hyphen."""
@@ -78,9 +76,9 @@ class InFront(Balancer):
         )
 
 
-@contextlib.contextmanager
-def running(folder: Path, worker: int, rate_hz: int) -> Iterator[InFront]:
-    """Run a balancer; an address or a key may send so many requests a second."""
+def in_front(folder: Path, worker: int, rate_hz: int) -> InFront:
+    """Prepare a balancer; an address or a key may send so many requests a second."""
+    folder.mkdir()
     (folder / "index.html").write_text("<title>page</title>")
     with tarfile.open(folder / "page.tar", "w") as archive:
         archive.add(folder / "index.html", "index.html")
@@ -92,9 +90,29 @@ def running(folder: Path, worker: int, rate_hz: int) -> Iterator[InFront]:
         "balancer_max_conns": 0,
         "balancer_max_body_bytes": 2000,
     }
-    balancer = InFront(folder, *free_ports(2), worker, more=more)
-    assert balancer.configure() > 0
-    definition = json.loads((folder / "definition.json").read_text())
+    return InFront(folder, *free_ports(2), worker, more=more)
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory, worker: int) -> tuple[dict[str, InFront], str]:
+    """The balancers of these tests, and all that Ansible can say of them: one run has a host for each."""
+    place = tmp_path_factory.mktemp("in-front")
+    rates = {"shared": ADDRESS_RATE_HZ, "guessed": GUESS_RATE_HZ, "emptied": ADDRESS_RATE_HZ}
+    balancers = {name: in_front(place / name, worker, rate_hz) for name, rate_hz in rates.items()}
+    balancers["emptied"].more["balancer_api_keys"] = []
+    (place / "emptied/etc").mkdir()
+    (place / "emptied/etc/keys.js").write_text("as an earlier run left it")
+    hosts = {name: balancer.variables() for name, balancer in balancers.items()}
+    (place / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
+    done = play("balance", {}, "-vvv", "--diff", inventory=str(place / "hosts.yml"))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return balancers, done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def running(balancer: InFront) -> Iterator[InFront]:
+    """Run a balancer."""
+    definition = json.loads((balancer.folder / "definition.json").read_text())
     with subprocess.Popen(definition["command"], stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and process.poll() is None:
@@ -112,8 +130,8 @@ def running(folder: Path, worker: int, rate_hz: int) -> Iterator[InFront]:
 
 
 @pytest.fixture(scope="module")
-def balancer(tmp_path_factory: pytest.TempPathFactory, worker: int) -> Iterator[InFront]:
-    with running(tmp_path_factory.mktemp("in-front"), worker, ADDRESS_RATE_HZ) as started:
+def balancer(configured: tuple[dict[str, InFront], str]) -> Iterator[InFront]:
+    with running(configured[0]["shared"]) as started:
         yield started
 
 
@@ -363,8 +381,8 @@ def test_nobody_asks_for_the_check_of_keys_itself(balancer: InFront) -> None:
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
 
-def test_who_guesses_keys_is_limited_by_the_address(tmp_path: Path, worker: int) -> None:
-    with running(tmp_path, worker, GUESS_RATE_HZ) as balancer:
+def test_who_guesses_keys_is_limited_by_the_address(configured: tuple[dict[str, InFront], str]) -> None:
+    with running(configured[0]["guessed"]) as balancer:
         *answers, last = until_refused(balancer, **{"X-API-Key": "guess"})
         assert (set(answers), last) == ({401}, 429)
         assert len(answers) > GUESS_RATE_HZ
@@ -402,24 +420,16 @@ def variables_of(folder: Path, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def configure(folder: Path, *arguments: str, **more: Any) -> str:
-    """Apply the role with variables from a file; return all that Ansible said."""
-    (folder / "variables.json").write_text(json.dumps(variables_of(folder, **more)))
-    done = play("balance", {}, "-e", f"@{folder}/variables.json", *arguments)
-    return done.stdout + done.stderr
+def test_ansible_shows_nothing_of_a_key(configured: tuple[dict[str, InFront], str]) -> None:
+    balancers, said = configured
+    assert said.count("failed=0") == len(balancers)
+    for balancer in balancers.values():
+        assert [each["name"] for each in balancer.more["balancer_api_keys"] if each["sha256"] in said] == []
 
 
-def test_ansible_shows_nothing_of_a_key(tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_text("x")
-    with tarfile.open(tmp_path / "page.tar", "w") as archive:
-        archive.add(tmp_path / "index.html", "index.html")
-    said = configure(tmp_path, "-vvv", "--diff", balancer_api_keys=ENTRIES)
-    assert "failed=0" in said, said[-2000:]
-    assert (tmp_path / "etc/keys.js").exists()
-    assert [each["name"] for each in ENTRIES if each["sha256"] in said] == []
-    said = configure(tmp_path, balancer_api_keys=[])
-    assert "failed=0" in said, said[-2000:]
-    assert not (tmp_path / "etc/keys.js").exists()
+def test_the_file_of_keys_goes_with_the_last_key(configured: tuple[dict[str, InFront], str]) -> None:
+    kept = [name for name, balancer in configured[0].items() if (balancer.folder / "etc/keys.js").exists()]
+    assert kept == ["shared", "guessed"]
 
 
 HASH = "0123456789abcdef" * 4
