@@ -32,10 +32,7 @@ _SETTLE_S = 2.0
 
 
 class Agent:
-    """Watches the pool that nginx's list names; ``figures`` and ``metrics`` tell what became of its requests.
-
-    ``begun`` is set once there was news of every worker.
-    """
+    """Watches nginx's pool. ``figures`` and ``metrics`` tell of its requests, ``begun`` of its first news."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -55,8 +52,7 @@ class Agent:
         self._probes: dict[str, Probe] = {}
         self._pool: dict[str, Condition] = {}
         self._reloaded_s = 0.0
-        # An earlier run may have written the list and ended before it told nginx.
-        self._reload_due = True
+        self._reload_due = True  # an earlier run may have written the list and ended before it told nginx
         self._nginx_absent = False
         self.begun = asyncio.Event()
         self._may_cut = True
