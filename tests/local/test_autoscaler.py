@@ -16,6 +16,7 @@ import requests
 from PIL import Image
 
 from tests.conftest import Deployment
+from tests.local.test_deployment import pool_of
 
 SETTINGS = "-e autoscaler=true -e autoscaler_down_after_s=2 -e worker_idle_exit_s=5"
 
@@ -25,12 +26,6 @@ def until(probe: Callable[[], object]) -> None:
     while not probe():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def states(deployment: Deployment) -> dict[str, str]:
-    answer = requests.get(f"{deployment.url}/workers", timeout=5)
-    assert answer.status_code == 200, answer.text
-    return {worker["name"]: worker["state"] for worker in answer.json()["workers"]}
 
 
 def commands(deployment: Deployment, worker: str) -> set[str]:
@@ -57,14 +52,14 @@ def scaled(deployment: Deployment) -> Iterator[Deployment]:
     deployment.make("up", f"ARGS={SETTINGS}")
     yield deployment
     deployment.make("up")
-    until(lambda: set(states(deployment).values()) == {"up"})
+    until(lambda: set(pool_of(deployment).values()) == {"up"})
     assert requests.get(f"{deployment.url}/autoscaler", timeout=5).json() == {"on": False}
     assert commands(deployment, "worker2") == {"serves"}
     assert not list((deployment.folder / ".run/balancer").glob("*autoscaler*"))
 
 
 def test_a_worker_sleeps_serves_under_load_and_sleeps_again_and_nothing_is_lost(scaled: Deployment) -> None:
-    until(lambda: states(scaled) == {"worker1": "up", "worker2": "standby"})
+    until(lambda: pool_of(scaled) == {"worker1": "up", "worker2": "standby"})
     until(lambda: commands(scaled, "worker2") == {"waits"})
     buffer = io.BytesIO()
     Image.effect_noise((640, 480), 40).convert("RGB").save(buffer, "JPEG")
@@ -87,7 +82,7 @@ def test_a_worker_sleeps_serves_under_load_and_sleeps_again_and_nothing_is_lost(
         over.set()
         for user in users:
             user.join()
-        until(lambda: states(scaled) == {"worker1": "up", "worker2": "standby"})
+        until(lambda: pool_of(scaled) == {"worker1": "up", "worker2": "standby"})
     finally:
         over.set()
     assert {status for status, _ in answers} == {200}
@@ -100,10 +95,10 @@ def test_a_worker_sleeps_serves_under_load_and_sleeps_again_and_nothing_is_lost(
 
 
 def test_one_that_an_operator_took_out_is_never_taken_back(scaled: Deployment) -> None:
-    until(lambda: states(scaled) == {"worker1": "up", "worker2": "standby"})
+    until(lambda: pool_of(scaled) == {"worker1": "up", "worker2": "standby"})
     scaled.make("drain", "HOST=worker2")
     try:
-        assert states(scaled)["worker2"] == "standby"
+        assert pool_of(scaled)["worker2"] == "standby"
         drained = scaled.folder / ".run/worker2/etc/drain"
         assert drained.exists()
         until(lambda: listens(scaled.workers["worker2"]))  # it may be between its end and its next sleep

@@ -28,9 +28,9 @@ def scaled(deployed: Slice) -> Iterator[Slice]:
 
 
 def states(system: Slice) -> dict[str, str]:
-    """What each worker is to the balancer."""
-    told = json.loads(system.on("client", f"curl -sf {URL}/workers"))
-    return {worker["name"]: worker["state"] for worker in told["workers"]}
+    """What each worker is to the balancer; nothing while its agent begins anew."""
+    told = json.loads(system.on("client", f"curl -s {URL}/workers"))
+    return {worker["name"]: worker["state"] for worker in told.get("workers", [])}
 
 
 def unit(system: Slice, worker: str) -> str:
