@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -128,13 +129,18 @@ def handled(application: Any, request: bytes) -> tuple[bytes, list[str]]:
     worker.log = Logger(worker.cfg)
     worker._answers_plain, worker._listeners = True, {}
     said: list[str] = []
-    worker.log.exception = lambda text, *more: said.append(text % more)
+    hears = logging.Handler()
+    hears.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    worker.log.error_log.addHandler(hears)
     client, server = socket.socketpair()
-    with client, server, socket.create_server(("127.0.0.1", 0)) as listener:
-        client.sendall(request)
-        client.shutdown(socket.SHUT_WR)
-        worker.handle(listener, server, ("127.0.0.1", 40000))
-        return client.recv(65536, socket.MSG_WAITALL), said
+    try:
+        with client, server, socket.create_server(("127.0.0.1", 0)) as listener:
+            client.sendall(request)
+            client.shutdown(socket.SHUT_WR)
+            worker.handle(listener, server, ("127.0.0.1", 40000))
+            return client.recv(65536, socket.MSG_WAITALL), said
+    finally:
+        worker.log.error_log.removeHandler(hears)
 
 
 def test_what_an_application_cannot_answer_is_named_in_the_log() -> None:
@@ -149,9 +155,12 @@ def test_what_an_application_cannot_answer_is_named_in_the_log() -> None:
     assert answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
     assert said == ["Error handling GET /version?x=1"]
     assert handled(away, request) == (b"", ["Socket error processing GET /version?x=1"])
+    not_plain = request.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    assert handled(ended, not_plain)[1] == ["Error handling request GET /version?x=1"]
+    assert handled(ended, b"no request\r\n\r\n")[1] == []
 
 
-def test_what_gunicorn_refuses_by_itself_has_its_line_in_the_log(colours: Bundle, tmp_path: Path) -> None:
+def test_what_gunicorn_refuses_by_itself_is_counted_and_has_one_line(colours: Bundle, tmp_path: Path) -> None:
     refused = {
         b"private please\r\n\r\n": (400, "bad-request"),
         b"GET / HTTP/1.1\r\nHost: worker\r\nTransfer-Encoding: private\r\n\r\n": (501, "not-implemented"),
@@ -161,8 +170,12 @@ def test_what_gunicorn_refuses_by_itself_has_its_line_in_the_log(colours: Bundle
     server = start_server(colours.path, "imagerec_worker.gunicorn_worker.ImageWorker", tmp_path)
     try:
         answers = [server.exchange(request).decode() for request in refused]
+        counts = server.ask("GET", "/metrics").body.decode()
     finally:
         stop_server(server)
+    for status, _ in refused.values():
+        assert f'imagerec_answers_total{{route="unknown",status="{status}"}} 1.0' in counts
+    assert "Invalid request" not in (tmp_path / "gunicorn.log").read_text()
     lines = [json.loads(line) for line in (tmp_path / "gunicorn.log").read_text().splitlines() if line.startswith("{")]
     lines = [line for line in lines if line["status"] >= 400]
     assert [(line["status"], line["problem"]) for line in lines] == list(refused.values())

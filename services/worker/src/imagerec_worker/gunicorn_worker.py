@@ -6,7 +6,7 @@ each received by one system call, the answer leaves by one, and the connection i
 the other side.
 
 Whatever is not such a plain request takes the ordinary way. What gunicorn refuses by itself is answered by a problem
-document and has its line in the log, like every other error.
+document, counted, and has its one line in the log, like every other error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import array
 import errno
 import fcntl
 import json
+import logging
 import os
 import socket
 import termios
@@ -28,6 +29,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
 from imagerec_worker import idleness, plain_http, request_log
+from imagerec_worker.service import service_of
 from imagerec_worker.waiting import remember_wait
 
 _MAX_DETAIL = 200
@@ -41,8 +43,9 @@ _REFUSALS = {
 }
 # Whoever sets these wants to see each request as gunicorn does.
 _WATCHING = ("pre_request", "post_request")
-# What is known of a request that could not be read.
+# What is known of a request that could not be read, and the route that it counts under.
 _UNREAD: Mapping[str, Any] = MappingProxyType({"REQUEST_METHOD": ""})
+_ROUTE = "unknown"
 
 
 class ImageWorker(SyncWorker):  # type: ignore[misc]
@@ -52,7 +55,7 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Serve requests; see the base class."""
-        util.write_error = write_problem  # there is no hook for what gunicorn answers by itself
+        util.write_error = self._refuse  # there is no hook for what gunicorn answers by itself
         self._answers_plain = not is_watched(self.cfg, self.log)
         self._listeners: dict[Any, plain_http.Listener] = {}
         self._idleness = idleness.shared()
@@ -93,11 +96,29 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         except BaseException:  # like the base class, SystemExit included
             self.log.exception("Error handling %s", _name(environ))
             if not answer:  # else a part of it may have left
-                write_problem(client, 500, "Internal Server Error", "", environ or _UNREAD)
+                self._refuse(client, 500, "Internal Server Error", "", environ or _UNREAD)
             util.close_graceful(client)
         else:
             if environ is None:
                 super().handle(listener, client, addr)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Refuse a request, or say why it failed; see the base class. What the client did wrong has a line already."""
+        said = self.log.error_log
+        level = said.level
+        said.setLevel(max(level, logging.ERROR))
+        try:
+            super().handle_error(req, client, addr, exc)
+        finally:
+            said.setLevel(level)
+
+    def _refuse(
+        self, client: Any, status: int, reason: str, message: str, environ: Mapping[str, Any] = _UNREAD
+    ) -> None:
+        service = service_of(self.wsgi)
+        if service is not None:
+            service.metrics.count_answer(_ROUTE, status)
+        write_problem(client, status, reason, message, environ)
 
     def _listener(self, listener: Any) -> plain_http.Listener:
         if listener not in self._listeners:
@@ -120,7 +141,7 @@ def is_watched(config: Config, log: Logger) -> bool:
     return bool(hooks or config.is_ssl or os.environ.get("SCRIPT_NAME") or not log_is_usual)
 
 
-def write_problem(client: Any, status: int, reason: str, message: str, environ: Mapping[str, Any] = _UNREAD) -> None:
+def write_problem(client: Any, status: int, reason: str, message: str, environ: Mapping[str, Any]) -> None:
     """Answer what gunicorn refuses or cannot finish with a problem document, and never wait for the client.
 
     The line in the log names the problem. What gunicorn says of it may hold what a client wrote, and stays out.
@@ -140,7 +161,7 @@ def write_problem(client: Any, status: int, reason: str, message: str, environ: 
         f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Worker: {worker}\r\n"
         f"{request_log.HEADER}: {identity}\r\n\r\n"
     )
-    outcome = request_log.Outcome("unknown", status, len(body), problem)
+    outcome = request_log.Outcome(_ROUTE, status, len(body), problem)
     request_log.write(environ, identity, outcome, worker, os.environ.get("IMAGEREC_LOG_LEVEL") or "info")
     util.write_nonblock(client, head.encode("latin-1", "replace") + body)
 
