@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chaos import figure, recorded
+from chaos import figure, page, recorded
 from chaos.fault import Fault
 from chaos.faults import ALL
 from chaos.planned import divide, load_s, quiet_s, seconds, told
-from chaos.scene import SETTINGS, Scene
+from chaos.scene import Scene
 from chaos.verdict import Marks, Row, judge, read_log
 from deployed.checkout import REPOSITORY, CommandError
 from deployed.slice import Slice
@@ -94,6 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, Any]) -> dict[str, bool]:
     """Let one fault happen; write what came of it and return its bar."""
+    scene.suit(fault.settings)
     scene.calibrate()
     offsets = scene.log_sizes()
     marks = Marks(back=fault.victim)
@@ -114,7 +115,7 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, A
         "marks": dataclasses.asdict(marks) | {"drained": sorted(marks.drained)},
         "capacity_hz": round(scene.capacity_hz, 1),
         "seed": scene.seed,
-        "settings": SETTINGS,
+        "settings": scene.settings,
         "cores": {machine.name: machine.cores for machine in scene.plan.machines},
         **source_state("roles", "services", "playbooks", "loadtest"),
         "deployed": facts,
@@ -171,22 +172,24 @@ def write_summary(out: Path) -> None:
     with (out / "summary.csv").open("w", newline="") as target:
         table = csv.DictWriter(target, _COLUMNS, lineterminator="\n")
         table.writeheader()
-        for record in _records(out):
+        for record in records(out):
             met = all(record["bar"].values())
             bar = "; ".join(text if held else f"NOT {text}" for text, held in record["bar"].items())
             table.writerow(record["row"] | {"met": "yes" if met else "no", "bar": bar})
 
 
 def redraw(out: Path) -> None:
-    """Make the summary and every figure again from the raw samples."""
+    """Make the summary, the page and every figure again, from the records and the raw samples."""
     write_summary(out)
-    for record in _records(out):
+    page.write(out, records(out))
+    for record in records(out):
         row = Row(**record["row"])
         marks = Marks(record["marks"]["injected_s"], record["marks"]["recovered_s"])
         figure.draw(out, recorded.read(out, row.fault), marks, row, what=record["what"], origin=record["origin"])
 
 
-def _records(out: Path) -> Iterator[dict[str, Any]]:
+def records(out: Path) -> Iterator[dict[str, Any]]:
+    """Read the records of the faults that a folder has, in the order of the table."""
     for fault in ALL:
         path = out / f"{fault.name}.json"
         if path.exists():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from chaos.bars import Bar, detected, one_away
 from chaos.scene import Scene
@@ -34,6 +34,7 @@ class Fault:
         phases: [seconds, requests a second]; a share of the capacity for as long as needed where not given.
         utilisation: that share.
         pair: whether it takes two balancers that share an address.
+        settings: of the balancers, beside the scene's.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Fault:
     phases: Phases | None = None
     utilisation: float = 0.5
     pair: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def loss(name: str, what: str, inject: Act, recover: Act) -> Fault:

@@ -6,7 +6,7 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +28,9 @@ PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
 SIDE_PX = 128
 ALONE = 20  # requests of one user
 CALIBRATION_S = 12.0
-# Requests at a worker, waiting ones included: what is accepted waits for two others at most,
-# and a worker that answers has the next at hand.
-PLACES = 3
 # The whole load comes from one address, so what one address may do is not limited.
-SETTINGS = {"balancer_max_conns": str(PLACES), "balancer_address_rate_hz": "0", "balancer_address_connections": "0"}
+SETTINGS = {"balancer_address_rate_hz": "0", "balancer_address_connections": "0"}
+_USERS = 3  # for each worker, so that one that answers has the next request at hand
 _LOG = "/var/log/imagerec-balancer/access.log"
 _FOLDER = "/tmp"  # noqa: S108  on the client, whose only user is ours
 
@@ -51,6 +49,7 @@ class Scene:
         load: the Load under way.
         moved_s: seconds from a fault until the other balancer had the address; None where nobody saw it.
         struck_s: from when to when that fault struck, on the clock of the samples; None before.
+        settings: what the balancers were deployed with; the inventory's are not among them.
     """
 
     system: Slice
@@ -63,6 +62,7 @@ class Scene:
     load: Load = field(init=False)
     moved_s: float | None = None
     struck_s: tuple[float, float] | None = None
+    settings: dict[str, str] = field(default_factory=SETTINGS.copy)
     _alone: list[Sample] = field(default_factory=list)
 
     @property
@@ -116,8 +116,8 @@ class Scene:
         return self.send(*(word for phase in phases for word in ("--phase", *map(str, phase))))
 
     def calibrate(self) -> None:
-        """Measure the pool's capacity by a closed loop that fills every worker's places."""
-        users = str(PLACES * len(self.workers))
+        """Measure the pool's capacity by a closed loop that gives every worker work."""
+        users = str(_USERS * len(self.workers))
         saturated = self.send("--users", users, "--seconds", str(CALIBRATION_S)).wait()
         self.capacity_hz = estimate(self._alone, [each for each in saturated if each.done_s >= SETTLE_S]).capacity_hz
         self.service_s = len(self.workers) / self.capacity_hz
@@ -132,8 +132,15 @@ class Scene:
         return self.system.start("client", command)
 
     def balance(self, **settings: str) -> None:
-        """Deploy the balancers with SETTINGS and these, and the inventory's for all others."""
-        self.deploy_balancers(SETTINGS | settings)
+        """Deploy the balancers with the fault's settings and these, and the inventory's for all others."""
+        self.deploy_balancers(self.settings | settings)
+
+    def suit(self, settings: Mapping[str, str]) -> None:
+        """Deploy the balancers with SETTINGS and a fault's own, where they have others."""
+        wanted = SETTINGS | dict(settings)
+        if self.settings != wanted:
+            self.deploy_balancers(wanted)
+            self.settings = wanted
 
     def deploy_balancers(self, settings: dict[str, str]) -> None:
         """Deploy the balancers with these settings, and the address that they share."""

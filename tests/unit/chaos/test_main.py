@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from chaos import __main__ as chaos
 from chaos import planned
 from chaos.fault import Fault, nothing
 from chaos.faults import ALL
-from chaos.scene import CALIBRATION_S
+from chaos.scene import CALIBRATION_S, SETTINGS, Scene
 from chaos.verdict import Marks, judge
 from deployed.checkout import CommandError
 from loadtest.generate.samples import Sample
@@ -44,6 +45,9 @@ class Stage:
         return FACTS
 
     def balance(self) -> None: ...
+
+    def suit(self, settings: Mapping[str, str]) -> None:
+        self.settings = dict(settings)
 
     def deploy_balancers(self, _settings: object) -> None: ...
 
@@ -196,3 +200,29 @@ def test_a_slice_that_is_broken_at_the_end_is_said(
     said = capsys.readouterr().err
     assert "error: the balancers keep this run's settings: balancer: date failed; run make deploy" in said
     assert "bars not met" not in said
+
+
+def test_a_fault_that_wants_other_settings_gets_them_and_the_next_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed: list[dict[str, str]] = []
+    system: Any = None
+    scene = Scene(system)
+    monkeypatch.setattr(Scene, "deploy_balancers", lambda _, settings: deployed.append(settings))
+    for own in ({}, {"balancer_max_conns": "3"}, {"balancer_max_conns": "3"}, {}):
+        scene.suit(own)
+        assert scene.settings == SETTINGS | own
+    assert deployed == [SETTINGS | {"balancer_max_conns": "3"}, SETTINGS]
+
+
+def test_only_an_overload_has_fewer_places_than_what_people_deploy() -> None:
+    assert {fault.name for fault in ALL if fault.settings} == {
+        "overload-1_5x",
+        "overload-3x",
+        "overload-10x",
+        "step",
+    }
+
+
+def test_the_settings_of_a_fault_are_recorded(tmp_path: Path) -> None:
+    stage: Any = Stage()
+    chaos.run(stage, Fault("drop", "x", nothing, bar=lambda *_: {}, settings={"a": "1"}), 200, tmp_path, FACTS)
+    assert json.loads((tmp_path / "drop.json").read_text())["settings"] == {"a": "1"}

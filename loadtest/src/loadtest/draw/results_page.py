@@ -97,6 +97,16 @@ def render(folder: Path) -> str:
     Raises:
         LoadtestError: The template is missing or wrong, or asks for what no run has.
     """
+    runs = Runs(folder / "reference")
+    return filled(folder, {"rows": runs.rows, "row": runs.row, "facts": runs.facts, "published": published})
+
+
+def filled(folder: Path, asked: dict[str, Any]) -> str:
+    """Return the page of the template in a folder, which may ask for these.
+
+    Raises:
+        LoadtestError: The template is missing or wrong, or asks for something else.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
@@ -106,8 +116,6 @@ def render(folder: Path) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": number, "ms": milliseconds, "percent": percent, "times": times, "count": count}
-    runs = Runs(folder / "reference")
-    asked = {"rows": runs.rows, "row": runs.row, "facts": runs.facts, "published": published}
     try:
         return environment.get_template(TEMPLATE).render(asked)
     except jinja2.TemplateNotFound as error:
