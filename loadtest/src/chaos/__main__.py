@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chaos import figure, page, recorded
+from chaos import bars, figure, page, recorded
 from chaos.fault import Fault
 from chaos.faults import ALL
 from chaos.planned import divide, load_s, quiet_s, seconds, told
@@ -96,12 +96,12 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, A
     """Let one fault happen; write what came of it and return its bar."""
     scene.suit(fault.settings)
     scene.calibrate()
-    offsets = scene.log_sizes()
+    places = scene.log_places()
     marks = Marks(back=fault.victim)
     samples = _under_load(scene, fault, requests, marks)
-    log = read_log(scene.log_since(offsets))
+    log = read_log(scene.log_since(places))
     row = judge(fault.name, samples, [] if fault.name == "reboot-balancer" else log, marks, scene.golden)
-    bar = fault.bar(row, samples, scene) | dict.fromkeys(marks.failures, False)
+    bar = fault.bar(row, samples, scene) | bars.on_time(samples) | dict.fromkeys(marks.failures, False)
     rate = "" if fault.phases else f" at {_rate_hz(scene, fault):.0f} a second, {fault.utilisation:g} of the capacity"
     model = facts["version"]["model"]
     origin = f"Poisson arrivals{rate}; seed {scene.seed}; model {model['name']} {model['version']}."

@@ -15,6 +15,7 @@ _LONGEST_WAIT_MS = 2000
 _REFUSED_PERCENT = 0.1
 _ENOUGH = 5000
 _MOVED_S = 1.5
+_LATE_MS = 50
 Bar = Callable[[Row, Sequence[Sample], Scene], dict[str, bool]]
 
 
@@ -40,6 +41,12 @@ def at_most(what: str, figure: float | None, most: float | None, unit: str = "",
 def _times_quiet(row: Row, factor: float) -> dict[str, bool]:
     limit = None if row.quiet_p99_ms is None else factor * row.quiet_p99_ms
     return at_most(f"p99 within {factor:g} × quiet p99:", row.p99_ms, limit, " ms", digits=0)
+
+
+def on_time(samples: Sequence[Sample]) -> dict[str, bool]:
+    """The load came when it was due. Where it did not, the client had no cores left, and its waits are its own."""
+    late_s = percentile([each.lag_s for each in samples], 0.99) if samples else None
+    return at_most("sent late (p99) by", None if late_s is None else 1e3 * late_s, _LATE_MS, " ms", digits=0)
 
 
 def nothing_lost(row: Row, _samples: Sequence[Sample], _scene: Scene) -> dict[str, bool]:

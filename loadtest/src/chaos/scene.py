@@ -147,13 +147,21 @@ class Scene:
         shared = {"virtual_address": self.virtual_address} if self.virtual_address else {}
         self.system.play("playbooks/balancers.yml", variables=shared | settings)
 
-    def log_sizes(self) -> dict[str, int]:
-        """Bytes of each balancer's access log."""
-        return {name: int(self.system.on(name, f"sudo stat -c %s {_LOG}")) for name in self.balancers}
+    def log_places(self) -> dict[str, tuple[str, int]]:
+        """Inode and bytes of each balancer's access log."""
+        told = {name: self.on(name, f"stat -c '%i %s' {_LOG}").split() for name in self.balancers}
+        return {name: (inode, int(size)) for name, (inode, size) in told.items()}
 
-    def log_since(self, offsets: dict[str, int]) -> str:
-        """What the balancers have logged since their logs had so many bytes."""
-        return "".join(self.system.on(name, f"sudo tail -c +{size + 1} {_LOG}") for name, size in offsets.items())
+    def log_since(self, places: Mapping[str, tuple[str, int]]) -> str:
+        """What the balancers have logged since; a log that was rotated meanwhile goes on in a new file."""
+        return "".join(
+            self.on(
+                name,
+                f'from={size + 1}; if [ "$(stat -c %i {_LOG})" != {inode} ]; then tail -c +$from {_LOG}.1; from=1; fi; '
+                f"tail -c +$from {_LOG}",
+            )
+            for name, (inode, size) in places.items()
+        )
 
     def on(self, machine: str, command: str, *, check: bool = True) -> str:
         """Run a shell command as root on a machine."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,10 +52,10 @@ class Stage:
 
     def deploy_balancers(self, _settings: object) -> None: ...
 
-    def log_sizes(self) -> dict[str, int]:
+    def log_places(self) -> dict[str, Any]:
         return {}
 
-    def log_since(self, _offsets: object) -> str:
+    def log_since(self, _places: object) -> str:
         return ""
 
 
@@ -89,7 +90,7 @@ def test_a_fault_that_goes_wrong_is_a_bar_that_was_not_met(
     fault = Fault("drop", "x", inject, recover, lambda *_: {"0 lost": True})
     stage: Any = Stage()
     bar = chaos.run(stage, fault, 200, tmp_path, FACTS)
-    assert bar == {"0 lost": True, said: False}
+    assert bar == {"0 lost": True, "sent late (p99) by 0 ms, ≤ 50 ms": True, said: False}
     record = json.loads((tmp_path / "drop.json").read_text())
     assert record["bar"] == bar
     assert record["row"]["requests"] == 200
@@ -226,3 +227,28 @@ def test_the_settings_of_a_fault_are_recorded(tmp_path: Path) -> None:
     stage: Any = Stage()
     chaos.run(stage, Fault("drop", "x", nothing, bar=lambda *_: {}, settings={"a": "1"}), 200, tmp_path, FACTS)
     assert json.loads((tmp_path / "drop.json").read_text())["settings"] == {"a": "1"}
+
+
+def test_a_load_that_comes_late_is_no_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = [dataclasses.replace(each, sent_s=each.scheduled_s + 0.06, done_s=each.done_s + 0.06) for each in SAMPLES]
+    monkeypatch.setattr(Stage, "send_phases", lambda *_: SimpleNamespace(now=lambda: 10.0, stop=lambda: late))
+    stage: Any = Stage()
+    bar = chaos.run(stage, Fault("drop", "x", nothing, bar=lambda *_: {}), 200, tmp_path, FACTS)
+    assert bar == {"sent late (p99) by 60 ms, ≤ 50 ms": False}
+
+
+def test_a_log_that_is_rotated_meanwhile_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "access.log"
+    system: Any = None
+    scene = Scene(system)
+    monkeypatch.setattr("chaos.scene._LOG", str(log))
+    monkeypatch.setattr(Scene, "balancers", ["balancer"])
+    monkeypatch.setattr(Scene, "on", lambda _, __, command: subprocess.check_output(["sh", "-c", command], text=True))
+    log.write_text("before\n")
+    places = scene.log_places()
+    with log.open("a") as file:
+        file.write("first\n")
+    assert scene.log_since(places) == "first\n"
+    log.rename(tmp_path / "access.log.1")
+    log.write_text("second\n")
+    assert scene.log_since(places) == "first\nsecond\n"
