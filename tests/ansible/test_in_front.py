@@ -545,10 +545,23 @@ def test_a_session_is_resumed_without_a_ticket(balancer: InFront) -> None:
     assert shaken_hands(balancer, context, session)["reused"]
 
 
-def test_what_comes_in_the_clear_is_sent_on(balancer: InFront) -> None:
+@pytest.mark.parametrize("path", ["/version?a=b", "/predict?top=1", "/a.css", "/.well-known", "/v2/models/m"])
+def test_what_comes_in_the_clear_is_sent_on(balancer: InFront, path: str) -> None:
     for port in (balancer.http, balancer.https):
-        answer = requests.get(f"http://127.0.0.1:{port}/version?a=b", allow_redirects=False, timeout=20)
-        assert (answer.status_code, answer.headers["Location"]) == (308, f"{balancer.secure}/version?a=b")
+        answer = requests.post(f"http://127.0.0.1:{port}{path}", b"image", allow_redirects=False, timeout=20)
+        assert (answer.status_code, answer.headers["Location"]) == (308, balancer.secure + path)
+        assert answer.headers["X-Request-Id"]
+        document = answer.json()
+        if path.startswith("/v2"):
+            assert answer.headers["Content-Type"] == "application/json"
+            assert "HTTPS" in document["error"]
+            continue
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert (document["type"], document["status"]) == ("/problems/https-only", 308)
+        assert answer.content.endswith(b"}\n")
+
+
+def test_what_has_to_be_in_the_clear_is_answered(balancer: InFront) -> None:
     proof = balancer.folder / "state/acme/.well-known/acme-challenge/token"
     proof.parent.mkdir(parents=True, exist_ok=True)
     proof.write_text("proof")
@@ -557,7 +570,10 @@ def test_what_comes_in_the_clear_is_sent_on(balancer: InFront) -> None:
     assert requests.get(f"{balancer.plain}/healthz", timeout=20).json() == {"status": "ready"}
 
 
-OWN = ("/pool_metrics", "/healthz", "/nginx_status", "/status", "/autoscaler", "/.well-known/acme-challenge/nothing")
+OWN = (
+    *("/pool_metrics", "/healthz", "/nginx_status", "/status", "/autoscaler"),
+    *("/.well-known/acme-challenge/nothing", "/.well-known/acme-challenge/", "/.well-known/acme-challenge/folder"),
+)
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["in the clear", "by TLS"])
@@ -567,6 +583,7 @@ def test_what_the_balancer_answers_by_itself_is_never_a_page_of_nginx(
     balancer: InFront, path: str, length: int, secure: bool
 ) -> None:
     """No agent runs here."""
+    (balancer.folder / "state/acme/.well-known/acme-challenge/folder").mkdir(parents=True, exist_ok=True)
     context = ssl.create_default_context(cafile=balancer.certificate)
     connection = (
         http.client.HTTPSConnection("127.0.0.1", balancer.https, timeout=20, context=context)
@@ -579,7 +596,7 @@ def test_what_the_balancer_answers_by_itself_is_never_a_page_of_nginx(
         body = answer.read()
     assert b"<html" not in body
     assert answer.status == 413 or not length
-    assert answer.status < 400 or answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.status < 300 or answer.headers["Content-Type"] == "application/problem+json"
     if path == "/pool_metrics" and not length:
         assert (answer.status, json.loads(body)["type"]) == (503, "/problems/unavailable")
 
