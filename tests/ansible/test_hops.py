@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -499,8 +499,13 @@ PAGE = ("index.html", "dashboard.html", "a.css", "a.js", "a.svg", "a.png", "a.jp
 
 
 @contextlib.contextmanager
-def between(hops: Hops, place: Path, **changes: str) -> Iterator[Between]:
-    """Run nginx with the same file in another folder: low rates, short times, and what else is to change."""
+def between(
+    hops: Hops, place: Path, changes: dict[str, str] | None = None, members: Sequence[str] = ()
+) -> Iterator[Between]:
+    """Run nginx with the same file in another folder: low rates, short times, and what else is to change.
+
+    ``members`` are further workers, which the test does not script.
+    """
     (port,) = free_ports(1)
     changed = {
         str(hops.folder): str(place),
@@ -512,7 +517,7 @@ def between(hops: Hops, place: Path, **changes: str) -> Iterator[Between]:
         "connections_by_network 512;": "connections_by_network 2;",
     }
     text = (hops.folder / "nginx-scripted.conf").read_text()
-    for old, new in {**changed, **changes}.items():
+    for old, new in (changed | (changes or {})).items():
         text = text.replace(old, new)
     (place / "nginx.conf").write_text(text)
     (place / "serves.conf").write_text((hops.folder / "serves.conf").read_text())
@@ -520,8 +525,8 @@ def between(hops: Hops, place: Path, **changes: str) -> Iterator[Between]:
         (place / "page/current" / name).parent.mkdir(parents=True, exist_ok=True)
         (place / "page/current" / name).write_bytes(b"a{}\n" * 500)
     workers = tuple(scripted.worker() for _ in range(3))
-    members = [f"server 127.0.0.1:{each.server_address[1]} max_fails=0;\n" for each in workers]
-    (place / "servers.conf").write_text("".join(members))
+    addresses = [f"127.0.0.1:{each.server_address[1]}" for each in workers]
+    (place / "servers.conf").write_text("".join(f"server {each} max_fails=0;\n" for each in [*addresses, *members]))
     agents = scripted.agent(place / "pool.sock"), scripted.agent(place / "autoscaler.sock")
     with scripted.serving(*workers, *agents), nginx(place / "nginx.conf", port) as process:
         yield Between(Hops(port, place), process, workers, *agents, itertools.count())
@@ -554,7 +559,7 @@ CONTEXT = f"00-{TRACE}-b7ad6b7169203331-01"
 def test_the_worker_is_told_who_asks_and_what_is_followed(told: Between) -> None:
     given = (b"Accept: */*", b"X-Request-Start: t=1", b"X-Forwarded-Proto: https", b"X-Request-Id: a")
     traced = (f"traceparent: {CONTEXT}".encode(), b"tracestate: a=b")
-    told.ask(b"POST /predict?top=2", JPEG, *given, *traced, body=b"image", client="203.0.113.9")
+    told.ask(b"POST /predict?top=2", JPEG, *given, *traced, body=b"image", client="6.6.6.6, 203.0.113.9")
     (heard,) = told.heard()
     assert (heard.line, heard.body) == ("POST /predict?top=2 HTTP/1.1", b"image")
     assert re.fullmatch(r"t=\d{10}\.\d{3}", heard.fields.pop("X-Request-Start"))
@@ -794,6 +799,10 @@ def test_an_address_has_its_rate_at_the_agent_too(told: Between, path: bytes) ->
     statuses = told.statuses(b"GET " + path, *[f"203.0.113.{200 + len(path)}"] * 30)
     assert (len(statuses), set(statuses)) == (30, {200, 429})
     assert statuses.count(200) >= 21
+    asked = (told.ask(b"GET " + path, client=f"203.0.113.{200 + len(path)}") for _ in range(50))
+    _, fields, body = next(answer for answer in asked if answer[0] == 429)
+    assert fields["content-type"] == "application/problem+json"
+    assert json.loads(body)["type"] == "/problems/too-many-requests"
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -860,7 +869,7 @@ SHORT = {
 @pytest.fixture
 def short(hops: Hops, tmp_path: Path) -> Iterator[Between]:
     """A balancer that waits for a second at most."""
-    with between(hops, tmp_path, **SHORT) as started:
+    with between(hops, tmp_path, SHORT) as started:
         yield started
 
 
@@ -901,3 +910,18 @@ def test_nobody_waits_long_for_a_worker(short: Between, size: int) -> None:
         each.ignores_a_request = lambda: next(turns) == 0
     assert short.ask(b"POST /predict", JPEG, body=bytes(size))[0] == 200
     assert next(turns) == 2
+
+
+def test_a_worker_that_takes_no_connection_is_soon_passed_by(hops: Hops, tmp_path: Path) -> None:
+    """Its queue of connections is full. By itself nginx would wait for a minute, too long to try another one."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as held:
+        address = f"127.0.0.1:{full.getsockname()[1]}"
+        held.enter_context(socket.create_connection(full.getsockname()))
+        balancer = held.enter_context(between(hops, tmp_path, members=(address,)))
+        for number in range(200):  # one of four is asked first
+            name = f"passed-by-{number}"
+            assert balancer.ask(b"POST /predict", JPEG, f"X-Request-Id: {name}".encode())[0] == 200
+            line = balancer.hops.logged(name)
+            if line["upstream_addr"].startswith(address):
+                break
+        assert line["upstream_status"] == "504, 200"
