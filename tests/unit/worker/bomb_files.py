@@ -1,0 +1,139 @@
+"""A corpus of bombs: small files that claim or cost a lot."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+MEGABYTE = 1_000_000
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def flat(side: int, mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, (side, side), (40, 200, 90, 100)[: len(mode)] if len(mode) > 1 else 40)
+
+
+def grain(side: int, colours: int = 256) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(3).integers(0, colours, (side, side, 3), np.uint8))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, bits: int, colours: int, interlaced: bool = False) -> bytes:
+    """A PNG whose samples are all equal, each row by Paeth's filter, the dearest."""
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colours]
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    packer = zlib.compressobj(1)
+    pixels = b""
+    for left, top, across, down in passes if interlaced else [(0, 0, 1, 1)]:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        row = b"\4" + bytes(-(-columns * samples * bits // 8))
+        for start in range(0, rows, 512):
+            pixels += packer.compress(row * min(512, rows - start))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, interlaced))
+    palette = chunk(b"PLTE", bytes(768)) if colours == 3 else b""
+    return b"\x89PNG\r\n\x1a\n" + header + palette + chunk(b"IDAT", pixels + packer.flush()) + chunk(b"IEND", b"")
+
+
+def jpeg_of(width: int, height: int, data: bytes) -> bytes:
+    """A JPEG with another size in its frame header."""
+    frame = max(data.find(bytes((0xFF, marker))) for marker in (0xC0, 0xC2, 0xC9))
+    return data[: frame + 5] + struct.pack(">HH", height, width) + data[frame + 9 :]
+
+
+def arithmetic(side: int, noise: bytes = b"") -> bytes:
+    """A JPEG in arithmetic coding, of ``noise`` or of nothing: its decoder goes on with zeros, and says nothing."""
+    data = jpeg_of(side, side, encode(flat(16), "JPEG", subsampling=0))
+    scan = data.index(b"\xff\xda")
+    return data[:scan].replace(b"\xff\xc0", b"\xff\xc9") + data[scan : scan + 14] + noise + b"\xff\xd9"
+
+
+def many_scans(data: bytes, number: int) -> bytes:
+    """A progressive JPEG whose last scan, which refines, is there again and again."""
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:last] + data[last:end] * (number - data.count(b"\xff\xda") + 1) + b"\xff\xd9"
+
+
+def webp_frames(side: int, picture: bytes, number: int = 1) -> bytes:
+    """An animation whose canvas and frames have ``side`` by ``side`` pixels."""
+    size = (side - 1).to_bytes(3, "little") * 2
+    frame = bytes(6) + size + b"\x64\0\0\0" + picture[12:]
+    chunks = [(b"VP8X", b"\2\0\0\0" + size), (b"ANIM", bytes(6)), *[(b"ANMF", frame)] * number]
+    body = b"WEBP" + b"".join(kind + struct.pack("<I", len(content)) + content for kind, content in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def lossless(side: int, mode: str = "RGB") -> bytes:
+    return encode(flat(side, mode), "WEBP", lossless=True, method=0, quality=0)
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "webp-lossless-7071": lambda: lossless(7071),
+    "webp-lossless-4180": lambda: lossless(4180),
+    "webp-lossless-3940-with-alpha": lambda: lossless(3940, "RGBA"),
+    "webp-lossless-noise-2200": lambda: encode(grain(2200), "WEBP", lossless=True, method=0, quality=0),
+    "webp-lossy-7071": lambda: encode(flat(7071), "WEBP", method=0),
+    "webp-lossy-4440": lambda: encode(flat(4440), "WEBP", method=0),
+    "webp-lossy-noise-4000": lambda: encode(grain(4000), "WEBP", method=0, quality=20),
+    "webp-lossy-3720-with-alpha": lambda: encode(flat(3720, "RGBA"), "WEBP", method=0),
+    "webp-animated-7071": lambda: webp_frames(7071, lossless(7071)),
+    "webp-animated-4000-of-many-frames": lambda: webp_frames(4000, lossless(4000), 1000),
+    "webp-canvas-7071-around-a-dot": lambda: webp_frames(7071, encode(flat(16), "WEBP")),
+    "webp-two-million-chunks": lambda: (
+        webp_frames(16, encode(flat(16), "WEBP"))[:30] + b"XMP \0\0\0\0" * (2 * MEGABYTE)
+    ),
+    "png-rgb-7071": lambda: png(7071, 7071, 8, 2),
+    "png-rgba-5850": lambda: png(5850, 5850, 8, 6),
+    "png-rgba-5850-interlaced": lambda: png(5850, 5850, 8, 6, interlaced=True),
+    "png-rgba-16-bit-4950": lambda: png(4950, 4950, 16, 6),
+    "png-rgb-16-bit-5700-interlaced": lambda: png(5700, 5700, 16, 2, interlaced=True),
+    "png-grey-alpha-16-bit-5850": lambda: png(5850, 5850, 16, 4),
+    "png-grey-16-bit-7071": lambda: png(7071, 7071, 16, 0),
+    "png-grey-1-bit-7071-interlaced": lambda: png(7071, 7071, 1, 0, interlaced=True),
+    "png-palette-7071": lambda: png(7071, 7071, 8, 3),
+    "png-one-row-of-30-million": lambda: png(30 * MEGABYTE, 1, 8, 6),
+    "png-noise-of-19-megabytes": lambda: encode(grain(2500), "PNG", compress_level=0),
+    "gif-7071": lambda: encode(flat(7071, "L"), "GIF"),
+    "gif-7071-noise": lambda: encode(grain(3000, 2).convert("L"), "GIF"),
+    "gif-claims-7071": lambda: b"GIF89a" + struct.pack("<HH", 7071, 7071) + encode(flat(16, "L"), "GIF")[10:],
+    "jpeg-7071": lambda: encode(flat(7071), "JPEG", subsampling=0),
+    "jpeg-noise-of-19-megabytes": lambda: encode(grain(2900), "JPEG", quality=95, subsampling=0),
+    "jpeg-65500-by-760": lambda: jpeg_of(65500, 760, encode(Image.new("RGB", (65500, 760)), "JPEG")),
+    "jpeg-cmyk-7071": lambda: encode(flat(7071, "CMYK"), "JPEG"),
+    "jpeg-progressive-7071": lambda: encode(flat(7071), "JPEG", progressive=True, subsampling=0),
+    "jpeg-progressive-4780": lambda: encode(flat(4780), "JPEG", progressive=True, subsampling=0),
+    "jpeg-progressive-4780-of-32-scans": lambda: many_scans(
+        encode(flat(4780), "JPEG", progressive=True, subsampling=0), 32
+    ),
+    "jpeg-progressive-noise": lambda: encode(grain(4000), "JPEG", quality=50, progressive=True),
+    "jpeg-arithmetic-7071": lambda: arithmetic(7071),
+    "jpeg-arithmetic-2000": lambda: arithmetic(2000),
+    "jpeg-arithmetic-2000-noise": lambda: arithmetic(
+        2000, np.random.default_rng(5).integers(0, 255, 5 * MEGABYTE, np.uint8).tobytes()
+    ),
+    "jpeg-19-megabytes-of-profiles": lambda: (
+        (data := encode(flat(64), "JPEG"))[:2] + (b"\xff\xe2\xff\xf0" + bytes(65518)) * 290 + data[2:]
+    ),
+    "png-19-megabytes-of-texts": lambda: (
+        (data := png(64, 64, 8, 2))[:33] + chunk(b"tEXt", b"a\0" + bytes(400)) * 46_000 + data[33:]
+    ),
+}
+
+
+@functools.cache
+def bomb(name: str) -> bytes:
+    """A file of the corpus."""
+    return BOMBS[name]()
