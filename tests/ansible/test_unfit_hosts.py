@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,6 +25,23 @@ def script(path: Path, text: str) -> Path:
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join((done.stdout + done.stderr).split()).replace("''", "'")
+
+
+def played(
+    hosts: str | Path, play: str | dict[str, Any], folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a playbook, or a play of this test that is written to the folder."""
+    if isinstance(play, dict):
+        (folder / "play.yml").write_text(json.dumps([play]))
+        play = str(folder / "play.yml")
+    return subprocess.run(
+        ["ansible-playbook", "-i", str(hosts), play],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,14 +93,7 @@ def test_a_host_s_python_is_refused_by_facts(tmp_path: Path, version: list[int],
         "vars": {"python_app_name": "imagerec-worker"},
         "tasks": [{"ansible.builtin.set_fact": facts}, {"ansible.builtin.include_role": role}],
     }
-    (tmp_path / "play.yml").write_text(json.dumps([play]))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "localhost,", str(tmp_path / "play.yml")],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = played("localhost,", play, tmp_path)
     assert (done.returncode == 0) == (words is None), done.stdout
     assert words is None or words in said(done)
 
@@ -116,14 +127,7 @@ def test_an_experiment_needs_one_client(tmp_path: Path, clients: list[str], word
         },
         "tasks": [{"ansible.builtin.include_tasks": f"{REPOSITORY}/playbooks/experiment/refuse.yml"}],
     }
-    (tmp_path / "play.yml").write_text(json.dumps([play]))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", str(tmp_path / "hosts.json"), str(tmp_path / "play.yml")],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = played(tmp_path / "hosts.json", play, tmp_path)
     assert (done.returncode == 0) == (words is None), done.stdout
     assert words is None or words in said(done)
 
@@ -133,14 +137,7 @@ def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path, packages: list[str]
     nginx = script(tmp_path / "nginx", "echo 'nginx version: nginx/1.18.0 (Ubuntu)' >&2")
     script(tmp_path / "apt-cache", "echo 'nginx:'; echo '  Installed: (none)'; echo '  Candidate: 1.18.0-6ubuntu14.4'")
     hosts = inventory(tmp_path, slice_address="127.0.0.1", balancer_nginx=str(nginx), balancer_packages=packages)  # type: ignore[arg-type]
-    done = subprocess.run(
-        ["ansible-playbook", "-i", str(hosts), "playbooks/preflight.yml"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
-    )
+    done = played(hosts, "playbooks/preflight.yml", tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert done.returncode != 0
     assert "balancer: nginx 1.18.0 is too old, 1.19.5 is needed; take Debian 12 or 13, or Ubuntu 24.04" in said(done)
 
