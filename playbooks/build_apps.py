@@ -1,7 +1,8 @@
 """Build what hosts are given: an archive of each application, for each kind of host, and one of the page.
 
 Everything is named by its digest and built aside, so an interrupted run leaves nothing that looks finished, and a run
-with unchanged sources and locks changes nothing. Prints one JSON line: whether anything changed, and the error if any.
+with unchanged sources and locks changes nothing. Prints one JSON line: whether anything changed, the releases with
+their archives, and the error if any.
 """
 
 from __future__ import annotations
@@ -173,11 +174,11 @@ def main() -> int:
     with (arguments.dist / ".building").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # a deployment onto another inventory may be building as well
         try:
-            changed = build_all(arguments)
+            releases, changed = build_all(arguments)
         except BuildError as error:
-            print(json.dumps({"changed": False, "error": str(error)}))
+            print(json.dumps({"changed": False, "releases": {}, "error": str(error)}))
             return 1
-    print(json.dumps({"changed": changed, "error": None}))
+    print(json.dumps({"changed": changed, "releases": releases, "error": None}))
     return 0
 
 
@@ -198,8 +199,8 @@ def with_earlier(apps: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any
     return joined
 
 
-def build_all(arguments: argparse.Namespace) -> bool:
-    """Build what the command line names; return whether anything changed."""
+def build_all(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+    """Build what the command line names; return what is deployed of it, by name, and whether anything changed."""
     apps: dict[str, Any] = {}
     apps["page"], changed = build_page(arguments.page, arguments.examples, arguments.dist)
     for pair in arguments.apps:
@@ -219,7 +220,7 @@ def build_all(arguments: argparse.Namespace) -> bool:
         changed = True
     for folder in ("wheelhouse", "releases"):
         prune(arguments.dist / folder)
-    return changed
+    return apps, changed
 
 
 if __name__ == "__main__":

@@ -102,6 +102,8 @@ def test_two_may_build_at_once(source: Path, tmp_path: Path) -> None:
         answers = list(several.map(lambda _: build(source, tmp_path / "dist"), range(4)))
     assert [answer["error"] for answer in answers] == [None] * 4
     assert [answer["changed"] for answer in answers].count(True) == 1
+    listed = json.loads((tmp_path / "dist/releases.json").read_text())
+    assert [answer["releases"] for answer in answers] == [listed] * 4
 
 
 def test_what_another_deployment_has_built_stays_in_the_list(tmp_path: Path) -> None:

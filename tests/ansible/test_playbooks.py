@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,3 +90,36 @@ def test_the_autoscaler_knows_the_workers_that_the_balancer_asks(size: object, e
         "autoscaler_workers | map(attribute='name') | list", balancer_workers=workers, balancer_pool_size=size
     )
     assert names == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "deployed"), [({}, "first of first"), ({"built_bundle": {"name": "mine"}}, "mine of first")]
+)
+def test_a_run_keeps_to_what_was_built_when_it_began(tmp_path: Path, given: dict[str, Any], deployed: str) -> None:
+    """Another run of this checkout builds another model meanwhile."""
+
+    def built(name: str) -> dict[str, Any]:
+        return {"bundle.json": {"name": name}, "releases.json": {"page": {"digest": name}}}
+
+    for file, content in built("first").items():
+        (tmp_path / file).write_text(json.dumps(content))
+    common = {"hosts": "localhost", "connection": "local", "gather_facts": False}
+    rebuild = [
+        {"ansible.builtin.copy": {"content": json.dumps(content), "dest": str(tmp_path / file), "mode": "0644"}}
+        for file, content in built("second").items()
+    ]
+    say = {"ansible.builtin.debug": {"msg": "deploys {{ built_bundle.name }} of {{ built_releases.page.digest }}"}}
+    wiring = {"vars_files": [str(REPOSITORY / "playbooks/group_vars/all.yml")]}
+    plays = [common | {"tasks": rebuild}, common | wiring | {"tasks": [say]}]
+    (tmp_path / "meanwhile.yml").write_text(json.dumps(plays))
+    extra = json.dumps({"dist_dir": str(tmp_path), "ansible_python_interpreter": sys.executable, **given})
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", "playbooks/built.yml", str(tmp_path / "meanwhile.yml"), "-e", extra],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "bundle.json").read_text()) == {"name": "second"}
+    assert f"deploys {deployed}" in done.stdout

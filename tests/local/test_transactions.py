@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import REPOSITORY, Deployment, free_ports
+from deployed.checkout import run
+from tests.conftest import REPOSITORY, SHARED, Deployment, free_ports
 
 
 def words(text: str) -> str:
@@ -135,3 +136,18 @@ def test_a_host_that_fails_while_it_is_staged_stops_the_deployment_of_all(
         deployment.play("workers")
     assert served(deployment) == {old}
     assert Path(deployment.folder / ".run/worker1/models" / release).exists()
+
+
+def test_a_deployment_keeps_to_what_it_has_built(deployment: Deployment, newer: dict[str, Any], tmp_path: Path) -> None:
+    """Another one, onto other hosts, builds another model before this one has sent its own."""
+    shutil.copytree(REPOSITORY / "dist", tmp_path / "dist", ignore=shutil.ignore_patterns(".building*", "*.partial"))
+    listing = {"content": json.dumps(newer), "dest": str(tmp_path / "dist/bundle.json"), "mode": "0644"}
+    other = {"hosts": "localhost", "connection": "local", "tasks": [{"ansible.builtin.copy": listing}]}
+    (tmp_path / "other.yml").write_text(json.dumps([other]))
+    mirror = SHARED / "models"
+    given = {"dist_dir": str(tmp_path / "dist"), "model": deployment.model}
+    given |= {"model_mirror": str(mirror)} if mirror.exists() else {}
+    plays = ("playbooks/build.yml", str(tmp_path / "other.yml"), "playbooks/workers.yml", "playbooks/verify.yml")
+    run("ansible-playbook", "-i", deployment.inventory, *plays, "-e", json.dumps(given))
+    assert json.loads((tmp_path / "dist/bundle.json").read_text()) == newer
+    assert served(deployment) == {built()["digest"]}
