@@ -33,6 +33,10 @@ NAME = "images.example.org"
 class Worker(BaseHTTPRequestHandler):
     """Answers every request with how it came; one with `hold` only when the test lets go, one with `drop` never."""
 
+    VERSION: ClassVar[dict[str, Any]] = {
+        "worker": "worker1",
+        "model": {"name": "imagenet", "version": "1.0", "digest": "d" * 64},
+    }
     heard: ClassVar[dict[str, str]] = {}  # the fields of the last one, their names in small letters
     let_go = threading.Event()
     holds = threading.Semaphore(0)
@@ -46,9 +50,13 @@ class Worker(BaseHTTPRequestHandler):
         if "hold" in self.path:
             self.holds.release()
             self.let_go.wait(20)
-        ready = self.path == "/readyz"
-        body = b'{"status": "ready"}\n' if ready else self.headers["X-Forwarded-Proto"].encode()
+        answers = {"/readyz": {"status": "ready"}, "/version": self.VERSION}
+        body = (json.dumps(answers.get(self.path, {})) + "\n").encode()
+        if self.path not in answers:
+            body = self.headers["X-Forwarded-Proto"].encode()
         self.send_response(200)
+        if self.path in answers:
+            self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

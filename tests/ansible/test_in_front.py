@@ -299,6 +299,39 @@ def test_what_classifies_nothing_needs_no_key(balancer: InFront, path: str) -> N
     assert balancer.ask(path, "GET").status_code == 200
 
 
+def test_the_summary_is_whole_where_keys_are_wanted(balancer: InFront, worker: int, tmp_path: Path) -> None:
+    """It has no key to classify with, and asks who answers."""
+    rest()
+    names = ("balancer_port", "balancer_tls", "balancer_tls_port", "balancer_api_keys")
+    given = balancer.variables()
+    groups = {
+        "balancers": {"hosts": {"balancer": {name: given[name] for name in names}}},
+        "workers": {"hosts": {"worker1": {"worker_port": worker}}},
+        "clients": {"hosts": {"client": None}},
+    }
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "slice_address": "127.0.0.1"}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"children": groups, "vars": common}}))
+    built = {"built_bundle": {"digest": Worker.VERSION["model"]["digest"]}}
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), "playbooks/verify.yml", "-e", json.dumps(built)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout.splitlines()
+    first = said.index(f"{balancer.secure} serves imagenet 1.0; worker1 answered.")
+    assert said[first + 1 : first + 6] == [
+        "  model    imagenet (default)",
+        "  policy   random (default)",
+        "  workers  worker1",
+        f"  keys     {len(given['balancer_api_keys'])}; a request without one was refused",
+        "  logs     /var/log/imagerec-balancer on balancer",
+    ]
+
+
 def statuses(balancer: InFront, count: int, **headers: str) -> list[int]:
     """Answers to so many requests over one connection, the sooner the better."""
     with requests.Session() as session:
