@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -80,7 +82,8 @@ def test_the_record_says_what_runs_what_was_good_and_what_is_staged(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [('{"good": [', "Expecting value"), ('{"good": ["a"]}', "it names no good deployments")]
+    ("content", "why"),
+    [("", "Expecting value"), ('{"good": [', "Expecting value"), ('{"good": ["a"]}', "it names no good deployments")],
 )
 def test_a_record_that_is_damaged_is_named_and_kept(tmp_path: Path, content: str, why: str) -> None:
     """A deployment would otherwise forget what was good, and prune it."""
@@ -120,6 +123,46 @@ def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_dis
     assert steps(tmp_path, "activate b").returncode == 0
     assert steps(tmp_path, "remember").returncode != 0
     assert {name: (small_disk / name).read_bytes() for name in before} == before
+
+
+def pack_bundle(folder: Path, text: str) -> str:
+    """Make the files of a bundle; return its digest."""
+    folder.mkdir()
+    sums = {}
+    for name in ("model.tflite", "classes.json"):
+        (folder / name).write_text(f"{name} {text}" * 2000)
+        sums[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "bundle.json").write_text(json.dumps({"files": sums}))
+    return hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+
+
+def test_a_bundle_is_mended_whatever_is_spoilt_of_it(tmp_path: Path) -> None:
+    digest = pack_bundle(tmp_path / "source", "first")
+    given = {"model_bundle_source": str(tmp_path / "source"), "model_bundle_digest": digest}
+    assert "failed=0" in steps(tmp_path, "bundle", **given).stdout
+    placed = tmp_path / f"models/imagenet-{digest[:16]}"
+    whole = {path.name: path.read_bytes() for path in placed.iterdir()}
+    assert sorted(whole) == ["bundle.json", "classes.json", "model.tflite"]
+    os.truncate(placed / "model.tflite", 4096)
+    assert "failed=0" in steps(tmp_path, "bundle", **given).stdout
+    assert {path.name: path.read_bytes() for path in placed.iterdir()} == whole
+    (placed / "bundle.json").write_text("")
+    (placed / "classes.json").unlink()
+    assert "failed=0" in steps(tmp_path, "bundle", **given).stdout
+    assert {path.name: path.read_bytes() for path in placed.iterdir()} == whole
+    assert "changed=0" in steps(tmp_path, "bundle", **given).stdout
+
+
+def test_a_bundle_that_another_run_has_built_meanwhile_is_refused(tmp_path: Path) -> None:
+    """Two bundles of one name have one folder on the controller."""
+    digest = pack_bundle(tmp_path / "source", "first")
+    shutil.rmtree(tmp_path / "source")
+    pack_bundle(tmp_path / "source", "second")
+    done = steps(tmp_path, "bundle", model_bundle_source=str(tmp_path / "source"), model_bundle_digest=digest)
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert f"differs from imagenet {digest[:12]} (bundle.json: FAILED); make the bundle again" in said
+    assert not (tmp_path / "models/current").exists()
 
 
 def test_a_page_that_was_cut_off_is_unpacked_again(tmp_path: Path) -> None:
