@@ -43,6 +43,17 @@ def run(command: list[str], remedy: str) -> None:
         raise BuildError(f"{' '.join(command[:6])} … failed: {tail}\n{remedy}")
 
 
+def settle(aside: Path, target: Path) -> None:
+    """Give what was made aside its name, once the disk has it: a power cut would otherwise leave the name alone."""
+    for path in (aside, *aside.rglob("*")):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    aside.replace(target)
+
+
 def build_wheel(source: Path, wheels: Path) -> tuple[Path, bool]:
     """Build a source folder's wheel into a folder; return its path there and whether it differs from before.
 
@@ -91,7 +102,7 @@ def collect_wheelhouse(lock: Path, platform: str, folder: Path) -> bool:
         ],
         f"The package index could not give what {lock} names for {platform}; see the lines above, then run it again.",
     )
-    aside.rename(folder)
+    settle(aside, folder)
     return True
 
 
@@ -110,7 +121,7 @@ def archive(files: list[Path], target: Path) -> bool:
             entry.mtime = int(hashlib.sha256(file.read_bytes()).hexdigest()[:7], 16)
             with file.open("rb") as content:
                 tar.addfile(entry, content)
-    aside.replace(target)
+    settle(aside, target)
     return True
 
 
@@ -216,7 +227,7 @@ def build_all(arguments: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     if not listing.exists() or listing.read_text() != text:
         aside = listing.with_name(f".{listing.name}.partial")
         aside.write_text(text)
-        aside.replace(listing)
+        settle(aside, listing)
         changed = True
     for folder in ("wheelhouse", "releases"):
         prune(arguments.dist / folder)

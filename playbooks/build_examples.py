@@ -11,6 +11,7 @@ import argparse
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def collect(listing: Path, lock: Path, target: Path) -> bool:
     (aside / "folder").mkdir()
     try:
         unpack(download(lock, aside / "wheel"), listing, aside / "folder")
+        os.sync()  # a power cut would otherwise leave the name alone
         (aside / "folder").rename(target)
     finally:
         shutil.rmtree(aside)

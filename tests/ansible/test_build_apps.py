@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.power import disk
 
 SCRIPT = REPOSITORY / "playbooks/build_apps.py"
 spec = importlib.util.spec_from_file_location("build_apps", SCRIPT)
@@ -94,6 +95,18 @@ def test_a_package_that_cannot_be_had_is_an_error_with_a_remedy_and_leaves_nothi
     assert "absent==1" in str(answer["error"])
     assert "run it again" in str(answer["error"])
     assert not list((tmp_path / "dist/wheelhouse").glob("tiny-*"))
+
+
+def test_what_is_built_is_whole_after_a_power_cut(source: Path, tmp_path: Path) -> None:
+    """The next run takes what has its name, and never looks into it."""
+    with disk(tmp_path) as own:
+        answer = build(source, own.folder / "dist")
+        assert answer["error"] is None
+        assert answer["releases"] == json.loads((own.folder / "dist/releases.json").read_text())
+        with own.cut() as left:
+            assert len(list((left / "dist/releases").iterdir())) == 2
+            # A wheel is compared with the one that each run builds.
+            assert [name for name in own.spoilt(left) if not name.startswith("dist/wheels/")] == []
 
 
 def test_two_may_build_at_once(source: Path, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,6 +20,7 @@ import skimage.data
 from PIL import Image
 
 from tests.conftest import REPOSITORY
+from tests.power import disk
 
 SCRIPT = REPOSITORY / "playbooks/build_examples.py"
 LISTING = REPOSITORY / "services/web/examples.json"
@@ -124,6 +127,19 @@ def test_an_interrupted_run_is_done_again(page: Path) -> None:
     answer = collect(page)
     assert answer["changed"] is True
     assert contents(answer)["cat.png"] == PICTURE
+
+
+def test_the_photographs_are_whole_after_a_power_cut(page: Path, tmp_path: Path) -> None:
+    with disk(tmp_path) as own:
+        for name in ("page", "index"):
+            shutil.copytree(page.parent / name, own.folder / "site" / name)
+        shutil.copy(page.parent / "lock.txt", own.folder / "site")
+        os.sync()
+        answer = collect(own.folder / "site/page")
+        assert answer["notice"] == ""
+        with own.cut() as left:
+            assert (left / "site/dist/examples").is_dir()
+            assert own.spoilt(left) == []
 
 
 def test_another_list_is_another_folder(page: Path) -> None:

@@ -114,3 +114,14 @@ def test_a_request_that_takes_long_stops_an_operator_alone(pool: Pool) -> None:
     done = pool.take_out("deployment")
     assert done.returncode == 0, done.stderr
     assert "It goes on." in done.stdout
+
+
+def test_a_deployment_takes_back_whom_a_power_cut_left_out_without_a_word(pool: Pool) -> None:
+    """The file is there and its word is not; whom an operator took out stays out."""
+    pool.say(worker1="up", worker2="up")
+    pool.workers[0]["asked"] = True
+    for word, stays in {"operator\n": True, "": False}.items():
+        pool.drain.write_text(word)
+        done = pool.take_out("deployment", "-e", "way=undrain")
+        assert done.returncode == 0, done.stderr
+        assert pool.drain.exists() == stays

@@ -102,6 +102,8 @@ def configured(tmp_path_factory: pytest.TempPathFactory, worker: int) -> tuple[d
     balancers["emptied"].more["balancer_api_keys"] = []
     (place / "emptied/etc").mkdir()
     (place / "emptied/etc/keys.js").write_text("as an earlier run left it")
+    (place / "emptied/pool").mkdir()
+    (place / "emptied/pool/serves.conf").touch()  # as a power cut leaves it; nginx would not start
     hosts = {name: balancer.variables() for name, balancer in balancers.items()}
     (place / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
     done = play("balance", {}, "-vvv", "--diff", inventory=str(place / "hosts.yml"))

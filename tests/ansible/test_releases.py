@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pip
 import pytest
 
 from tests.ansible.plays import play
 from tests.conftest import REPOSITORY
+from tests.power import disk
 
 KIND = f"cp{sys.version_info.major}{sys.version_info.minor}"
 SCRIPT = REPOSITORY / "playbooks/filter_plugins/rollback.py"
@@ -123,6 +127,52 @@ def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_dis
     assert steps(tmp_path, "activate b").returncode == 0
     assert steps(tmp_path, "remember").returncode != 0
     assert {name: (small_disk / name).read_bytes() for name in before} == before
+
+
+def pack_application(archive: Path) -> None:
+    """Put into an archive what an application of one module is installed from, with this environment's own pip."""
+    wheels = {"pip-1-py3-none-any.whl": {}, "imagerec_worker-1-py3-none-any.whl": {"small.py": b"ANSWER = 42\n" * 9000}}
+    info = "imagerec_worker-1.dist-info"
+    wheels["imagerec_worker-1-py3-none-any.whl"] |= {
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: imagerec-worker\nVersion: 1\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: none\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": b"",
+    }
+    folder = Path(pip.__path__[0])
+    sources = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    wheels["pip-1-py3-none-any.whl"] = {f"pip/{path.relative_to(folder)}": path.read_bytes() for path in sources}
+    contents = {"requirements.txt": b""}
+    for name, members in wheels.items():
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as wheel:
+            for member, content in members.items():
+                wheel.writestr(member, content)
+        contents[name] = packed.getvalue()
+    with tarfile.open(archive, "w") as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def test_what_counts_as_whole_is_whole_after_a_power_cut(tmp_path: Path) -> None:
+    """An application that is marked as complete, a page that has its name, and the record of the deployments."""
+    with disk(tmp_path) as own:
+        (own.folder / "etc").mkdir()
+        (tmp_path / "index.html").write_text("a page\n" * 1000)
+        with tarfile.open(own.folder / "page.tar", "w") as archive:
+            archive.add(tmp_path / "index.html", "index.html")
+        pack_application(tmp_path / "app.tar")
+        os.sync()
+        wanted = ("page a", "install a", "remember")
+        done = steps(own.folder, *wanted, python_app_archive=str(tmp_path / "app.tar"))
+        assert done.returncode == 0, done.stdout
+        application = f"app/{'a' * 16}-{KIND}"
+        with own.cut() as left:
+            for name in (application, "a" * 16, "etc/deployment.json"):
+                assert (left / name).exists()
+            # Where the mark stands, in whatever state, the rest does.
+            assert [name for name in own.spoilt(left) if not name.endswith("/.complete")] == []
 
 
 def pack_bundle(folder: Path, text: str) -> str:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ DOCUMENTATION = """
 module: worker_deployments
 short_description: Tells which deployment a worker runs, which good ones it still has, and which is staged
 description:
-  - A deployment is the names of two releases, C(code) and C(model), each a folder below its root. It changes nothing.
+  - A deployment is the names of two releases, C(code) and C(model), each a folder below its root.
+  - The record is written beside, handed to the disk and renamed. Also a power cut leaves the old one or the new one.
 options:
   record:
     description: File in which deployments are remembered, JSON with C(good) and C(staged). It need not be there.
@@ -23,6 +26,9 @@ options:
     description: The folders with the releases of C(code) and of C(model). In each, C(current) leads to one.
     type: dict
     required: true
+  remember:
+    description: What the record shall hold from now on. Without, nothing is changed.
+    type: dict
 author: imagerec
 """
 RETURN = """
@@ -52,10 +58,40 @@ def remembered(record: Path) -> dict[str, Any]:
     return {"good": good, "staged": content.get("staged", {})}
 
 
+def remember(record: Path, content: dict[str, Any], *, dry: bool) -> bool:
+    """Write the record; return whether it was another one.
+
+    Raises:
+        OSError: It cannot be written; then it is as it was.
+    """
+    text = json.dumps(content, indent=4, sort_keys=True) + "\n"
+    if record.exists() and record.read_text(encoding="utf-8") == text:
+        return False
+    if dry:
+        return True
+    beside = record.with_name(f".{record.name}.new")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(0o644)
+        beside.replace(record)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+    return True
+
+
 def main() -> None:
-    """Tell it."""
+    """Tell it, and remember."""
     module = AnsibleModule(
-        argument_spec={"record": {"type": "path", "required": True}, "roots": {"type": "dict", "required": True}},
+        argument_spec={
+            "record": {"type": "path", "required": True},
+            "roots": {"type": "dict", "required": True},
+            "remember": {"type": "dict"},
+        },
         supports_check_mode=True,
     )
     record, roots = Path(module.params["record"]), {key: Path(root) for key, root in module.params["roots"].items()}
@@ -64,9 +100,15 @@ def main() -> None:
     except (OSError, ValueError) as error:
         remedy = "remove it, then deploy; later rollbacks can go back to that deployment, and to none before it"
         module.fail_json(msg=f"{record} cannot be read ({error}); {remedy}")
+    wanted, changed = module.params["remember"], False
+    if wanted is not None:
+        try:
+            changed = remember(record, wanted, dry=module.check_mode)
+        except OSError as error:
+            module.fail_json(msg=f"{record} cannot be written ({error.strerror}); it is as it was")
     links = {key: root / "current" for key, root in roots.items()}
     module.exit_json(
-        changed=False,
+        changed=changed,
         deployment={
             "runs": {key: str(link.readlink()) if link.is_symlink() else "" for key, link in links.items()},
             "good": [names for names in found["good"] if all((roots[key] / names[key]).is_dir() for key in roots)],
