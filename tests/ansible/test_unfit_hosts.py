@@ -16,6 +16,10 @@ import yaml
 from tests.ansible.test_addresses import inventory
 from tests.conftest import REPOSITORY
 
+AWAKE = [
+    dict.fromkeys(("pool_size", "model", "cpu_share")) | {"id": "awake-auto", "slow_worker": 1, "workers_awake": "auto"}
+]
+
 
 def script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
@@ -99,32 +103,60 @@ def test_a_host_s_python_is_refused_by_facts(tmp_path: Path, version: list[int],
 
 
 @pytest.mark.parametrize(
-    ("clients", "words"),
+    ("clients", "changes", "words"),
     [
-        ([], "exactly one client, since each sends the whole load, and the group clients has none; leave one host"),
-        (["c1"], None),
-        (["c1", "c2"], "and the group clients has 2 (c1, c2); leave one host in it"),
+        pytest.param(
+            [],
+            {},
+            "exactly one client, since each sends the whole load, and the group clients has none; leave one host",
+            id="no-client",
+        ),
+        pytest.param(["c1"], {}, None, id="one-client"),
+        pytest.param(["c1", "c2"], {}, "and the group clients has 2 (c1, c2); leave one host in it", id="two-clients"),
+        pytest.param(
+            ["c1"],
+            {"wanted_levels": AWAKE},
+            "The levels awake-auto of scaling are about an autoscaler (workers_awake), and the inventory has none: set "
+            "autoscaler: true in it and deploy",
+            id="no-autoscaler",
+        ),
+        pytest.param(["c1"], {"wanted_levels": AWAKE, "possible_only": True}, None, id="left-out"),
+        pytest.param(
+            ["c1"],
+            {"wanted_levels": AWAKE, "autoscaler_wanted": True, "autoscaler_app_root": "/nonexistent"},
+            "b has no autoscaler yet; deploy first",
+            id="autoscaler-not-deployed",
+        ),
     ],
-    ids=["none", "one", "two"],
 )
-def test_an_experiment_needs_one_client(tmp_path: Path, clients: list[str], words: str | None) -> None:
-    """Two would send twice the load of the design."""
+def test_an_experiment_that_these_hosts_cannot_have_is_refused(
+    tmp_path: Path, clients: list[str], changes: dict[str, object], words: str | None
+) -> None:
+    """Two clients would send twice the load of the design."""
     groups = {"balancers": ["b"], "workers": ["w"], "clients": clients}
     hosts = {name: {"hosts": {member: {} for member in members}} for name, members in groups.items()}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"children": hosts}}))
+    (experiment,) = [
+        play
+        for play in yaml.safe_load((REPOSITORY / "playbooks/experiment.yml").read_text())
+        if play["name"] == "Measure"
+    ]
+    usual = {
+        "awake_levels": experiment["vars"]["awake_levels"],
+        "shown": {"design": {"name": "scaling"}},
+        "wanted_levels": [],
+        "level_bundles": {},
+        "service_tls": "off",
+        "service_host": {},
+        "autoscaler_wanted": False,
+        "ansible_python_interpreter": sys.executable,
+        "loadtest_program": sys.executable,
+    }
     play = {
         "hosts": "balancers:workers:clients",
         "connection": "local",
         "gather_facts": False,
-        "vars": {
-            "shown": {"design": {"name": "scaling"}},
-            "wanted_levels": [],
-            "level_bundles": {},
-            "service_tls": "off",
-            "service_host": {},
-            "ansible_python_interpreter": sys.executable,
-            "loadtest_program": sys.executable,
-        },
+        "vars": usual | changes,
         "tasks": [{"ansible.builtin.include_tasks": f"{REPOSITORY}/playbooks/experiment/refuse.yml"}],
     }
     done = played(tmp_path / "hosts.json", play, tmp_path)

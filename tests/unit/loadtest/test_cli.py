@@ -76,6 +76,7 @@ def test_show_tells_which_run_to_continue(measured: Path, tmp_path: Path, capsys
             "model": None,
             "batch": None,
             "batch_window_ms": None,
+            "workers_awake": None,
             "complete": False,
         }
     ]

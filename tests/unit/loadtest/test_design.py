@@ -9,7 +9,7 @@ import yaml
 
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import trial_seed
-from loadtest.experiments.design import Design, design_folders, design_from_resolved, find_design
+from loadtest.experiments.design import SHRINKS_S, Design, design_folders, design_from_resolved, find_design
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.loads import load_of, mean_rate, refused_ahead
 from loadtest.experiments.reader import load_design
@@ -46,6 +46,8 @@ def load(folder: Path, **changes: Any) -> Design:
         ),
         pytest.param({"deployment": {"batch": 17}}, "17 is impossible; give 1 to 16", id="too-large-a-batch"),
         pytest.param({"deployment": {"batch_window_ms": 5}}, "batch_window_ms needs batch", id="window-alone"),
+        pytest.param({"deployment": {"workers_awake": "few"}}, "'few' is not one of auto, least, all", id="few-awake"),
+        pytest.param({"deployment": {"workers_awake": ["auto", "least"]}}, "needs the level all", id="never-all-awake"),
         pytest.param({"deployment": {"model": "a/../b"}}, "is not the name of a model", id="model-by-path"),
         pytest.param({"deployment": {"model": ["lite0", "lite0"]}}, "lite0 stands twice", id="same-model-twice"),
         pytest.param({"cells": [{**GOOD["cells"][0], "repetitions": 4}]}, "are for requests: all", id="few-of-a-cell"),
@@ -152,6 +154,22 @@ def test_a_level_is_named_by_its_model_and_calibrated_for_it(tmp_path: Path) -> 
     assert {level.hardware_id for level in design.levels} == {"imagenet", "lite0-160"}
     assert design_from_resolved(design.resolved()) == design
     assert "model" not in load(tmp_path, deployment={"policy": "random"}).resolved()["levels"][0]
+
+
+def test_levels_with_all_workers_awake_come_first_and_calibrate_the_others(tmp_path: Path) -> None:
+    for seed in range(5):
+        design = load(tmp_path, seed=seed, deployment={"workers_awake": ["auto", "least", "all"], "pool_size": [2, 4]})
+        assert [level.workers_awake == "all" for level in design.levels] == [True, True, False, False, False, False]
+        assert {level.hardware_id for level in design.levels} == {"pool2", "pool4"}
+    assert {level.id for level in design.levels} >= {"pool2-awake-auto", "pool4-awake-all"}
+    assert design_from_resolved(design.resolved()) == design
+    assert "workers_awake" not in load(tmp_path, deployment={"pool_size": 2}).resolved()["levels"][0]
+
+
+def test_a_pool_that_has_to_shrink_before_each_trial_takes_longer(tmp_path: Path) -> None:
+    held = load(tmp_path, deployment={"workers_awake": ["all", "least"]})
+    free = load(tmp_path, deployment={"workers_awake": ["all", "auto"]})
+    assert free.minutes - held.minutes == pytest.approx(5 * SHRINKS_S / 60)
 
 
 def test_scale_lengthens_trials_and_is_recorded(tmp_path: Path) -> None:

@@ -75,6 +75,17 @@ class Capacity:
     closed_hz: float | None = None
     open_hz: float | None = None
 
+    def text(self) -> str:
+        """The same in words."""
+        words = (
+            f"{self.capacity_hz:.1f} answers/s, service time {self.service_s * 1e3:.1f} ms, c² {self.cv2:.2f} "
+            f"(by {self.how})"
+        )
+        if self.open_hz is None:
+            return words
+        means = [f"{one.service_s * 1e3:.1f} ms" if one else "–" for one in (self.idle, self.busy)]
+        return f"{words}; {means[0]} after idleness, {means[1]} busy"
+
     def facts(self) -> dict[str, Any]:
         """The same as JSON values."""
         facts: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """What a design is made of: deployment levels, load cells, and the seeds that pair them."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,8 @@ class Level:
         model: Name of the model that is deployed, as MODEL= takes it; None: the one that is deployed already.
         batch: Most photographs of a run of the network (the role worker's worker_batch_max); None: as deployed.
         batch_window_ms: How long a run waits for further photographs, in milliseconds; None: as deployed.
+        workers_awake: How many workers serve where there is an autoscaler: it decides (auto), as few as it may keep
+            (least), or all; None: as deployed.
     """
 
     pool_size: int | None = None
@@ -30,6 +33,7 @@ class Level:
     model: str | None = None
     batch: int | None = None
     batch_window_ms: float | None = None
+    workers_awake: str | None = None
 
     @property
     def id(self) -> str:
@@ -47,12 +51,17 @@ class Level:
             parts.append(f"batch{self.batch}")
         if self.batch_window_ms is not None:
             parts.append(f"window{self.batch_window_ms:g}")
+        if self.workers_awake is not None:
+            parts.append(f"awake-{self.workers_awake}")
         return "-".join(parts) or "as-deployed"
 
     @property
     def hardware_id(self) -> str:
-        """The level without its policy: levels that share it have the same capacity, so they share its calibration."""
-        return replace(self, policy=None).id
+        """The level without its policy and without who sleeps: levels that share it share its calibration.
+
+        The policy does not change a capacity, and a load is a share of what all workers can do, also where some sleep.
+        """
+        return replace(self, policy=None, workers_awake=None).id
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,12 @@ class Cell:
 def trial_seed(design_seed: int, cell: Cell, repetition: int) -> np.random.SeedSequence:
     """The seed of one trial; the level is no part of it, so all levels see the same arrivals (paired seeds)."""
     return np.random.SeedSequence([design_seed, zlib.crc32(cell.id.encode()), repetition])
+
+
+def in_order(levels: Sequence[Level], design_seed: int) -> tuple[Level, ...]:
+    """Levels in the order to run them: random, but first those with all workers awake, which calibrate the others."""
+    mixed = [levels[index] for index in shuffled(len(levels), design_seed, "levels")]
+    return tuple(sorted(mixed, key=lambda level: level.workers_awake not in (None, "all")))
 
 
 def shuffled(count: int, design_seed: int, what: str) -> list[int]:

@@ -94,6 +94,7 @@ DEPLOYMENT: dict[str, Check] = {
     "model": model_name,
     "batch": whole(1, 16),
     "batch_window_ms": number(0, 100),
+    "workers_awake": one_of("auto", "least", "all"),
 }
 LOAD: dict[str, Check] = {
     "arrivals": one_of(*ARRIVALS),

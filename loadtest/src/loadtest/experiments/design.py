@@ -12,6 +12,8 @@ from loadtest.experiments.calibration import IDLE_LOAD, IDLE_MOST_S
 from loadtest.experiments.cells import CHANGES, Cell, Level, shuffled
 
 _ANSWER_S, _LABELLED, _DEPLOY_S = 0.05, 100, 20.0
+# Until a pool of four has shrunk from all to one by the autoscaler's usual settings, or from fewer.
+SHRINKS_S = 80.0
 # Factors that came later than the first runs: where they are not used, a run says what it always said.
 _LATER = (
     "model",
@@ -21,6 +23,7 @@ _LATER = (
     "sized",
     "batch",
     "batch_window_ms",
+    "workers_awake",
     "precision",
     "dirty",
     *CHANGES,
@@ -86,14 +89,20 @@ class Design:
 
     @property
     def minutes(self) -> float:
-        """Roughly how long it takes, with an answer in 50 ms, 100 labelled images, and 20 s to deploy a level."""
+        """Roughly how long it takes.
+
+        It counts with an answer in 50 ms, 100 labelled images, 20 s to deploy a level, and 80 s before each trial in
+        which an autoscaler decides.
+        """
         trials_s = sum(len(self.numbers(cell)) * cell.expected_s(_ANSWER_S, _LABELLED) for cell in self.cells)
         calibrated = {cell.images_id for cell in self.cells if cell.arrivals != "closed"}
         unloaded_s = _ANSWER_S * float(self.calibration["unloaded_requests"])
         idle_s = min(IDLE_MOST_S, _ANSWER_S * float(self.calibration.get("idle_requests", 0)) / IDLE_LOAD)
         busy_s = float(self.calibration["saturated_s"]) + float(self.calibration.get("busy_s", 0))
         level_s = trials_s + len(calibrated) * (unloaded_s + idle_s + busy_s) + _DEPLOY_S
-        return len(self.levels) * level_s / 60
+        count = sum(len(self.numbers(cell)) for cell in self.cells)
+        shrinks_s = SHRINKS_S * count * sum(level.workers_awake == "auto" for level in self.levels)
+        return (len(self.levels) * level_s + shrinks_s) / 60
 
     def numbers(self, cell: Cell) -> range:
         """The numbers of a cell's trials, from 1."""

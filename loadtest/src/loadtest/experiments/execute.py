@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.awake import PoolWatch, need_all_awake, watch_of
 from loadtest.experiments.calibration import Capacity, estimate, from_facts, with_regimes
 from loadtest.experiments.cells import Cell, Level, trial_seed
 from loadtest.experiments.folder import RunFolder, write_json
@@ -146,23 +147,18 @@ class _Session:
         closed = closed_loops(settings, workers)
         alone, full = [await self._calibration(cell, kind, load) for kind, load in closed.items()]
         capacity = estimate(alone, full, self.level.batch or 1)
-        text = (
-            f"{self.level.id}, {cell.images_id}: {capacity.capacity_hz:.1f} answers/s, service time "
-            f"{capacity.service_s * 1e3:.1f} ms, c² {capacity.cv2:.2f} (by {capacity.how})"
-        )
         opened = open_loops(settings, capacity.capacity_hz)
         if opened:
             capacity = with_regimes(
                 capacity, *[await self._calibration(cell, kind, load) for kind, load in opened.items()]
             )
-            means = [f"{one.service_s * 1e3:.1f} ms" if one else "–" for one in (capacity.idle, capacity.busy)]
-            text += f"; {means[0]} after idleness, {means[1]} busy"
-        self.reporter.say(text)
+        self.reporter.say(f"{self.level.id}, {cell.images_id}: {capacity.text()}")
         return capacity
 
     async def _calibration(self, cell: Cell, kind: str, load: Load) -> tuple[Sample, ...]:
         path = self.folder.calibration_path(self.level, cell.images_id, kind)
         if not self.folder.is_complete(path):
+            need_all_awake(self.level)
             header = {"calibration": kind, "level": self.level.id, "images": cell.images_id, "begun": now_utc()}
             self.reporter.begin(f"calibration, {kind}, {cell.images_id}", None)
             await self._record_load(path, header, cell, self.bodies.stream(cell, np.random.default_rng(1)), load)
@@ -199,7 +195,8 @@ class _Session:
         asked = self.folder.design.precision if cell.may_end_early else None
         until = None if asked is None else Watch(asked, cell.warmup_s)
         payloads = self.bodies.of_trial(cell, np.random.default_rng(pictures))
-        await self._record_load(path, header, cell, payloads, load, until=until)
+        pool = await watch_of(self.level, self._client)
+        await self._record_load(path, header, cell, payloads, load, until=until, pool=pool)
         trial = read_trial(path)
         good = [sample for sample in trial.samples if sample.ok]
         if not good:
@@ -227,12 +224,10 @@ class _Session:
         load: Load,
         *,
         until: Watch | None = None,
+        pool: PoolWatch | None = None,
     ) -> None:
-        self.folder.set_aside(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LoadtestError(f"cannot write {path.parent}: {error.strerror}") from error
+        self.folder.make_room(path)
+        load = load if pool is None else pool.over(load)
         host = HostWatch(self.target)
         async with self._client(answers=cell.every_image) as client:
             await record_load(
@@ -241,7 +236,11 @@ class _Session:
                 header,
                 payloads,
                 load if until is None else until.over(load),
-                more=lambda: host.facts() | ({} if until is None else {"precision": until.facts()}),
+                more=lambda: (
+                    host.facts()
+                    | ({} if until is None else {"precision": until.facts()})
+                    | ({} if pool is None else pool.facts())
+                ),
                 seen=None if until is None else until.seen,
                 max_in_flight=self.folder.design.client["max_in_flight"],
                 watch=self.reporter.watch,

@@ -155,6 +155,18 @@ class RunFolder:
         path.rename(aside)
         return aside
 
+    def make_room(self, path: Path) -> None:
+        """Make the folder of a samples file, and set aside an incomplete one that lies there.
+
+        Raises:
+            LoadtestError: The folder cannot be written.
+        """
+        self.set_aside(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LoadtestError(f"cannot write {path.parent}: {error.strerror}") from error
+
     def trials(self, level: Level) -> Iterator[tuple[Cell, int, Trial]]:
         """Read a level's trials that exist, whole or not, in the design's order."""
         for cell in self.design.cells:

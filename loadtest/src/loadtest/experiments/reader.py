@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from loadtest.errors import LoadtestError
-from loadtest.experiments.cells import Cell, Level, shuffled
+from loadtest.experiments.cells import Cell, Level, in_order
 from loadtest.experiments.checks import DEPLOYMENT, FIGURES, LOAD, SECTIONS, TOP, Check, flag
 from loadtest.experiments.design import Design
-from loadtest.experiments.rules import against_precision, reasons_against
+from loadtest.experiments.rules import against_levels, against_precision, reasons_against
 from loadtest.generate.images import PHOTO
 from loadtest.generate.sized import Sized
 from loadtest.generate.traces import read_trace
@@ -102,11 +102,10 @@ class _Reader:
             figures = []
         if self._faults:
             raise LoadtestError(f"the design {self._path} cannot be run:\n  - " + "\n  - ".join(self._faults))
-        order = shuffled(len(levels), content["seed"], "levels")
         given: dict[str, Any] = {**{key: content[key] for key in TOP}, **sections}
         return Design(
             **given,
-            levels=tuple(levels[index] for index in order),
+            levels=in_order(levels, content["seed"]),
             cells=tuple(cells),
             figures=tuple(figures),
             precision=None if precision is None else {"of": "mean", **precision},
@@ -134,12 +133,7 @@ class _Reader:
             self._faults.append("deployment is not a mapping of factors to levels")
             return []
         levels = [Level(**values) for values in self._grid("deployment", given, DEPLOYMENT)]
-        for level in levels:
-            if level.slow_worker != 1 and level.pool_size == 1:
-                self._faults.append("deployment: slow_worker slows one of several workers, but pool_size is 1")
-                break
-        if any(level.batch_window_ms is not None and level.batch is None for level in levels):
-            self._faults.append("deployment: batch_window_ms needs batch, the most photographs of a run")
+        self._faults += [f"deployment: {reason}" for reason in against_levels(levels)]
         self._unique("deployment", [level.id for level in levels])
         return levels
 

@@ -5,6 +5,7 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.awake import awake_otherwise
 from loadtest.experiments.cells import Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.provenance import client_facts, differences, machine_signature, measured_source, source_of
@@ -13,8 +14,10 @@ if TYPE_CHECKING:  # it imports aiohttp, which beginning a run does not need
     from loadtest.generate.client import Client
 
 _SETTLE_S = 15.0
+_WAKE_S = 90.0  # workers that slept have to start
 # Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.
 _SAME_ANSWERS_A_WORKER = 2
+_SCALED_BY = ("minimum", "maximum", "objective_s")
 
 
 def now_utc() -> str:
@@ -59,11 +62,15 @@ async def wait_until_as_asked(client: "Client", level: Level, facts: dict[str, A
         LoadtestError: It is still deployed otherwise after 15 s, or does not answer.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + _SETTLE_S
+    deadline = loop.time() + (_SETTLE_S if level.workers_awake is None else _WAKE_S)
     right = 0
     while True:
         described = await client.describe()
         wrong = unlike(level, described, facts)
+        if level.workers_awake is not None:
+            described["autoscaler"] = await client.autoscaler()
+            pool = (described["status"] or {}).get("workers") or []
+            wrong += awake_otherwise(level, described["autoscaler"], len(pool))
         right = 0 if wrong else right + 1
         workers = (described["status"] or {}).get("workers") or [1]
         replaced = level.model is not None or level.batch is not None
@@ -97,6 +104,8 @@ def begin_record(
         "version": described["version"],
         "status": described["status"],
     }
+    if "autoscaler" in described:
+        now["autoscaler"] = {key: described["autoscaler"].get(key) for key in _SCALED_BY}
     source = source_of(now)
     refuse_dirty(source, allowed=dirty)
     refuse_moved(folder, source["commit"])

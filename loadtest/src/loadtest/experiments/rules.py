@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from loadtest.experiments.cells import Cell
+from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.checks import PRECISION
 
 Values = Mapping[str, Any]
@@ -57,6 +57,23 @@ def reasons_against(values: Values, *, labelled: bool) -> list[str]:
         for key, laws in _ONLY.items()
         if key in values and arrivals not in laws
     ]
+
+
+def against_levels(levels: Sequence[Level]) -> list[str]:
+    """Why no deployment can have such levels; empty where one can.
+
+    Args:
+        levels: A design's, each factor sound by itself.
+    """
+    found = []
+    if any(level.slow_worker != 1 and level.pool_size == 1 for level in levels):
+        found.append("slow_worker slows one of several workers, but pool_size is 1")
+    if any(level.batch_window_ms is not None and level.batch is None for level in levels):
+        found.append("batch_window_ms needs batch, the most photographs of a run")
+    awake = {level.workers_awake for level in levels}
+    if awake != {None} and levels and "all" not in awake:
+        found.append("workers_awake needs the level all: loads are shares of what all workers can do")
+    return found
 
 
 def against_precision(given: object, cells: Sequence[Cell]) -> list[str]:

@@ -14,6 +14,7 @@ from loadtest.generate.answers import Reply, reply_of
 from loadtest.generate.payload import Payload
 
 _ASYNC_BODY_BYTES = 1 << 20
+_SOON_S = 2.0
 
 
 def _is_address(target: str) -> bool:
@@ -106,6 +107,17 @@ class Client:
                 "imagerec-worker. Check the address and the port"
             )
         return {"version": version, "status": await self._get_json("/status")}
+
+    async def autoscaler(self) -> dict[str, Any] | None:
+        """Ask the service's autoscaler how many workers serve; None where there is none, or it does not answer now."""
+        try:
+            async with self._session.get(
+                self._target + "/autoscaler", timeout=aiohttp.ClientTimeout(total=_SOON_S)
+            ) as response:
+                told = await response.json() if response.status == 200 else None
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
+            return None
+        return told if isinstance(told, dict) and told.get("on") else None
 
     async def _get_json(self, path: str) -> dict[str, Any] | None:
         try:
