@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from loadtest.analyse.pool import trial_columns, worker_seconds
+from loadtest.analyse.summary import summarize
 from loadtest.cli import main
+from loadtest.draw import draw
 from loadtest.experiments.awake import awake_otherwise
-from loadtest.experiments.cells import Level
+from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.knownserver import Pool, application
+from loadtest.generate.samples import Sample, Trial
 
 DESIGN = """
 name: small
@@ -24,6 +28,7 @@ repetitions: 5
 dirty: true
 deployment: {workers_awake: [auto, least, all]}
 calibration: {unloaded_requests: 10, saturated_s: 0.2, idle_requests: 0}
+figures: [pool]
 validity: {lag_of_service: 50, client_cpu: 64, other_cpu: 1, steal: 1}
 cells:
   - {arrivals: step, utilisation: 0.1, factor: 2, at_s: 0.1, image_px: 16, duration_s: 0.3}
@@ -110,6 +115,25 @@ def test_an_autoscaler_that_does_as_it_should_is_accepted(awake: str, told: tupl
     assert not awake_otherwise(Level(), None, 2)
 
 
+def test_worker_seconds_are_those_of_who_was_awake() -> None:
+    seen = [(0.1, 1, 1), (1.0, 1, 3), (2.0, 3, 3), (3.0, 2, 2)]
+    assert worker_seconds(seen, 0.0, 4.0) == pytest.approx(1 + 3 + 3 + 2)
+    assert worker_seconds(seen, 0.5, 3.5) == pytest.approx(0.5 + 3 + 3 + 1)
+    assert worker_seconds(seen, 1.5, 1.75) == pytest.approx(0.75)
+    assert worker_seconds([], 0.0, 4.0) is None
+
+
+def test_what_was_refused_is_known_from_what_was_lost() -> None:
+    ends = [(200, None), (429, "busy"), (503, "nobody"), (500, "broken"), (None, "timeout"), (None, "reset")]
+    samples = tuple(
+        Sample(number, number / 10, number / 10, number / 10 + 0.01, status, "w", error, "16px")
+        for number, (status, error) in enumerate(ends)
+    )
+    trial = Trial(Path("x"), {"duration_s": 1.0}, samples, {"pool": [[0, 1, 2]]}, None)
+    cell = Cell("poisson", ((16, 1.0),), rate_hz=5, duration_s=1.0)
+    assert trial_columns(trial, cell, "") == {"refused": 2, "lost": 3, "worker_s": 2.0}
+
+
 def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     tmp_path: Path, served: Callable[[Scaled], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +166,14 @@ def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     whole = folder.read_level(folder.design.level("awake-all"))
     assert whole is not None
     assert record["capacity"] == whole["capacity"]
+
+    rows = {row["level"]: row for row in summarize(folder).cells}
+    assert {row["workers_awake"] for row in rows.values()} == {"auto", "all"}
+    assert [rows[f"awake-{awake}"]["worker_s"] for awake in ("all", "auto")] == pytest.approx([2 * 0.3, 0.3])
+    assert {(row["refused"], row["lost"]) for row in rows.values()} == {(0, 0)}
+    assert main(["summarize", str(folder.path)]) == 0
+    assert draw(folder) == ["pool"]
+    assert (folder.path / "figures/pool.png").stat().st_size > 10_000
 
 
 def test_a_pool_that_does_not_shrink_ends_the_run_with_the_reason(

@@ -4,7 +4,8 @@ Times are response times (last byte − when the request was due) in seconds, of
 value is the mean over its valid trials of each trial's value, with the half-width of the 95 % t-interval in `…_ci`. Its
 quantiles are those of the requests of all valid trials together, with the t-interval of how far the trials' own
 differ. A quantile stands where ten requests or more lie beyond it: p99 from 1,000 requests on, p99.9 from 10,000.
-Incomplete and invalid trials are listed, and left out of their cell.
+Incomplete and invalid trials are listed, and left out of their cell. Where levels say who is awake there are `refused`
+(429 or 503), `lost` (other failures) and `worker_s` (seconds for which workers were awake, in a trial).
 """
 
 import csv
@@ -21,6 +22,7 @@ from loadtest.analyse.accuracy import ACCURACY, accuracy
 from loadtest.analyse.against_theory import predictions
 from loadtest.analyse.laws import law_of
 from loadtest.analyse.models import model_rows
+from loadtest.analyse.pool import cell_columns, is_watched, trial_columns
 from loadtest.analyse.statistics import pooled_quantile, quantile, t_interval, wilson
 from loadtest.analyse.theory.law import ServiceLaw
 from loadtest.analyse.window import (
@@ -160,6 +162,8 @@ def _trial_row(
     row |= {key: (trial.footer or {}).get(key) for key in _NOTICED}
     if folder.design.precision is not None:
         row |= {key: ending(trial).get(key) for key in ("ended", "reached")}
+    if is_watched(folder.design):
+        row |= trial_columns(trial, cell, image)
     return row
 
 
@@ -193,6 +197,8 @@ def _cell_row(
     row["lag_p99_s"], row["lag_p99_ci"] = pooled_quantile(lags, 0.99)
     if folder.design.precision is not None:
         row["precise_trials"] = sum(one["ended"] == "precision" for one in good)
+    if is_watched(folder.design):
+        row |= cell_columns(good)
     row["measured_n"] = sum(one["measured_n"] or 0 for one in good) if cell.measured_every else None
     workers = Counter(one.worker for trial in valid for one in kept(trial, cell, image) if one.ok)
     total = sum(workers.values())

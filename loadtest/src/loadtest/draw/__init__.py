@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from loadtest.draw import batching, loops, mix, models, policies, rate, resolution
+from loadtest.draw import batching, loops, mix, models, policies, pool, rate, resolution
 from loadtest.experiments.folder import RunFolder
 
 _FIGURES: dict[str, Callable[..., list[str]]] = {
@@ -15,6 +15,7 @@ _FIGURES: dict[str, Callable[..., list[str]]] = {
     "mix": mix.draw,
     "models": models.draw,
     "batching": batching.draw,
+    "pool": pool.draw,
 }
 
 

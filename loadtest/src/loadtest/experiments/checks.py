@@ -145,7 +145,7 @@ SECTIONS: dict[str, dict[str, Check]] = {
     },
 }
 PRECISION: dict[str, Check] = {"of": one_of("mean", *QUANTILES), "half_width": number(0, 1, above=True)}
-FIGURES = ("resolution", "rate", "ccdf", "shares", "timeseries", "method", "mix", "models", "batching")
+FIGURES = ("resolution", "rate", "ccdf", "shares", "timeseries", "method", "mix", "models", "batching", "pool")
 TOP: dict[str, Check] = {
     "name": text,
     "goal": text,
