@@ -122,6 +122,24 @@ def test_the_designs_are_those_of_the_house() -> None:
     assert {cell.utilisation for cell in policies.cells} == {0.5, 0.8, 0.9}
 
 
+def test_the_design_of_the_autoscaler_is_short_and_sends_enough() -> None:
+    """Four workers of a slice, each with a third of a core, answer nearly 200 a second; half of that has to do."""
+    design = load_design(find_design("autoscale"))
+    assert design.minutes <= 90
+    assert {level.workers_awake for level in design.levels} == {"auto", "least", "all"}
+    assert [(cell.arrivals, cell.factor) for cell in design.cells] == [
+        ("step", 4),
+        ("ramp", 4),
+        ("sine", None),
+        ("step", 10),
+    ]
+    for cell in design.cells:
+        assert cell.duration_s is not None
+        rate_hz = cell.rate(100.0)
+        assert rate_hz is not None
+        assert mean_rate(cell, rate_hz, cell.duration_s) * cell.duration_s * design.repetitions >= 5000
+
+
 def test_trials_run_in_random_order_that_the_seed_decides() -> None:
     design = load_design(find_design("scaling"))
     level = design.levels[0]
