@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from chaos import recorded
 from chaos.fault import Fault
 from chaos.scene import CALIBRATION_S, Scene
 
@@ -22,11 +23,10 @@ def divide(
     for fault in faults:
         if asked and fault.name not in asked:
             continue
-        record = out / f"{fault.name}.json"
         if fault.pair and not virtual_address:
             passed[fault.name] = "needs two balancers and --virtual-address"
-        elif record.exists():
-            passed[fault.name] = f"measured already, {record}"
+        elif recorded.record_of(out, fault.name) is not None:
+            passed[fault.name] = f"measured already, {out / fault.name}.json"
         else:
             happen.append(fault)
     return happen, passed

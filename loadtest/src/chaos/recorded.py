@@ -1,12 +1,14 @@
-"""The raw samples of a fault, on disk."""
+"""What is kept of a fault: its raw samples, and its record with what came of it."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import gzip
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from loadtest.generate.recorder import Recorder
 from loadtest.generate.samples import IDENTIFIED, Sample, read_trial
@@ -20,6 +22,22 @@ def keep(folder: Path, fault: str, samples: Sequence[Sample], golden: Mapping[st
     for sample in samples:
         recorder.add(dataclasses.replace(sample, request_id=None))
     recorder.close({})
+
+
+def keep_record(folder: Path, fault: str, record: Mapping[str, Any]) -> None:
+    """Write FAULT.json aside and rename it: a run that is cut off leaves no half of one."""
+    aside = folder / f"{fault}.json.part"
+    aside.write_text(json.dumps(record, indent=1) + "\n")
+    aside.replace(folder / f"{fault}.json")
+
+
+def record_of(folder: Path, fault: str) -> dict[str, Any] | None:
+    """Read FAULT.json; None where there is none, or half of one."""
+    try:
+        record = json.loads((folder / f"{fault}.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "bar" in record else None
 
 
 def read(folder: Path, fault: str) -> Sequence[Sample]:

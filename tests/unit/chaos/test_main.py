@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chaos import __main__ as chaos
-from chaos import planned
+from chaos import planned, recorded
 from chaos.fault import Fault, nothing
 from chaos.faults import ALL
 from chaos.scene import CALIBRATION_S, SETTINGS, Scene
@@ -153,10 +153,52 @@ def test_the_plan_says_what_happens_and_what_does_not_before_anything_does(
 def test_a_run_with_nothing_left_touches_no_slice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "freeze.json").write_text("{}")
+    (tmp_path / "freeze.json").write_text(json.dumps({"bar": {"0 lost": True}}))
     monkeypatch.setattr(chaos, "Scene", None)
     assert chaos.main(["--out", str(tmp_path), "--faults", "freeze"]) == 0
     assert capsys.readouterr().err.startswith("0 faults, about 0 minutes; 1 skipped\n  freeze  skipped: measured")
+
+
+@pytest.mark.parametrize("others", [[], ["kill-worker"]], ids=["nothing-left", "one-left"])
+def test_a_bar_that_was_not_met_before_is_named_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], others: list[str]
+) -> None:
+    row = dataclasses.asdict(judge("freeze", SAMPLES, [], Marks(), {"cat": "x"}))
+    (tmp_path / "freeze.json").write_text(json.dumps({"row": row, "bar": {"3 lost, 0 allowed": False}}))
+    monkeypatch.setattr(chaos, "Scene", Stage if others else None)
+    monkeypatch.setattr(chaos, "run", lambda *_: {"0 lost": True})
+    assert chaos.main(["--out", str(tmp_path), "--faults", "freeze", *others]) == 1
+    assert capsys.readouterr().err.endswith("bars not met: freeze (measured before)\n")
+
+
+def test_half_of_a_record_does_not_count_as_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a version that wrote it in place, and of a disk that was full."""
+    measured: list[str] = []
+
+    def run(_scene: Any, fault: Fault, *_: Any) -> dict[str, bool]:
+        measured.append(fault.name)
+        return {"0 lost": True}
+
+    (tmp_path / "freeze.json").write_text('{"what": "SIGSTOP of a wor')
+    monkeypatch.setattr(chaos, "Scene", Stage)
+    monkeypatch.setattr(chaos, "run", run)
+    assert chaos.main(["--out", str(tmp_path), "--faults", "freeze"]) == 0
+    assert measured == ["freeze"]
+    assert "skipped: measured" not in capsys.readouterr().err
+
+
+def test_a_record_that_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(path: Path, text: str) -> int:
+        with path.open("w") as file:
+            file.write(text[: len(text) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space"):
+        recorded.keep_record(tmp_path, "freeze", {"bar": {"0 lost": True}})
+    assert not (tmp_path / "freeze.json").exists()
 
 
 def test_a_fault_takes_at_least_what_stands_before_in_and_after_it() -> None:
