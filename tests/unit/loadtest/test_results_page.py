@@ -53,6 +53,65 @@ def test_a_changed_number_changes_the_page(results: Path) -> None:
     assert "9000.0 ± " in results_page.render(results)
 
 
+def also(folder: Path, run: str, rows: list[dict[str, object]]) -> None:
+    """Make a run of these cells; what is known of it as a whole is another's."""
+    made = folder / "reference" / run
+    shutil.copytree(RESULTS / "reference/rtt", made, ignore=LEFT_OUT)
+    with (made / "summary/cells.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_section_stands_only_where_its_run_is_recorded(results: Path) -> None:
+    shutil.copy(RESULTS / results_page.TEMPLATE, results)
+    shutil.copytree(RESULTS / "reference", results / "reference", dirs_exist_ok=True, ignore=LEFT_OUT)
+    before = results_page.render(results)
+    assert "autoscale" not in before
+    assert "batching" not in before
+    often = {"image": "", "n": 6000, "mean_s": 0.05, "mean_ci": 0.001, "lost": 0, "worker_ci": 2.0}
+    cells = [("auto", 0.2, 30, 70.0), ("least", 2.0, 1500, 36.0), ("all", 0.1, 0, 140.0)]
+    also(
+        results,
+        "autoscale",
+        [
+            often
+            | {"cell": "step-u0.15", "workers_awake": awake, "p99_s": p99_s, "refused": refused, "worker_s": spent}
+            for awake, p99_s, refused, spent in cells
+        ],
+    )
+    text = results_page.render(results)
+    assert "| `step-u0.15` | the autoscaler | 6,000 | 50.0 ± 1.0 | 200.0 | 0.50 | 0 | 70 ± 2 |" in text
+    assert (
+        "took 50 % of the worker-seconds of all. Its p99 was 2.0 times that of\n  all awake; that of the minimum"
+        in text
+    )
+    assert text.count("autoscale](reference/autoscale)") == 1
+    assert "batching" not in text
+
+    settings = [(1, 0, 100.0), (4, 0, 150.0), (4, 5, 140.0)]
+    also(
+        results,
+        "batching",
+        [
+            {"level": f"batch{batch}-window{window}", "batch": batch, "batch_window_ms": window} | load
+            for batch, window, answered_hz in settings
+            for load in (
+                {"arrivals": "closed", "utilisation": "", "answered_hz": answered_hz, "answered_ci": 3.0, "p99_s": 0.3},
+                {"arrivals": "poisson", "utilisation": 0.4, "answered_hz": 9, "answered_ci": 1, "p99_s": 0.012},
+                {"arrivals": "poisson", "utilisation": 0.8, "answered_hz": 9, "answered_ci": 1, "p99_s": 0.034},
+            )
+        ],
+    )
+    text = results_page.render(results)
+    assert (
+        "| at most at once | window, ms | photographs a second, saturated | p99 at 0.4, ms | p99 at 0.8, ms |\n|---|"
+        in text
+    )
+    assert "| 1 | 0 | 100 ± 3 | 12.0 | 34.0 |\n| 4 | 0 | 150 ± 3 | 12.0 | 34.0 |\n| 4 | 5 | 140 ± 3 |" in text
+    assert "answers 1.50 times as many as one photograph at a time" in text
+
+
 def test_no_measured_number_is_written_in_the_template() -> None:
     """Its prose has sizes, rates and settings; a decimal or a percentage would be a result."""
     text = (RESULTS / results_page.TEMPLATE).read_text()

@@ -31,6 +31,10 @@ class Runs:
         self._folder = folder
         self._tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
+    def has(self, run: str) -> bool:
+        """Whether a run is recorded: a section about it stands only then."""
+        return (self._folder / run / "run.json").exists()
+
     def rows(self, run: str, table: str = "cells", **wanted: object) -> list[dict[str, Any]]:
         """Return the rows of a run's table in which each named column has its value.
 
@@ -98,7 +102,9 @@ def render(folder: Path) -> str:
         LoadtestError: The template is missing or wrong, or asks for what no run has.
     """
     runs = Runs(folder / "reference")
-    return filled(folder, {"rows": runs.rows, "row": runs.row, "facts": runs.facts, "published": published})
+    return filled(
+        folder, {"has": runs.has, "rows": runs.rows, "row": runs.row, "facts": runs.facts, "published": published}
+    )
 
 
 def filled(folder: Path, asked: dict[str, Any]) -> str:
