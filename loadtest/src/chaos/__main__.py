@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos import bars, figure, page, recorded
-from chaos.fault import Fault
+from chaos.fault import Fault, nothing
 from chaos.faults import ALL
 from chaos.planned import divide, load_s, quiet_s, seconds, told
 from chaos.scene import Scene
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "results/chaos/reference", metavar="FOLDER")
     parser.add_argument("--requests", type=int, default=5000, help="at least so many for each fault (%(default)s)")
     parser.add_argument("--virtual-address", default="", metavar="ADDRESS/PREFIX", help="what two balancers share")
+    parser.add_argument("--autoscaler", action="store_true", help="the pool follows its load: only faults of that")
     parser.add_argument("--seed", type=int, default=1, help="of the arrivals (%(default)s)")
     parser.add_argument("--faults", nargs="*", metavar="FAULT", choices=[each.name for each in ALL], help="only these")
     parser.add_argument("--redraw", action="store_true", help="only draw again what FOLDER holds")
@@ -52,12 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.redraw:
         redraw(options.out)
         return 0
-    faults, passed = divide(ALL, options.faults, options.out, options.virtual_address)
+    faults, passed = divide(ALL, options.faults, options.out, options.virtual_address, autoscaler=options.autoscaler)
     missed = [name for name in passed if not _met(recorded.record_of(options.out, name))]
     if not faults:
         sys.stderr.write(told(faults, passed, lambda _: 0.0))
         return _ended([], missed)
-    scene = Scene(Slice(options.slice), options.seed, options.virtual_address)
+    scene = Scene(Slice(options.slice), options.seed, options.virtual_address, options.autoscaler)
     try:
         scene.balance()
         facts = scene.prepare()
@@ -144,25 +145,31 @@ def _rate_hz(scene: Scene, fault: Fault) -> float:
 def _under_load(scene: Scene, fault: Fault, requests: int, marks: Marks) -> list[Sample]:
     if fault.phases:
         scene.load = scene.send_phases(fault.phases(scene))
+        if fault.inject is not nothing:
+            _happens(scene, fault, marks)
         return scene.load.wait()
     rate_hz = _rate_hz(scene, fault)
     needed_s = requests / rate_hz
     scene.load = scene.send_phases([(_LONGEST_S, rate_hz)])
     try:
         time.sleep(quiet_s(needed_s))
-        marks.injected_s = scene.load.now()
-        try:
-            with _noted("the fault", marks):
-                fault.inject(scene, marks)
-                time.sleep(fault.hold_s)
-        finally:
-            with _noted("its end", marks):
-                fault.recover(scene, marks)
-            marks.recovered_s = scene.load.now()
+        _happens(scene, fault, marks)
         time.sleep(max(fault.tail_s, load_s(needed_s) - scene.load.now()))
     finally:
         samples = scene.load.stop()
     return samples
+
+
+def _happens(scene: Scene, fault: Fault, marks: Marks) -> None:
+    marks.injected_s = scene.load.now()
+    try:
+        with _noted("the fault", marks):
+            fault.inject(scene, marks)
+            time.sleep(fault.hold_s)
+    finally:
+        with _noted("its end", marks):
+            fault.recover(scene, marks)
+        marks.recovered_s = scene.load.now()
 
 
 @contextlib.contextmanager

@@ -31,9 +31,11 @@ class Fault:
         hold_s: seconds from inject's end to recover.
         tail_s: seconds of load after recover.
         victim: the worker whose return is timed.
-        phases: [seconds, requests a second]; a share of the capacity for as long as needed where not given.
+        phases: [seconds, requests a second], under which it happens; a share of the capacity for as long as needed
+            where not given.
         utilisation: that share.
         pair: whether it takes two balancers that share an address.
+        scaled: whether it takes a pool that follows its load.
         settings: of the balancers, beside the scene's.
     """
 
@@ -49,6 +51,7 @@ class Fault:
     phases: Phases | None = None
     utilisation: float = 0.5
     pair: bool = False
+    scaled: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chaos import recorded
 from chaos.fault import Fault
-from chaos.scene import CALIBRATION_S, Scene
+from chaos.scene import CALIBRATION_S, SHRINKS_S, Scene
 
 QUIET_S = 10.0  # at least, before a fault
 _QUIET_SHARE = 0.3
@@ -15,7 +15,7 @@ _MORE = 1.02  # than the time that so many requests take on average
 
 
 def divide(
-    faults: Sequence[Fault], asked: Sequence[str] | None, out: Path, virtual_address: str
+    faults: Sequence[Fault], asked: Sequence[str] | None, out: Path, virtual_address: str, *, autoscaler: bool = False
 ) -> tuple[list[Fault], dict[str, str]]:
     """Return the faults that happen, and why each of the others that were asked for does not."""
     happen: list[Fault] = []
@@ -25,6 +25,10 @@ def divide(
             continue
         if fault.pair and not virtual_address:
             passed[fault.name] = "needs two balancers and --virtual-address"
+        elif fault.scaled and not autoscaler:
+            passed[fault.name] = "needs a pool that follows its load, and --autoscaler"
+        elif autoscaler and not fault.scaled:
+            passed[fault.name] = "needs a pool that stays as it is, without --autoscaler"
         elif recorded.record_of(out, fault.name) is not None:
             passed[fault.name] = f"measured already, {out / fault.name}.json"
         else:
@@ -45,7 +49,7 @@ def load_s(needed_s: float) -> float:
 def seconds(fault: Fault, scene: Scene, requests: int) -> float:
     """How long a fault takes, with its calibration: about, since an upgrade takes as long as it takes."""
     if fault.phases:
-        return CALIBRATION_S + sum(lasts for lasts, _ in fault.phases(scene))
+        return CALIBRATION_S + fault.scaled * SHRINKS_S + sum(lasts for lasts, _ in fault.phases(scene))
     needed_s = requests / (fault.utilisation * scene.capacity_hz)
     at_least_s = quiet_s(needed_s) + fault.takes_s + fault.hold_s + fault.tail_s
     return CALIBRATION_S + max(at_least_s, load_s(needed_s))

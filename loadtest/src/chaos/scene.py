@@ -28,6 +28,8 @@ PHOTOGRAPHS = ("chelsea", "coffee", "rocket", "astronaut")
 SIDE_PX = 128
 ALONE = 20  # requests of one user
 CALIBRATION_S = 12.0
+SHRINKS_S = 180.0  # about, until an autoscaler has woken all for the calibration and lets all but its minimum sleep
+_WAKES_S, _PATIENCE_S = 120, 600.0
 # The whole load comes from one address, so what one address may do is not limited.
 SETTINGS = {"balancer_address_rate_hz": "0", "balancer_address_connections": "0"}
 _USERS = 3  # for each worker, so that one that answers has the next request at hand
@@ -43,18 +45,21 @@ class Scene:
         system: the slice, deployed.
         seed: of the arrivals and of the order of the pictures.
         virtual_address: what two balancers share, such as 10.10.1.100/24; empty where there is one.
+        autoscaler: whether the pool follows its load.
         capacity_hz: answers a second of workers that always have work; measured by `calibrate`.
         service_s: a worker's own time for a request, workers / capacity.
         golden: class id of the right answer to each picture.
         load: the Load under way.
         moved_s: seconds from a fault until the other balancer had the address; None where nobody saw it.
         struck_s: from when to when that fault struck, on the clock of the samples; None before.
+        served: workers that served without a dead one in the end, and that were wanted; None before.
         settings: what the balancers were deployed with; the inventory's are not among them.
     """
 
     system: Slice
     seed: int = 1
     virtual_address: str = ""
+    autoscaler: bool = False
     capacity_hz: float = 0.0
     service_s: float = 0.0
     workers: list[str] = field(default_factory=list)
@@ -62,6 +67,7 @@ class Scene:
     load: Load = field(init=False)
     moved_s: float | None = None
     struck_s: tuple[float, float] | None = None
+    served: tuple[int, int] | None = None
     settings: dict[str, str] = field(default_factory=SETTINGS.copy)
     _alone: list[Sample] = field(default_factory=list)
 
@@ -116,11 +122,30 @@ class Scene:
         return self.send(*(word for phase in phases for word in ("--phase", *map(str, phase))))
 
     def calibrate(self) -> None:
-        """Measure the pool's capacity by a closed loop that gives every worker work."""
+        """Measure the pool's capacity by a closed loop that gives every worker work; an autoscaler's sleep then."""
         users = str(_USERS * len(self.workers))
+        if self.autoscaler:
+            self._wake_all(users)
         saturated = self.send("--users", users, "--seconds", str(CALIBRATION_S)).wait()
         self.capacity_hz = estimate(self._alone, [each for each in saturated if each.done_s >= SETTLE_S]).capacity_hz
         self.service_s = len(self.workers) / self.capacity_hz
+        if self.autoscaler:
+            self.until(
+                "the pool is at its minimum",
+                lambda: (told := self.scaled())["active"] <= told["minimum"],
+                _PATIENCE_S,
+            )
+
+    def scaled(self) -> dict[str, Any]:
+        """What the autoscaler says of itself."""
+        return dict(json.loads(self.on(self.balancers[0], "curl -sf http://127.0.0.1/autoscaler")))
+
+    def _wake_all(self, users: str) -> None:
+        load = self.send("--users", users, "--seconds", str(_WAKES_S))
+        try:
+            self.until("all workers serve", lambda: self.scaled()["active"] >= len(self.workers), _WAKES_S)
+        finally:
+            load.stop()
 
     def slow_client(self, seconds: float) -> subprocess.Popen[bytes]:
         """Let one client send a photograph at its leisure; it prints the status of the answer."""
@@ -145,6 +170,7 @@ class Scene:
     def deploy_balancers(self, settings: dict[str, str]) -> None:
         """Deploy the balancers with these settings, and the address that they share."""
         shared = {"virtual_address": self.virtual_address} if self.virtual_address else {}
+        shared |= {"autoscaler": "true"} if self.autoscaler else {}
         self.system.play("playbooks/balancers.yml", variables=shared | settings)
 
     def log_places(self) -> dict[str, tuple[str, int]]:

@@ -39,7 +39,7 @@ class Marks:
         recovered_s: its cause was gone; the machine is back, the upgrade has ended.
         drained: worker → from when to when the balancer should not have asked it.
         back: the worker that was away, whose first answer after recovered_s is waited for.
-        victim: the machine that a fault of two balancers struck.
+        victim: the machine that was struck, where the fault itself finds out which, or when.
         failures: what went wrong while the fault was brought about or taken away; each is a bar that was not met.
     """
 

@@ -210,7 +210,8 @@ def test_a_fault_takes_at_least_what_stands_before_in_and_after_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["drain", "kill-balancer", "balancer-off", "balancer-cut", "balancer-reboot", "hostile-idle"]
+    "name",
+    ["drain", "kill-balancer", "balancer-off", "balancer-cut", "balancer-reboot", "hostile-idle", "scale-under-fault"],
 )
 def test_what_was_not_brought_about_can_be_taken_away(name: str) -> None:
     """No step of the fault has happened, so nothing of it is noted."""

@@ -1,7 +1,7 @@
 """The faults: how each is brought about from outside, how its cause is taken away, and its bar."""
 
 from chaos.fault import Fault
-from chaos.faults import balancer, changes, hostile, network, overload, pair, resources, workers
+from chaos.faults import balancer, changes, hostile, network, overload, pair, resources, scaling, workers
 
 ALL: tuple[Fault, ...] = (
     *workers.FAULTS,
@@ -11,5 +11,6 @@ ALL: tuple[Fault, ...] = (
     *pair.FAULTS,
     *overload.FAULTS,
     *changes.FAULTS,
+    *scaling.FAULTS,
     *hostile.FAULTS,
 )

@@ -80,13 +80,15 @@ def _signal(scene: Scene, number: signal.Signals) -> None:
             os.kill(process, number)
 
 
-def _power_off(scene: Scene, _marks: Marks) -> None:
+def power_off(scene: Scene, _marks: Marks) -> None:
+    """Take the victim's power."""
     # The wire first: a machine without power says no goodbye, but the kernel would send one for its sockets.
     link(scene, "down")
     scene.limiter.kill(VICTIM)
 
 
-def _power_on(scene: Scene, _marks: Marks) -> None:
+def power_on(scene: Scene, _marks: Marks) -> None:
+    """Give it back, and wait until the victim is ready."""
     link(scene, "up")
     switch_on(scene.system.names, VICTIM)
     scene.until_ready(VICTIM)
@@ -107,5 +109,5 @@ FAULTS = (
     Fault(
         "failing", "a worker that answers every photograph by 500", _fail, _start, one_away, hold_s=20, victim=VICTIM
     ),
-    loss("power-off", "power off a worker machine", _power_off, _power_on),
+    loss("power-off", "power off a worker machine", power_off, power_on),
 )
