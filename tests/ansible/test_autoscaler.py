@@ -16,10 +16,24 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "too-many": ({"autoscaler_maximum": "5"}, "autoscaler_maximum is 5 and there are 2 workers; choose 0 (all)"),
     "always-busy": ({"autoscaler_utilisation": 1}, "autoscaler_utilisation is 1; choose a share above 0 and below 1"),
     "no-time": ({"autoscaler_objective_s": 0}, "autoscaler_objective_s, autoscaler_down_after_s"),
+    "given": (
+        {"autoscaler_objective_s": "0.01", "autoscaler_service_s": 0.02},
+        "autoscaler_objective_s is 0.01 and one answer takes 0.02 s, however many workers serve; set "
+        "autoscaler_objective_s to 0.063 or more, or use faster workers ",
+    ),
+    "negative": ({"autoscaler_service_s": -1}, "autoscaler_service_s is -1; give seconds, or 0"),
     "hook": (
         {"autoscaler_hook": ["more"], "autoscaler_maximum": 5},
         "autoscaler_hook more must begin with the whole path of a program",
     ),
+}
+# What an autoscaler that ran in the folder before had measured, and settings.
+BEFORE: dict[str, tuple[str, dict[str, object]]] = {
+    "slow": ('{"asleep": [], "service_s": 0.3}', {}),
+    "fast": ('{"asleep": [], "service_s": 0.02}', {}),
+    "faster-now": ('{"asleep": [], "service_s": 0.3}', {"autoscaler_service_s": 0.02}),
+    "nothing-yet": ('{"asleep": ["worker2"], "service_s": null}', {}),
+    "cut-off": ('{"asleep": ["wor', {}),
 }
 ACCEPTED: dict[str, dict[str, object]] = {
     "usual": {},
@@ -35,6 +49,10 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     cases = {name: variables for name, (variables, _) in REFUSED.items()} | ACCEPTED
     hosts = {name: variables | {"folder": str(folder / name)} for name, variables in cases.items()}
     hosts["removed"] = {"folder": str(folder / "removed"), "removed": True}
+    for name, (record, variables) in BEFORE.items():
+        (folder / name / "state").mkdir(parents=True)
+        (folder / name / "state/standby.json").write_text(record)
+        hosts[name] = variables | {"folder": str(folder / name)}
     (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     done = play("autoscale", {}, inventory=str(folder / "hosts.json"))
     return folder, " ".join(done.stdout.split())
@@ -45,6 +63,13 @@ def test_what_cannot_work_is_refused_before_anything_is_written(applied: tuple[P
     folder, said = applied
     assert f"{name}: {REFUSED[name][1]}" in said
     assert not (folder / name).exists()
+
+
+def test_an_objective_below_what_was_measured_before_is_refused(applied: tuple[Path, str]) -> None:
+    folder, said = applied
+    assert "slow: autoscaler_objective_s is 0.25 and one answer takes 0.3 s, however many workers serve; set" in said
+    assert "(so it was measured here before; give autoscaler_service_s where it takes less now)" in said
+    assert [name for name in BEFORE if not (folder / name / "etc/autoscaler.json").exists()] == ["slow"]
 
 
 @pytest.mark.parametrize("name", ACCEPTED)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imagerec_autoscaler.arrivals import LONGEST_S, at_most_hz, is_nothing, recent_hz, surely_hz
-from imagerec_autoscaler.queueing import slowest_s
+from imagerec_autoscaler.queueing import least_objective_s, slowest_s
 
 # One worker less must do with this share of what it may do.
 _HYSTERESIS = 0.9
@@ -157,8 +157,7 @@ def impossible(state: State, processes: Sequence[int], rules: Rules) -> str:
     service_s = state.service_s
     if service_s is None or rules.objective_s > service_s:
         return ""
-    every = _first(processes, rules.maximum) or [1]
-    least_s = slowest_s(rules.utilisation * sum(every), every, service_s)
+    least_s = least_objective_s(_first(processes, rules.maximum), rules.utilisation, service_s)
     return (
         f"the objective of {rules.objective_s:g} s is below the service time: one answer takes {service_s:.3g} s, "
         f"however many workers serve; set autoscaler_objective_s to {least_s:.2g} or more, or use faster workers"

@@ -40,3 +40,15 @@ def slowest_s(load: float, processes: Sequence[int], service_s: float) -> float:
     if waits <= _SLOWEST:
         return service_s
     return service_s + service_s / (2 * servers * (1 - utilisation)) * math.log(waits / _SLOWEST)
+
+
+def least_objective_s(processes: Sequence[int], utilisation: float, service_s: float) -> float:
+    """Return the shortest objective that workers can hold who are as busy as they may be.
+
+    Args:
+        processes: Processes of each worker.
+        utilisation: Share of their time that they may be busy.
+        service_s: Seconds of one answer.
+    """
+    every = list(processes) or [1]
+    return slowest_s(utilisation * sum(every), every, service_s)
