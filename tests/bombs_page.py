@@ -37,11 +37,11 @@ def page(record: dict[str, Any]) -> str:
         f"Bars: {MEMORY_BAR_BYTES / 1e6:.0f} MB and {CPU_BAR_S:.0f} s. What is above its bar is bold."
     )
     costs = table(
-        ["bomb", "file, MB", "answer", "MB", "s"],
+        ["bomb", "file, bytes", "answer", "MB", "s"],
         *[
             [
                 each["name"].replace("-", " "),
-                f"{each['bytes'] / 1e6:.2f}",
+                f"{each['bytes']:,}",
                 each["status"],
                 marked(each["memory_bytes"] / 1e6, MEMORY_BAR_BYTES / 1e6, 0),
                 marked(each["cpu_s"], CPU_BAR_S, 2),

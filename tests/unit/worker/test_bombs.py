@@ -11,6 +11,8 @@ import pytest
 from imagerec_worker.bundle import Bundle
 from tests import bombs
 from tests.bombs_page import MEMORY_BAR_BYTES, page
+from tests.conftest import REPOSITORY
+from tests.unit.worker.bomb_files import BOMBS
 
 MARKS = f"before\n{bombs.BEGIN}\nold\n{bombs.END}\nafter\n"
 
@@ -53,11 +55,20 @@ def record(**changes: Any) -> dict[str, Any]:
 def test_the_page_says_what_is_above_a_bar_and_where_it_was_measured() -> None:
     good = page(record())
     assert good.startswith("At 0123456, a clean checkout: a machine; load before 0.1. Model: m 1. ")
-    assert "| png a | 2.00 | 413 | 9 | 0.25 |" in good
+    assert "| png a | 2,000,000 | 413 | 9 | 0.25 |" in good
     assert "Above a bar: 0 of 1. Most memory: 9 MB. Longest time: 0.25 s." in good
     assert "| 10,000 | 300 | 1.50 | 2.50 | 1.00 | 5 |" in good
     bad = page(record(memory_bytes=151_000_000, cpu_s=1.01, median_ms=5.1))
-    assert "| png a | 2.00 | 413 | **151** | **1.01** |" in bad
+    assert "| png a | 2,000,000 | 413 | **151** | **1.01** |" in bad
     assert "Above a bar: 1 of 1." in bad
     assert "| 10,000 | 300 | **5.10** | 2.50 | 1.00 | 5 |" in bad
     assert "a checkout with changes" in page({**record(), "source": {"commit": None, "dirty": True}})
+
+
+def test_the_page_says_what_was_recorded() -> None:
+    folder = REPOSITORY / "results/requests"
+    kept = json.loads((folder / bombs.RECORD).read_text())
+    assert [each["name"] for each in kept["bombs"]] == list(BOMBS)
+    assert not kept["source"]["dirty"]
+    assert kept["scrape"]["ended"] == bombs.ENDED
+    assert between(folder / "README.md") == page(kept)
