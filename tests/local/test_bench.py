@@ -37,13 +37,14 @@ def test_a_peer_is_measured_and_ends(peer: Peer, form: Form, tmp_path: Path) -> 
         served.check(answers)
         with pytest.raises(NotServingError, match="does not serve the same model"):
             served.check(dict.fromkeys(answers, "n99999999"))
-        sent, cpu_s = served.run([PHOTO], Load(users=2), 0, 0.5, 1)
+        sent, spent = served.run([PHOTO], Load(users=2), 0, 0.5, 1)
         running = [pid for root in served.roots for pid in processes.tree(root)]
         assert processes.memory(served.roots).processes == len(running)
         if peer is PLAIN_FLASK:
             assert len(running) == 2 * PROCESSES + 1 + CORES  # gunicorns and their workers, nginx and its own
     assert {sample.status for sample in sent.samples} == {200}
-    assert cpu_s > 0
+    assert spent.all_s > 0
+    assert (spent.nginx_s is not None) == (peer is PLAIN_FLASK)
     assert sent.cpu_s > 0
     # Python's resource tracker ends when it sees that its parent has.
     for _ in range(100):

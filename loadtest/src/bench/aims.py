@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from bench import means, tails
-from bench.layout import systems, table
-from bench.trials import Run, Trial
+import math
+
+from bench import cost, means, tails
+from bench.layout import images_hz, systems, table
+from bench.trials import Run
 
 _SAME, _DOCUMENTED = "served", "plain_pillow"
 _MOST_FAILED = 0.01
 _APART = "not told apart"
-
-
-def images_hz(trial: Trial) -> float:
-    """Photographs recognised a second."""
-    return trial.images_hz
 
 
 def what_random_costs(run: Run) -> str:
@@ -62,6 +59,9 @@ def aims(run: Run) -> str:
     for load in ("open-0.5", "open-0.8"):
         for key, name in (("listener", "one listener"), ("random_two", "random_two")):
             rows.append(_late(run, name, key, mosec, load))
+    for key, name in (("listener", "one listener"), ("random", "random")):
+        rows.append(_cpu(run, f"nginx before {name}", 0.4, key, cost.nginx(run, key)))
+        rows.append(_cpu(run, f"{name}, beyond decoding, inference and nginx", 0.7, key, cost.own(run, key)))
     text = f"""## Aims
 *{_APART}*: the interval includes the aim, or there is none. Where more than {_MOST_FAILED:.0%} of the requests of one
 side failed, nothing is said.
@@ -82,6 +82,13 @@ def _late(run: Run, name: str, one: str, other: str, load: str) -> list[str] | N
     at = f"{float(load.removeprefix('open-')):.0%}"
     title = f"{tails.name(share)} of {name} at {at} of the limit, over mosec's with our decoder{_form(run, other)}"
     return _row(run, title, 1.0, (one, other), load, reached, at_most=True)
+
+
+def _cpu(run: Run, name: str, aim: float, key: str, reached: means.Mean) -> list[str] | None:
+    if math.isnan(reached.value):  # an older run
+        return None
+    title = f"CPU ms a request of {name}, 16 users"
+    return _row(run, title, aim, (key, "limit served"), "closed-16", reached, at_most=True)
 
 
 def _row(  # noqa: PLR0917  a row of a table

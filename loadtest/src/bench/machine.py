@@ -48,10 +48,10 @@ def packages_of(python: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def nginx_version(program: Path | None) -> str:
-    """Return the version of an nginx; empty for none."""
-    if program is None:
+def nginx_version(pid: int | None) -> str:
+    """Return the version of a running nginx; empty for none."""
+    if pid is None:
         return ""
-    done = subprocess.run([program, "-v"], check=False, capture_output=True, text=True)  # noqa: S603  it runs already
+    done = subprocess.run([f"/proc/{pid}/exe", "-v"], check=False, capture_output=True, text=True)  # noqa: S603  it runs already
     found = re.search(r"nginx/(\S+)", done.stderr)
     return found[1] if found else "unknown"

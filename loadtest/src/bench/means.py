@@ -13,7 +13,7 @@ _LEAST_ROUNDS = 3
 
 
 class Mean(NamedTuple):
-    """A geometric mean over rounds, and the bounds of its 95 % t-interval; NaN below three rounds."""
+    """A mean over rounds, and the bounds of its 95 % t-interval; NaN below three rounds."""
 
     value: float
     low: float
@@ -40,6 +40,14 @@ def mean(values: Sequence[float]) -> Mean:
     if half is None or len(values) < _LEAST_ROUNDS:
         return Mean(math.exp(middle), math.nan, math.nan)
     return Mean(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
+
+
+def difference(values: Sequence[float]) -> Mean:
+    """Return the mean of one difference a round, and its interval; NaN where a round has none."""
+    middle, half = t_interval(values)
+    if middle is None or half is None or len(values) < _LEAST_ROUNDS:
+        return Mean(math.nan if middle is None else middle, math.nan, math.nan)
+    return Mean(middle, middle - half, middle + half)
 
 
 def of(run: Run, system: str, load: str, value: Callable[[Trial], float]) -> Mean:

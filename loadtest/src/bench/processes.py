@@ -43,13 +43,12 @@ def memory(roots: Iterable[int]) -> Memory:
     return Memory(len(found), *(round(size / 1e6, 1) for size in (private, shared, largest)))
 
 
-def program(roots: Iterable[int], name: str) -> Path | None:
-    """Return the file of a program of this name that runs in the trees; None where there is none."""
+def program(roots: Iterable[int], name: str) -> int | None:
+    """Return the topmost process of the trees that runs a program of this name; None where there is none."""
     for pid in (pid for root in roots for pid in tree(root)):
         with contextlib.suppress(OSError):
-            path = Path(f"/proc/{pid}/exe").readlink()
-            if path.name == name:
-                return path
+            if Path(f"/proc/{pid}/exe").readlink().name == name:
+                return pid
     return None
 
 

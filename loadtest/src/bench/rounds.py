@@ -117,7 +117,7 @@ class Rounds:
 
     def _served(self, system: Served, load: Load, number: int, position: int) -> Trial:
         rate_hz = load.share * self.limit_hz
-        sent, cpu_s = system.run(self._photographs, load, rate_hz, self._seconds, number)
+        sent, spent = system.run(self._photographs, load, rate_hz, self._seconds, number)
         if not sent.samples:
             raise NotServingError(f"{system.title} was asked nothing in {self._seconds:g} s; measure longer")
         answered = [sample for sample in sent.samples if sample.status == 200]
@@ -133,9 +133,10 @@ class Rounds:
             wall_s=sent.wall_s,
             images=images,
             wrong=wrong,
-            cpu_s=cpu_s,
+            cpu_s=spent.all_s,
+            nginx_cpu_s=spent.nginx_s,
             client_cpu_s=sent.cpu_s,
-            others_cores=sent.busy_cores - (cpu_s + sent.cpu_s) / sent.wall_s,
+            others_cores=sent.busy_cores - (spent.all_s + sent.cpu_s) / sent.wall_s,
             rate_hz=rate_hz,
             requests=table(map(_row, sent.samples)),
         )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bench import means, tails
-from bench.aims import images_hz
-from bench.layout import LIMITS, OURS, loads, number, peers, systems, table, titles
+from bench.layout import LIMITS, OURS, images_hz, loads, number, peers, systems, table, titles
 from bench.trials import Run
 
 _BEHIND, _FEW = 0.1, 8

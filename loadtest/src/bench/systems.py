@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import requests
 
@@ -31,6 +32,13 @@ _ENDS_S = 20.0
 
 class NotServingError(RuntimeError):
     """A system does not start or does not answer as it should; the message says which, why and where."""
+
+
+class Spent(NamedTuple):
+    """Processor seconds of the serving processes, and of nginx with its own processes where it is one of them."""
+
+    all_s: float
+    nginx_s: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,13 +74,19 @@ class Served:
 
     def run(
         self, photographs: Sequence[Path], load: Load, rate_hz: float, seconds: float, seed: int
-    ) -> tuple[Sent, float]:
+    ) -> tuple[Sent, Spent]:
         """Send a load; return what came of it and the processor seconds of the serving processes."""
-        before_s = processes.cpu_s(self.roots)
+        before = self._spent()
         sent = send(
             self.port, self.path, photographs, load, rate_hz=rate_hz, seconds=seconds, seed=seed, form=self.form
         )
-        return sent, processes.cpu_s(self.roots) - before_s
+        after = self._spent()
+        nginx_s = None if after.nginx_s is None else after.nginx_s - (before.nginx_s or 0.0)
+        return sent, Spent(after.all_s - before.all_s, nginx_s)
+
+    def _spent(self) -> Spent:
+        nginx = processes.program(self.roots, "nginx")
+        return Spent(processes.cpu_s(self.roots), None if nginx is None else processes.cpu_s([nginx]))
 
     def ask(self, photograph: Path) -> str:
         """Ask for one photograph and return the best class id; empty where the network is another one.

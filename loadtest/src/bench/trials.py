@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Trial:
         images: Photographs that were recognised; a wrong class or an answer other than 200 is none.
         wrong: Answers of 200 with another class than the network finds.
         cpu_s: Processor seconds of the serving processes.
+        nginx_cpu_s: Those of nginx among them; None where there is none, or an older run did not record it.
         client_cpu_s: Of the generator.
         others_cores: Cores that neither the serving processes nor the generator kept busy.
         rate_hz: Asked for in an open loop.
@@ -74,6 +76,7 @@ class Trial:
     others_cores: float
     rate_hz: float
     requests: Microseconds
+    nginx_cpu_s: float | None = None
 
     @property
     def images_hz(self) -> float:
@@ -84,6 +87,11 @@ class Trial:
     def cpu_ms(self) -> float:
         """Processor milliseconds of the serving processes for each photograph."""
         return 1e3 * self.cpu_s / max(self.images, 1)
+
+    @property
+    def nginx_ms(self) -> float:
+        """Processor milliseconds of nginx for each photograph; NaN where it is not known."""
+        return math.nan if self.nginx_cpu_s is None else 1e3 * self.nginx_cpu_s / max(self.images, 1)
 
     @property
     def failed(self) -> int:
@@ -147,6 +155,7 @@ def keep(run: Run, folder: Path) -> None:
             "images": trial.images,
             "wrong": trial.wrong,
             "cpu_s": round(trial.cpu_s, 6),
+            "nginx_cpu_s": None if trial.nginx_cpu_s is None else round(trial.nginx_cpu_s, 6),
             "client_cpu_s": round(trial.client_cpu_s, 6),
             "others_cores": round(trial.others_cores, 4),
             "rate_hz": round(trial.rate_hz, 6),

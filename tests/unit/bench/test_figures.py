@@ -131,6 +131,14 @@ def test_no_aim_is_said_where_one_side_fails() -> None:
     assert f"{title} – | requests failed |" in aims.aims(changed(whole, one, lambda trial_: replaced(trial_, wrong=1)))
 
 
+def test_nginx_has_an_aim_of_its_own_and_the_worker_another() -> None:
+    said = aims.aims(run())
+    assert "| CPU ms a request of nginx before one listener, 16 users | ≤ 0.4 | 0.30 (0.30 to 0.30) | met |" in said
+    title = "| CPU ms a request of one listener, beyond decoding, inference and nginx, 16 users | ≤ 0.7 |"
+    half = changed(run(), lambda one: one.system == "limit served", lambda one: replaced(one, cpu_s=0.008 * one.images))
+    assert f"{title} 7.70 (7.70 to 7.70) | not met |" in aims.aims(half)  # 16 less 0.3 and 8
+
+
 def test_the_aims_of_the_latest_name_their_quantile() -> None:
     title = "of one listener at 80% of the limit, over mosec's with our decoder (raw body) | ≤ 1 |"
     assert f"| p95 {title} 1.00 (1.00 to 1.00) | met |" in aims.aims(run())  # 350 requests
@@ -171,6 +179,6 @@ def test_what_http_costs_is_the_difference_from_the_limit_of_the_same_round() ->
     assert "take 8.00 (8.00 to 8.00) ms in process" in text
     assert "The generator takes 0.80 (0.80 to 0.80) ms" in text
     assert "would reach 0.91 of the limit" in text
-    assert "| nginx, one listener | 8.00 (8.00 to 8.00) |" in text
-    assert "| mosec: the same decoder | 8.00 (8.00 to 8.00) |" in text
+    assert "| nginx, one listener | 8.00 (8.00 to 8.00) | 0.30 (0.30 to 0.30) | 7.70 (7.70 to 7.70) |" in text
+    assert "| mosec: the same decoder | 8.00 (8.00 to 8.00) | – | 8.00 (8.00 to 8.00) |" in text
     assert "as documented" not in text  # another decoder has another limit

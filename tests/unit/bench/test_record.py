@@ -29,7 +29,7 @@ def test_a_run_is_read_as_it_was_written_and_written_alike_twice(tmp_path: Path)
     assert again.facts == first.facts
     for one, other in zip(first.trials, again.trials, strict=True):
         assert np.array_equal(one.requests, other.requests)
-        for name in ("system", "load", "number", "position", "images", "wrong", "others_cores"):
+        for name in ("system", "load", "number", "position", "images", "wrong", "others_cores", "nginx_cpu_s"):
             assert getattr(one, name) == getattr(other, name)
         assert (one.cpu_ms, one.images_hz) == pytest.approx((other.cpu_ms, other.images_hz))
     trials.keep(again, tmp_path)
@@ -98,6 +98,16 @@ def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "folder").rename(tmp_path / "elsewhere")
     with pytest.raises(RecordError, match=r"throughput\.csv\.gz cannot be written \(No such file"):
         record.keep(run())
+
+
+def test_an_older_run_without_nginx_s_time_has_dashes(tmp_path: Path) -> None:
+    trials.keep(run(), tmp_path)
+    facts = json.loads((tmp_path / trials.FACTS).read_text())
+    assert sum(trial.pop("nginx_cpu_s") is not None for trial in facts["trials"]) == 30  # two systems, three rounds
+    (tmp_path / trials.FACTS).write_text(json.dumps(facts))
+    page = report.page(trials.read(tmp_path))
+    assert "| nginx, one listener | 0.00 (0.00 to 0.00) | – | – |" in page
+    assert "CPU ms a request of" not in page
 
 
 def shortened(folder: Path) -> None:

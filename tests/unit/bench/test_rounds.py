@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import processes
 from bench.inprocess import Limit, Ran
 from bench.rounds import CLOSED, IN_PROCESS, LOADS, OPEN, Rounds, order
 from bench.sender import CORES, Sent
-from bench.systems import NotServingError, Served
+from bench.systems import NotServingError, Served, Spent
 from bench.trials import Load
 from loadtest.generate.images import PHOTO
 from loadtest.generate.samples import Sample
@@ -46,7 +48,7 @@ class Known(Served):
         rate_hz: float,  # noqa: ARG002
         seconds: float,  # noqa: ARG002
         seed: int,
-    ) -> tuple[Sent, float]:
+    ) -> tuple[Sent, Spent]:
         """Answer right, wrong, with another class first, and not at all."""
         if self.key == "ends" and (load, seed) == (CLOSED[1], 2):
             os.kill(self.roots[0], signal.SIGKILL)
@@ -58,7 +60,7 @@ class Known(Served):
             )
             for number, (status, answer) in enumerate(answers)
         ]
-        return Sent(samples, 2.0, 0.2, 1.5), 0.8
+        return Sent(samples, 2.0, 0.2, 1.5), Spent(0.8, None)
 
 
 class Still(Limit):
@@ -185,3 +187,25 @@ def test_what_the_generator_sent_is_compared_with_the_network(says: Says, wnid: 
     assert trial.failed == 0
     assert (trial.images, trial.wrong) == ((len(trial.requests), 0) if right else (0, len(trial.requests)))
     assert trial.others_cores <= CORES
+    assert trial.nginx_cpu_s is None
+
+
+def test_the_time_of_nginx_is_counted_apart_and_among_all(says: Says, tmp_path: Path) -> None:
+    """A program of that name works as long as its input is open, and has worked before."""
+    says.words = b'{"predictions": [{"wnid": "n1"}]}'
+    shutil.copy("/bin/bash", tmp_path / "nginx")
+    words = [
+        tmp_path / "nginx",
+        "-c",
+        "for ((i = 0; i < 200000; i++)); do :; done; echo; until read -t 0; do :; done",
+    ]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as nginx:
+        assert nginx.stdout is not None
+        nginx.stdout.readline()
+        before_s = processes.cpu_s([nginx.pid])
+        served = Served("a", "the a", says.server_port, "/", False, "served", (nginx.pid, os.getpid()), Path(), "")
+        _, spent = served.run([PHOTO], CLOSED[0], 0.0, 0.1, 1)
+        whole_s = processes.cpu_s([nginx.pid])
+    assert spent.nginx_s is not None
+    assert 0 < spent.nginx_s <= whole_s - before_s
+    assert spent.all_s > spent.nginx_s
