@@ -5,33 +5,19 @@ from __future__ import annotations
 import math
 
 from bench import cost, means, tails
-from bench.layout import images_hz, systems, table
+from bench.layout import images_hz, systems
 from bench.trials import Run
 
 _SAME, _DOCUMENTED = "served", "plain_pillow"
-_MOST_FAILED = 0.01
-_APART = "not told apart"
+MOST_FAILED = 0.01
+APART = "not told apart"
 
 
 def what_random_costs(run: Run) -> str:
     """Say in one line, with one number, what a choice that looks at queues brings over random choice."""
     gain = means.ratio(run, "random_two", "random", "closed-4", images_hz)
-    apart = "" if gain.low > 1 or gain.high < 1 else f"; the two are {_APART}"
+    apart = "" if gain.low > 1 or gain.high < 1 else f"; the two are {APART}"
     return f"At 4 users `POLICY=random_two` answers {gain.text(2)} × as many requests as random, the default{apart}."
-
-
-def waiting_well(run: Run) -> str:
-    """Say what random choice costs, and how one listener for all processes does."""
-    share, late = tails.ratio(run, "random", "random_two", "open-0.5")
-    shared = means.ratio(run, "listener", "random", "closed-4", images_hz)
-    return (
-        "## Waiting well\n"
-        f"**{what_random_costs(run)}**\n\n"
-        "- Random may choose a busy worker while another one is idle. `random_two` draws two and takes the one with\n"
-        "  fewer requests.\n"
-        f"- One listener for all processes of a host: {shared.text(2)} × random at 4 users.\n"
-        f"- Poisson arrivals at half the limit: {tails.name(share)} of random is {late.text(2)} × that of `random_two`."
-    )
 
 
 def verdict(reached: means.Mean, aim: float, *, at_most: bool = False) -> str:
@@ -39,11 +25,11 @@ def verdict(reached: means.Mean, aim: float, *, at_most: bool = False) -> str:
     better, worse = reached.low >= aim, reached.high < aim
     if at_most:
         better, worse = reached.high <= aim, reached.low > aim
-    return "met" if better else "not met" if worse else _APART
+    return "met" if better else "not met" if worse else APART
 
 
-def aims(run: Run) -> str:
-    """Return the table of aims: what was asked for, what this run reached."""
+def aims(run: Run) -> list[list[str]]:
+    """Return the rows of the table of aims: what was asked for, what this run reached."""
     mosec, documented, fastapi = f"mosec {_SAME}", f"mosec {_DOCUMENTED}", f"fastapi {_DOCUMENTED}"
     rows = [
         _rate(run, "one listener, of the limit", 0.95, "listener", "limit served", "closed-16"),
@@ -62,12 +48,7 @@ def aims(run: Run) -> str:
     for key, name in (("listener", "one listener"), ("random", "random")):
         rows.append(_cpu(run, f"nginx before {name}", 0.4, key, cost.nginx(run, key)))
         rows.append(_cpu(run, f"{name}, beyond decoding, inference and nginx", 0.7, key, cost.own(run, key)))
-    text = f"""## Aims
-*{_APART}*: the interval includes the aim, or there is none. Where more than {_MOST_FAILED:.0%} of the requests of one
-side failed, nothing is said.
-
-"""
-    return text + table(["figure", "aim", "reached", ""], filter(None, rows))
+    return [row for row in rows if row]
 
 
 def _rate(  # noqa: PLR0917  a row of a table
@@ -97,7 +78,7 @@ def _row(  # noqa: PLR0917  a row of a table
     if not run.pairs(*sides, load) or any(side in run.facts["lost"] for side in sides):
         return None
     sign = f"{'≤' if at_most else '≥'} {aim:g}"
-    if any(run.failed_share(side, load) > _MOST_FAILED for side in sides):
+    if any(run.failed_share(side, load) > MOST_FAILED for side in sides):
         return [title, sign, "–", "requests failed"]
     return [title, sign, reached.text(2), verdict(reached, aim, at_most=at_most)]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.layout import table
+from bench.layout import rendered
 from loadtest.draw.style import COLOURS, MARKERS, dodged, figure, legend_above, save
 
 _CONFIDENCE = 0.95
@@ -111,42 +111,9 @@ def redraw(folder: Path) -> str:
 
 def page(facts: Sequence[dict[str, Any]], found: Sequence[Result]) -> str:
     """Write the page."""
-    ran = "\n".join(map(_ran, facts))
-    head = [
-        "computed by",
-        "network",
-        "threads",
-        "photographs at once",
-        "ms a photograph",
-        "of one at a time",
-        "CPU ms a photograph",
-    ]
-    rows = [
-        [one.device, one.model, str(one.threads or "its own choice"), str(one.batch), one.wall_ms.text(),
-         one.of_one.text(3), one.cpu_ms.text()]
-        for one in found
-    ]  # fmt: skip
-    gpu = "" if any("GPU" in one.device or "NVIDIA" in one.device.upper() for one in found) else f"\n{OPEN}\n"
-    return f"""# Batches in process
-`make batching`: the network alone, without decoding and HTTP, for 1, 2, 4, 8 or 16 photographs at once.
-
-{ran}
-- Times: the median over the rounds, in brackets its 95 % interval (of order statistics). A ratio is of the same round.
-
-![Milliseconds a photograph against photographs at once](batching.png)
-
-{_said(found)}
-{gpu}
-{table(head, rows)}
-"""
-
-
-def _ran(facts: dict[str, Any]) -> str:
-    flags = ", ".join(f"{flag} {'yes' if there else 'no'}" for flag, there in facts["cpu_flags"].items())
-    return (
-        f"- {facts['device']}: {facts['rounds']} rounds of {facts['pictures']} photographs a setting, at "
-        f"{facts['commit']}; {facts['machine']}; {flags}."
-    )
+    gpu = any("GPU" in one.device or "NVIDIA" in one.device.upper() for one in found)
+    known = {"facts": facts, "found": found, "said": _said(found), "open": "" if gpu else OPEN}
+    return rendered("batching.md", known)
 
 
 def _said(found: Sequence[Result]) -> str:

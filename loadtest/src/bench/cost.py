@@ -1,9 +1,11 @@
-"""Where the processor time of a request goes, and what that leaves of the limit."""
+"""Where the processor time of a request goes."""
 
 from __future__ import annotations
 
+import statistics
+
 from bench import means
-from bench.layout import images_hz, systems, table, titles
+from bench.layout import systems
 from bench.trials import Run, Trial
 
 _LOAD = "closed-16"
@@ -11,40 +13,32 @@ _DECODER = "served"
 _LIMIT = f"limit {_DECODER}"
 
 
-def cost(run: Run) -> str:
-    """Return the section that says what HTTP costs, and what a system would reach that had no such cost."""
-    network = means.of(run, _LIMIT, _LOAD, lambda trial: trial.cpu_ms)
-    client = means.mean([_client_ms(trial) for key in systems(run) for trial in run.of(key, _LOAD)])
-    rows = [
-        [
-            titles(run)[key],
-            beyond(run, key).text(2),
-            nginx(run, key).text(2),
-            own(run, key).text(2),
-            _busy(run, pairs),
-            means.ratio(run, key, _LIMIT, _LOAD, images_hz).text(2),
-        ]
-        for key in systems(run)
-        if run.facts["decoders"][key] == _DECODER and (pairs := run.pairs(key, _LIMIT, _LOAD))
-    ]
-    head = ["system", "CPU ms beyond decoding and inference", "of it nginx", "of it all else"]
-    head += ["busy share of the machine", "images/s over the limit's"]
-    return f"""## What HTTP costs
-CPU milliseconds a request at 16 users.
+def network(run: Run) -> means.Mean:
+    """Return the CPU milliseconds that decoding and inference take in process."""
+    return means.of(run, _LIMIT, _LOAD, lambda trial: trial.cpu_ms)
 
-- Decoding and inference take {network.text(2)} ms in process, without HTTP.
-- The generator takes {client.text(2)} ms on the same cores. The limit has no generator.
-- So a system whose own HTTP cost nothing would reach {network.value / (network.value + client.value):.2f} of the limit.
-- Those below have the worker's decoder. In brackets: the 95 % t-interval over the rounds, of differences where the
-  limit is taken off.
-- *All else* is the worker's own, with its agents. A dash stands where there is no nginx, or its time was not recorded.
 
-{table(head, rows)}"""
+def generator(run: Run) -> means.Mean:
+    """Return the CPU milliseconds that the generator takes for a photograph under this section's load."""
+    served = [trial for key in systems(run) for trial in run.of(key, _LOAD)]
+    return means.mean([1e3 * trial.client_cpu_s / max(trial.images, 1) for trial in served])
+
+
+def generator_ms(run: Run) -> float:
+    """Return the median CPU milliseconds that the generator takes for a request, over all trials."""
+    return statistics.median(
+        1e3 * trial.client_cpu_s / len(trial.requests) for trial in run.trials if len(trial.requests)
+    )
+
+
+def comparable(run: Run, key: str) -> bool:
+    """Tell whether a system has the decoder of the limit, and was measured beside it."""
+    return run.facts["decoders"][key] == _DECODER and bool(_pairs(run, key))
 
 
 def beyond(run: Run, key: str) -> means.Mean:
     """Return the CPU milliseconds of a request that are neither decoding nor inference."""
-    return means.difference([one.cpu_ms - limit.cpu_ms for one, limit in run.pairs(key, _LIMIT, _LOAD)])
+    return means.difference([one.cpu_ms - limit.cpu_ms for one, limit in _pairs(run, key)])
 
 
 def nginx(run: Run, key: str) -> means.Mean:
@@ -56,14 +50,14 @@ def own(run: Run, key: str) -> means.Mean:
     """Return the CPU milliseconds of a request that are neither decoding, inference nor nginx's."""
     if not run.facts["nginx"][key]:
         return beyond(run, key)
-    pairs = run.pairs(key, _LIMIT, _LOAD)
-    return means.difference([one.cpu_ms - one.nginx_ms - limit.cpu_ms for one, limit in pairs])
+    return means.difference([one.cpu_ms - one.nginx_ms - limit.cpu_ms for one, limit in _pairs(run, key)])
 
 
-def _busy(run: Run, pairs: list[tuple[Trial, Trial]]) -> str:
+def busy(run: Run, key: str) -> float:
+    """Return the share of the machine's cores that the system and the generator kept busy."""
     cores = run.facts["machine_cores"]
-    return f"{means.mean([(one.cpu_s + one.client_cpu_s) / one.wall_s / cores for one, _ in pairs]).value:.0%}"
+    return means.mean([(one.cpu_s + one.client_cpu_s) / one.wall_s / cores for one, _ in _pairs(run, key)]).value
 
 
-def _client_ms(trial: Trial) -> float:
-    return 1e3 * trial.client_cpu_s / max(trial.images, 1)
+def _pairs(run: Run, key: str) -> list[tuple[Trial, Trial]]:
+    return run.pairs(key, _LIMIT, _LOAD)

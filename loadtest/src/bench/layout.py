@@ -1,10 +1,13 @@
-"""What the sections of the page share: tables, titles, which systems and loads there are."""
+"""What the pages share: templates, titles, which systems and loads there are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from bench.trials import Run, Trial
+from loadtest.draw.pages import environment
 
 LIMITS = {
     "limit served": "in process, no HTTP: the worker's decoder",
@@ -19,11 +22,16 @@ def images_hz(trial: Trial) -> float:
     return trial.images_hz
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Write a table."""
-    titles = list(head)
-    lines = [titles, ["---"] * len(titles), *map(list, rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def rendered(name: str, known: Mapping[str, Any]) -> str:
+    """Return a page of the template with this name and what it asks for."""
+    templates = environment(Path(__file__).parent)
+    templates.filters |= {"spoken": spoken, "share": share, "percent": "{:.0%}".format, "flags": flags}
+    return templates.get_template(f"{name}.j2").render(known)
+
+
+def flags(there: Mapping[str, bool]) -> str:
+    """Say which instructions a processor has."""
+    return ", ".join(f"{flag} {'yes' if has else 'no'}" for flag, has in there.items())
 
 
 def systems(run: Run) -> dict[str, str]:
@@ -51,7 +59,12 @@ def number(load: str) -> float:
     return float(load.partition("-")[2])
 
 
+def share(load: str) -> str:
+    """Return the share of an open load, in per cent."""
+    return f"{number(load):.0%}"
+
+
 def spoken(load: str) -> str:
     """Say a load as people do."""
     kind, _, value = load.partition("-")
-    return f"{value} users" if kind == "closed" else f"{float(value):.0%} of the limit"
+    return f"{value} users" if kind == "closed" else f"{share(load)} of the limit"

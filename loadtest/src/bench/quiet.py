@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import statistics
+from typing import NamedTuple
 
 from bench.layout import spoken, systems, titles
 from bench.trials import Run, Trial
 
-_MOST_SHARE = 0.05
+MOST = 0.05
 _LISTED = 12
 
 
-def quiet(run: Run) -> str:
-    """Return the section that says which trials something else disturbed."""
+class Others(NamedTuple):
+    """How many cores others used in the median and in the worst trial, which that was, and which trials to name."""
+
+    median: float
+    worst: float
+    where: str
+    busy: str
+    faster: str
+
+
+def others(run: Run) -> Others:
+    """Return what else the machine did: which trials it disturbed, and which were faster than can be."""
     cores = run.facts["machine_cores"]
     trials = [trial for trial in run.trials if trial.system in titles(run)]
     worst = max(trials, key=lambda trial: trial.others_cores)
     middle = statistics.median(trial.others_cores for trial in trials)
-    busy = [trial for trial in trials if trial.others_cores > _MOST_SHARE * cores]
+    busy = [trial for trial in trials if trial.others_cores > MOST * cores]
     faster = [trial for trial in trials if trial.system in systems(run) and _beats(run, trial)]
-    return f"""## Was the machine quiet
-What others used: all that was busy, less the system that was asked and the generator. Others are the systems that wait,
-the kernel, other programs and other guests of the host. The machine has {cores} cores.
-
-- The median trial had {middle:.2f} cores of others, the worst {worst.others_cores:.2f}: {_name(run, worst)}.
-- Others used more than {_MOST_SHARE:.0%} of all cores' time in {_these(run, busy, len(trials))}
-- A system was faster than the limit with its decoder, in the same round, in {_these(run, faster, len(trials))}
-  Nothing can be: the limit was disturbed there."""
+    busy_, faster_ = (_these(run, found, len(trials)) for found in (busy, faster))
+    return Others(middle, worst.others_cores, _name(run, worst), busy_, faster_)
 
 
 def _beats(run: Run, trial: Trial) -> bool:

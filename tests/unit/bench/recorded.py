@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import trials
+from bench import report, trials
 from bench.rounds import IN_PROCESS, LOADS
 from bench.trials import Run, Trial
 
@@ -89,3 +89,8 @@ def changed(whole: Run, which: Callable[[Trial], bool], change: Callable[[Trial]
     """A run with some of its trials and facts changed."""
     found = tuple(change(one) if which(one) else one for one in whole.trials)
     return Run(whole.facts | facts, found)
+
+
+def section(title: str, whole: Run) -> str:
+    """A section of a run's page."""
+    return report.page(whole).partition(f"## {title}\n")[2].partition("\n## ")[0]

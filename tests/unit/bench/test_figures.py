@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from bench import aims, cost, means, speed, tails
+from bench import aims, means, speed, tails
 from bench.means import Mean
 from bench.trials import Run, Trial
 from loadtest.analyse.statistics import percentile
-from tests.unit.bench.recorded import changed, replaced, run, trial
+from tests.unit.bench.recorded import changed, replaced, run, section, trial
 
 
 def failing(one: Trial, count: int) -> Trial:
@@ -126,28 +126,30 @@ def test_no_aim_is_said_where_one_side_fails() -> None:
         return (trial_.system, trial_.load) == ("mosec served", "closed-16")
 
     title = "| random, over mosec with our decoder (raw body), 16 users | ≥ 0.95 |"
-    assert f"{title} 1.25 " in aims.aims(whole)
-    assert f"{title} – | requests failed |" in aims.aims(changed(whole, one, lambda trial_: failing(trial_, 1)))
-    assert f"{title} – | requests failed |" in aims.aims(changed(whole, one, lambda trial_: replaced(trial_, wrong=1)))
+    assert f"{title} 1.25 " in section("Aims", whole)
+    assert f"{title} – | requests failed |" in section("Aims", changed(whole, one, lambda trial_: failing(trial_, 1)))
+    assert f"{title} – | requests failed |" in section(
+        "Aims", changed(whole, one, lambda trial_: replaced(trial_, wrong=1))
+    )
 
 
 def test_nginx_has_an_aim_of_its_own_and_the_worker_another() -> None:
-    said = aims.aims(run())
+    said = section("Aims", run())
     assert "| CPU ms a request of nginx before one listener, 16 users | ≤ 0.4 | 0.30 (0.30 to 0.30) | met |" in said
     title = "| CPU ms a request of one listener, beyond decoding, inference and nginx, 16 users | ≤ 0.7 |"
     half = changed(run(), lambda one: one.system == "limit served", lambda one: replaced(one, cpu_s=0.008 * one.images))
-    assert f"{title} 7.70 (7.70 to 7.70) | not met |" in aims.aims(half)  # 16 less 0.3 and 8
+    assert f"{title} 7.70 (7.70 to 7.70) | not met |" in section("Aims", half)  # 16 less 0.3 and 8
 
 
 def test_the_aims_of_the_latest_name_their_quantile() -> None:
     title = "of one listener at 80% of the limit, over mosec's with our decoder (raw body) | ≤ 1 |"
-    assert f"| p95 {title} 1.00 (1.00 to 1.00) | met |" in aims.aims(run())  # 350 requests
-    assert f"| p99 {title} 1.00 (1.00 to 1.00) | met |" in aims.aims(run(times=3))
+    assert f"| p95 {title} 1.00 (1.00 to 1.00) | met |" in section("Aims", run())  # 350 requests
+    assert f"| p99 {title} 1.00 (1.00 to 1.00) | met |" in section("Aims", run(times=3))
     slow = changed(
         run(), lambda one: one.system == "listener", lambda one: trial("listener", one.load, one.number, 100, (40,))
     )
-    assert f"| p95 {title} 2.00 (2.00 to 2.00) | not met |" in aims.aims(slow)
-    few = aims.aims(run(listener=20))
+    assert f"| p95 {title} 2.00 (2.00 to 2.00) | not met |" in section("Aims", slow)
+    few = section("Aims", run(listener=20))
     assert f"| latest {title} – | not told apart |" in few
 
 
@@ -159,7 +161,7 @@ def test_who_answers_fewer_than_are_due_is_behind_though_none_waits() -> None:
     assert not speed.behind(whole, "random", "open-0.8")  # 100, 200, 50 a second: only one round is below
     whole = changed(run(), due, lambda trial_: replaced(trial_, rate_hz=101.0))
     assert speed.behind(whole, "random", "open-0.8")
-    assert speed.fixed(whole).count("*behind*") == 2  # what it means, and the one
+    assert section("At fixed rates", whole).count("*behind*") == 2  # what it means, and the one
 
 
 def test_who_leaves_a_queue_is_behind() -> None:
@@ -167,7 +169,7 @@ def test_who_leaves_a_queue_is_behind() -> None:
         return (trial_.system, trial_.load) == ("mosec served", "open-0.8")
 
     late = changed(run(), due, lambda one: trial(one.system, one.load, one.number, 100, took_ms=[400.0]))
-    fixed = speed.fixed(late)
+    fixed = section("At fixed rates", late)
     assert next(line for line in fixed.splitlines() if "*behind* |" in line).startswith("| mosec: the same decoder |")
     assert fixed.count("*behind*") == 2
 
@@ -175,7 +177,7 @@ def test_who_leaves_a_queue_is_behind() -> None:
 def test_what_http_costs_is_the_difference_from_the_limit_of_the_same_round() -> None:
     """Each request costs 16 ms, and the generator 0.8; an image of the limit costs 8."""
     dear = changed(run(), lambda one: one.system == "limit served", lambda one: replaced(one, cpu_s=0.008 * one.images))
-    text = cost.cost(dear)
+    text = section("What HTTP costs", dear)
     assert "take 8.00 (8.00 to 8.00) ms in process" in text
     assert "The generator takes 0.80 (0.80 to 0.80) ms" in text
     assert "would reach 0.91 of the limit" in text

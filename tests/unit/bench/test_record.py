@@ -12,12 +12,12 @@ import pytest
 
 from bench import __main__ as bench
 from bench import report, trials
-from bench.quiet import quiet
 from bench.record import Record
 from bench.systems import NotServingError
 from bench.trials import RecordError, Run
-from tests.unit.bench.recorded import changed, replaced, run
+from tests.unit.bench.recorded import changed, replaced, run, section
 
+QUIET = "Was the machine quiet"
 Damage = Callable[[Path], None]
 
 
@@ -220,13 +220,15 @@ def test_trials_that_others_disturbed_are_named() -> None:
     def busy(one: trials.Trial) -> bool:
         return (one.system, one.number) == ("random", 2)
 
-    assert "used more than 5% of all cores' time in none of 114 trials." in quiet(run())
-    said = quiet(changed(run(), busy, lambda one: replaced(one, others_cores=0.11 if one.load == "closed-4" else 0.1)))
+    assert "used more than 5% of all cores' time in none of 114 trials." in section(QUIET, run())
+    said = section(
+        QUIET, changed(run(), busy, lambda one: replaced(one, others_cores=0.11 if one.load == "closed-4" else 0.1))
+    )
     assert "The median trial had 0.01 cores of others, the worst 0.11: random, 4 users, round 2." in said
     assert "in **1 of 114 trials**: random, 4 users, round 2." in said
 
 
 def test_who_is_faster_than_the_limit_of_its_round_is_named() -> None:
-    assert "in the same round, in none of 114 trials." in quiet(run())
-    said = quiet(run(random=150))  # the limits made 200, 400, 100 a second
+    assert "in the same round, in none of 114 trials." in section(QUIET, run())
+    said = section(QUIET, run(random=150))  # the limits made 200, 400, 100 a second
     assert "in **2 of 114 trials**: random, 4 users, round 3; random, 16 users, round 3." in said

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from loadtest.draw import published
+from loadtest.draw.pages import environment
 from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
 
@@ -113,17 +114,10 @@ def filled(folder: Path, asked: dict[str, Any]) -> str:
     Raises:
         LoadtestError: The template is missing or wrong, or asks for something else.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 — Markdown, from files of this repository
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": number, "ms": milliseconds, "percent": percent, "times": times, "count": count}
+    templates = environment(folder)
+    templates.filters |= {"number": number, "ms": milliseconds, "percent": percent, "times": times, "count": count}
     try:
-        return environment.get_template(TEMPLATE).render(asked)
+        return templates.get_template(TEMPLATE).render(asked)
     except jinja2.TemplateNotFound as error:
         raise LoadtestError(f"there is no template {folder / TEMPLATE}") from error
     except (jinja2.TemplateError, TypeError, KeyError) as error:
