@@ -93,6 +93,44 @@ def test_a_quantile_of_all_rounds_is_within_those_of_the_rounds() -> None:
             assert found.low <= found.value <= found.high
 
 
+def waiting(system: str, number: int, seed: int, times: float) -> Trial:
+    """A trial whose requests wait in queues: neighbours wait about as long."""
+    draw = np.random.default_rng(seed)
+    queue = np.convolve(draw.exponential(10.0, 1309), np.ones(10) / 10, "valid")
+    return trial(system, "open-0.5", number, 1300, list(times * (queue + 5)))
+
+
+def test_a_ratio_of_the_latest_has_an_interval_though_there_are_two_rounds() -> None:
+    held = 0
+    for seed in range(8):
+        trials_ = [
+            waiting(key, number, 10 * seed + 2 * number + (key == "b"), times)
+            for number in (1, 2)
+            for key, times in (("a", 1.5), ("b", 1.0))
+        ]
+        share, found = tails.ratio(Run({}, tuple(trials_)), "a", "b", "open-0.5")
+        assert share == 0.99
+        assert found.low < found.high
+        held += found.low <= 1.5 <= found.high
+    assert held >= 5  # of 8; 7 expected
+
+
+def test_there_is_no_interval_where_failed_requests_stand_at_the_quantile() -> None:
+    trials_ = [failing(trial(key, "open-0.5", number, 600), 5) for number in (1, 2) for key in ("a", "b")]
+    assert tails.ratio(Run({}, tuple(trials_)), "a", "b", "open-0.5")[1].text(2) == "1.00"
+
+
+def test_the_latest_of_ours_stand_over_those_of_the_others() -> None:
+    said = section("Ours over theirs", run(times=3))
+    assert "| listener, 4 users | listener, 16 users | listener, 50% of the limit |" in said
+    late = changed(
+        run(times=3),
+        lambda one: one.system == "listener",
+        lambda one: trial("listener", one.load, one.number, 400, (40,)),
+    )
+    assert "| plain Flask: the same decoder | 2.00 (2.00 to 2.00) |" in section("Ours over theirs", late)
+
+
 @pytest.mark.parametrize(
     ("reached", "at_most", "says"),
     [
