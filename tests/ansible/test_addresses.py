@@ -110,38 +110,59 @@ def test_nothing_joins_an_address_and_a_port_by_itself() -> None:
                 assert not re.search(r"address \}\}:\{\{|address'\) *\| *zip", path.read_text()), path
 
 
-def inventory(folder: Path, **variables: str) -> Path:
-    """The local inventory with other variables of all hosts."""
+Hosts = dict[str, dict[str, object]]
+
+
+def inventory(folder: Path, workers: Hosts | None = None, balancers: Hosts | None = None) -> Path:
+    """The local inventory with these hosts and their variables in place of its one balancer and one worker."""
     target = folder / "hosts.yml"
     hosts = {
-        "balancers": {"hosts": {"balancer": None}},
-        "workers": {"hosts": {"worker1": None}},
+        "balancers": {"hosts": balancers or {"balancer": {}}},
+        "workers": {"hosts": workers or {"worker1": {}}},
         "clients": {"hosts": {"client": None}},
     }
     common = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    common |= {"service_provider": "supervisor", "service_supervisor_dir": str(folder), "balancer_packages": []}  # type: ignore[dict-item]
-    target.write_text(json.dumps({"all": {"children": hosts, "vars": common | variables}}))
+    common |= {"service_provider": "supervisor", "service_supervisor_dir": str(folder), "slice_address": "::1"}
+    common |= {"balancer_packages": []}  # type: ignore[dict-item]
+    target.write_text(json.dumps({"all": {"children": hosts, "vars": common}}))
     return target
 
 
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"slice_address": "[::1]"}, "slice_address [::1] is written without brackets"),
-        ({"slice_address": "10.10.1.300"}, "slice_address 10.10.1.300 is no address"),
-        ({"slice_address": "::1", "balancer_address": "::1%lo"}, "balancer_address ::1%lo"),
-        ({"slice_address": "::1", "worker_address": "::x"}, "worker_address ::x is no address"),
-        ({"slice_address": "::1", "balancer_trusted_proxies": ["10.0.0.0/33"]}, "10.0.0.0/33"),
-    ],
-    ids=["brackets", "no-number", "a-scope", "no-address", "no-network"],
-)
-def test_preflight_refuses_malformed_addresses(tmp_path: Path, variables: dict[str, str], words: str) -> None:
+MALFORMED: dict[str, tuple[dict[str, dict[str, object]], dict[str, str]]] = {
+    "workers": (
+        {
+            "brackets": {"slice_address": "[::1]"},
+            "no-number": {"slice_address": "10.10.1.300"},
+            "no-address": {"worker_address": "::x"},
+        },
+        {
+            "brackets": "slice_address [::1] is written without brackets",
+            "no-number": "slice_address 10.10.1.300 is no address",
+            "no-address": "worker_address ::x is no address",
+        },
+    ),
+    "balancers": (
+        {
+            "a-scope": {"balancer_address": "::1%lo"},
+            "no-network": {"balancer_trusted_proxies": ["10.0.0.0/33"]},
+        },
+        {"a-scope": "balancer_address ::1%lo", "no-network": "balancer_trusted_proxies: '10.0.0.0/33' is no address"},
+    ),
+}
+
+
+@pytest.mark.parametrize("group", MALFORMED)
+def test_preflight_refuses_malformed_addresses(tmp_path: Path, group: str) -> None:
+    """All hosts of a group at once, each with its own."""
+    hosts, words = MALFORMED[group]
     done = subprocess.run(
-        ["ansible-playbook", "-i", str(inventory(tmp_path, **variables)), "playbooks/preflight.yml"],
+        ["ansible-playbook", "-i", str(inventory(tmp_path, **{group: hosts})), "playbooks/preflight.yml"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode != 0
-    assert words in " ".join((done.stdout + done.stderr).split()).replace("''", "'")
+    said = " ".join((done.stdout + done.stderr).split()).replace("''", "'")
+    for host, why in words.items():
+        assert f"{host}: {why}" in said

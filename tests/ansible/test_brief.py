@@ -176,7 +176,7 @@ def test_a_terminal_shows_the_running_task_in_a_line_that_goes_away(tmp_path: Pa
     assert not [line for line in left if "Do something" in line]
 
 
-@pytest.mark.parametrize("argument", ["-v", "--verbose", "--check"])
-def test_who_wants_to_see_more_gets_the_usual_output(argument: str) -> None:
-    assert "TASK [" in make("down", f"ARGS={argument} -e nothing_reads_it=1").stdout
+def test_who_wants_to_see_more_gets_the_usual_output() -> None:
+    for argument in ("-v", "--verbose", "--check"):
+        assert "TASK [" in make("down", f"ARGS={argument} -e nothing_reads_it=1").stdout, argument
     assert "TASK [" not in make("down", "ARGS=-e nothing_reads_it=1").stdout

@@ -109,10 +109,10 @@ def test_inventories_do_not_share_choices(inventory: Inventory, tmp_path: Path) 
     plugin.file_of(other.folder).unlink()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"kept": {}})], ids=["empty", "cut-off", "list", "half"])
-def test_a_damaged_file_is_no_choice(inventory: Inventory, content: str) -> None:
+def test_a_damaged_file_is_no_choice(inventory: Inventory) -> None:
     inventory.run("balancer_policy=round_robin")
     file = plugin.file_of(inventory.folder)
     assert file.exists()
-    file.write_text(content)
-    assert "policy=of-the-inventory" in inventory.run()
+    for content in ("", "{", "[]", json.dumps({"kept": {}})):
+        file.write_text(content)
+        assert "policy=of-the-inventory" in inventory.run(), content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 from pathlib import Path
 
@@ -32,47 +32,66 @@ esac
 UNITS = {"balancer": "nginx.service", "monitoring": "prometheus-node-exporter.service"}
 
 
-@pytest.fixture
-def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the units stand of the systemctl that is found first."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/systemctl").write_text(SYSTEMCTL.format(folder=tmp_path))
-    (tmp_path / "bin/systemctl").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    return tmp_path
+STATES: dict[str, set[str]] = {
+    "masked enabled": {"masked", "enabled"},
+    "enabled active": {"enabled", "active"},
+    "active": {"active"},
+    "nothing": set(),
+}
+CASES = {f"{role}, {states}": (role, before) for role in UNITS for states, before in STATES.items()}
 
 
-@pytest.mark.parametrize(
-    "before",
-    [{"masked", "enabled"}, {"enabled", "active"}, {"active"}, set()],
-    ids=lambda states: " ".join(sorted(states)) or "nothing",
-)
-@pytest.mark.parametrize("role", UNITS)
-def test_a_unit_is_given_back_as_it_was(systemctl: Path, role: str, before: set[str]) -> None:
-    unit = systemctl / UNITS[role]
-    unit.mkdir()
-    for state in before:
-        (unit / state).touch()
-    variables = {"role": role, f"{role}_config_dir": str(systemctl / "etc"), "monitoring_programs": ["node_exporter"]}
+class Host:
+    """A folder with a systemctl and one unit, which is as it was before the first deployment."""
+
+    def __init__(self, folder: Path, role: str, before: set[str]) -> None:
+        self.folder, self.role, self.unit = folder, role, folder / UNITS[role]
+        self.unit.mkdir(parents=True)
+        (folder / "bin").mkdir()
+        (folder / "bin/systemctl").write_text(SYSTEMCTL.format(folder=folder))
+        (folder / "bin/systemctl").chmod(0o755)
+        for state in before:
+            (self.unit / state).touch()
+
+    def variables(self) -> dict[str, object]:
+        """What a host of the inventory is told."""
+        own = {"role": self.role, "bin": str(self.folder / "bin"), "monitoring_programs": ["node_exporter"]}
+        return own | {f"{self.role}_config_dir": str(self.folder / "etc")}
+
+    def systemctl(self, what: str) -> None:
+        subprocess.run([self.folder / "bin/systemctl", what, self.unit.name], check=True)
+
+    def states(self) -> set[str]:
+        return {path.name for path in self.unit.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def given_back(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """What the unit of each case is in the end; a run has a host for each. One host was never deployed."""
+    place = tmp_path_factory.mktemp("own-units")
+    hosts = {f"host{number}": Host(place / str(number), *case) for number, case in enumerate(CASES.values())}
 
     def do(what: str) -> None:
-        done = play("own_units", variables | {"do": what})
+        variables = {name: host.variables() for name, host in hosts.items()}
+        (place / "hosts.yml").write_text(json.dumps({"all": {"hosts": variables}}))
+        done = play("own_units", {"do": what}, inventory=str(place / "hosts.yml"))
         assert done.returncode == 0, done.stdout + done.stderr
 
     do("remember")
-    subprocess.run(["systemctl", "mask", unit.name], check=True)  # as the role goes on
-    subprocess.run(["systemctl", "stop", unit.name], check=True)
+    for host in hosts.values():  # as the role goes on
+        host.systemctl("mask")
+        host.systemctl("stop")
     do("remember")  # the next deployment finds what the first one did
+    hosts["none"] = Host(place / "none", "balancer", {"enabled", "active"})
     do("give_back")
-    assert {path.name for path in unit.iterdir()} == before
+    return dict(zip([*CASES, "none"], (host.states() for host in hosts.values()), strict=True))
 
 
-def test_a_host_without_a_balancer_keeps_its_nginx(systemctl: Path) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_a_unit_is_given_back_as_it_was(given_back: dict[str, set[str]], case: str) -> None:
+    assert given_back[case] == CASES[case][1]
+
+
+def test_a_host_without_a_balancer_keeps_its_nginx(given_back: dict[str, set[str]]) -> None:
     """`make down` for the second time, or where nothing was deployed."""
-    unit = systemctl / UNITS["balancer"]
-    unit.mkdir()
-    for state in ("enabled", "active"):
-        (unit / state).touch()
-    done = play("own_units", {"role": "balancer", "do": "give_back", "balancer_config_dir": str(systemctl / "none")})
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert {path.name for path in unit.iterdir()} == {"enabled", "active"}
+    assert given_back["none"] == {"enabled", "active"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -143,18 +144,21 @@ PLAYBOOK = """
 """
 
 
-def inputs(folder: Path, role: Path, *extra: str, plugins: Path = REPOSITORY / "playbooks") -> str:
+def inputs(folder: Path, role: Path, *hosts: dict[str, Any], plugins: Path = REPOSITORY / "playbooks") -> list[str]:
+    """The digest of the role's inputs on hosts with these variables; one run asks all of them."""
+    named = {f"host{number}": own for number, own in enumerate(hosts)}
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"hosts": named}}))
     (folder / "play.yml").write_text(PLAYBOOK.format(role=role))
     done = subprocess.run(
-        ["ansible-playbook", "-i", "one,", str(folder / "play.yml"), *extra],
+        ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ
-        | {"ANSIBLE_STDOUT_CALLBACK": "brief", "ANSIBLE_LOOKUP_PLUGINS": str(plugins / "lookup_plugins")},
+        env=os.environ | {"ANSIBLE_LOOKUP_PLUGINS": str(plugins / "lookup_plugins")},
     )
-    return done.stdout.split()[-5]
+    told = dict(re.findall(r"^ok: \[(\w+)\] => *\n *msg: (\w+)$", done.stdout, re.MULTILINE))
+    return [told[name] for name in named]
 
 
 def test_the_digest_of_the_inputs_follows_files_and_named_variables_alone(tmp_path: Path) -> None:
@@ -162,18 +166,25 @@ def test_the_digest_of_the_inputs_follows_files_and_named_variables_alone(tmp_pa
     (role / "tasks").mkdir(parents=True)
     main = role / "tasks/main.yml"
     main.write_text("- ansible.builtin.debug: {msg: '{{ small_port }}'}\n")
-    first = inputs(tmp_path, role, "-e", "small_port=1 other=1")
-    assert len(first) == 64
-    assert inputs(tmp_path, role, "-e", "small_port=1 other=2") == first
-    assert inputs(tmp_path, role, "-e", "small_port=2 other=1") != first
-    # A variable that another one is made of counts as well.
-    assert inputs(tmp_path, role, "-e", '{"small_port": "{{ other }}", "other": 1}') != inputs(
-        tmp_path, role, "-e", '{"small_port": "{{ other }}", "other": 2}'
+    usual = {"small_port": 1, "other": 1}
+    first, same, another, of_1, of_2 = inputs(
+        tmp_path,
+        role,
+        usual,
+        usual | {"other": 2},
+        usual | {"small_port": 2},
+        usual | {"small_port": "{{ other }}"},
+        # A variable that another one is made of counts as well.
+        {"small_port": "{{ other }}", "other": 2},
     )
+    assert len(first) == 64
+    assert same == first
+    assert another != first
+    assert of_1 != of_2
     os.utime(main, (1, 1))
-    assert inputs(tmp_path, role, "-e", "small_port=1 other=1") == first
+    assert inputs(tmp_path, role, usual) == [first]
     main.write_text("- ansible.builtin.debug: {msg: 'port {{ small_port }}'}\n")
-    assert inputs(tmp_path, role, "-e", "small_port=1 other=1") != first
+    assert inputs(tmp_path, role, usual) != [first]
 
 
 def test_the_digest_of_the_inputs_follows_the_filters(tmp_path: Path) -> None:
@@ -181,11 +192,11 @@ def test_the_digest_of_the_inputs_follows_the_filters(tmp_path: Path) -> None:
     (role / "tasks").mkdir(parents=True)
     for kind in ("lookup_plugins", "filter_plugins"):
         shutil.copytree(REPOSITORY / "playbooks" / kind, tmp_path / kind)
-    first = inputs(tmp_path, role, plugins=tmp_path)
-    assert first == inputs(tmp_path, role)
+    first = inputs(tmp_path, role, {}, plugins=tmp_path)
+    assert first == inputs(tmp_path, role, {})
     with (tmp_path / "filter_plugins/addresses.py").open("a") as filters:
         filters.write("# another\n")
-    assert inputs(tmp_path, role, plugins=tmp_path) != first
+    assert inputs(tmp_path, role, {}, plugins=tmp_path) != first
 
 
 def roles_of(tasks: list[dict[str, Any]], folder: Path) -> set[str]:

@@ -21,10 +21,12 @@ assert spec.loader is not None
 misnamed = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(misnamed)
 
+# All begin with known.yml, as `test_playbooks.py` holds.
+ALSO = [pytest.param(target, marks=pytest.mark.long) for target in ("rollback", "down")]
 LOCAL = [REPOSITORY / "inventory/local/hosts.yml"]
 
 
-@pytest.mark.parametrize("target", ["up", "verify", "rollback", "down", "experiment"])
+@pytest.mark.parametrize("target", ["up", "verify", "experiment", *ALSO])
 def test_a_setting_that_nothing_reads_is_refused(target: str) -> None:
     refused = make(target, "ARGS=-e balancer_polcy=random", ANSIBLE_STDOUT_CALLBACK="default")
     assert refused.returncode != 0
@@ -40,7 +42,7 @@ def test_an_inventory_that_is_not_there_is_refused() -> None:
     assert "did you mean inventory/slice?" in said[0]
 
 
-@pytest.mark.parametrize("target", ["verify", "rollback", "down", "deploy"])
+@pytest.mark.parametrize("target", ["verify", "deploy", *ALSO])
 def test_a_slice_that_is_not_ready_is_a_failure(target: str, tmp_path: Path) -> None:
     """Without a login there is no host, and a play without hosts would do nothing and succeed."""
     manifest = tmp_path / "manifest.xml"
