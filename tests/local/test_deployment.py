@@ -20,7 +20,6 @@ import pytest
 import requests
 from PIL import Image
 from skimage import data
-from sklearn.datasets import load_sample_image
 
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
@@ -88,6 +87,8 @@ def test_a_photograph_is_classified_through_the_balancer(deployment: Deployment,
 
 @pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
 def test_multipart_and_raw_bodies_get_the_same_answer(deployment: Deployment, name: str) -> None:
+    from sklearn.datasets import load_sample_image
+
     body = jpeg(load_sample_image(name))
     raw = predict(deployment, body).json()
     form = requests.post(f"{deployment.url}/submit", files={"image": body}, timeout=20).json()
@@ -193,6 +194,8 @@ def test_the_hundred_photographs_are_recognised_through_the_balancer(deployment:
 
 
 def test_served_and_offline_answers_are_identical(deployment: Deployment) -> None:
+    from sklearn.datasets import load_sample_image
+
     classifier = Classifier(load_bundle(deployment.folder / ".run/worker1/models/current"))
     for picture in (data.chelsea(), data.coffee(), load_sample_image("china.jpg")):
         body = jpeg(picture)

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from scipy import stats
 
 from deployed.slice import URL, Slice
 from tests.conftest import REPOSITORY
@@ -51,6 +50,8 @@ def test_the_page_is_served(deployed: Slice) -> None:
 
 
 def test_all_four_workers_answer_and_their_shares_are_even(deployed: Slice) -> None:
+    from scipy import stats
+
     shares = count(deployed, 200)
     assert sorted(shares) == WORKERS
     assert stats.chisquare(list(shares.values())).pvalue >= 1e-3

@@ -27,7 +27,7 @@ def typical(folder: Path) -> str:
             (folder / path.name).write_bytes(path.read_bytes())
         return f"{min(len(fitting), _COUNT)} ImageNet photographs of 90 to 160 kB"
     import skimage.data  # noqa: PLC0415  two seconds, for nothing where ImageNet's are at hand
-    from sklearn.datasets import load_sample_image  # noqa: PLC0415
+    from sklearn.datasets import load_sample_image
 
     sources = [np.asarray(getattr(skimage.data, name)()) for name in ("chelsea", "coffee", "rocket", "astronaut")]
     sources += [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from imagerec_model.learn.confidence import softmax
 from imagerec_model.learn.examination import examine
@@ -42,6 +41,8 @@ def test_all_that_is_folded_in_gives_what_the_regression_alone_gives() -> None:
     features = _features(labels) * np.linspace(0.05, 3, 1280, dtype=np.float32)
     learnt = fit(features, labels, np.arange(45) % 5, 3, lambda _: None)
     standard = (features - features.mean(axis=0)) / (features.std(axis=0) + 0.02)
+    from sklearn.linear_model import LogisticRegression
+
     alone = LogisticRegression(C=learnt.strength, class_weight="balanced", tol=1e-8, max_iter=10_000)
     logits = alone.fit(standard, labels).decision_function(standard) / learnt.temperature
     found = logits_of(learnt.head, features)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 
 def poisson_faults(offsets: npt.NDArray[np.float64], rate_hz: float, duration_s: float) -> list[str]:
     """What tells these offsets from a Poisson process of rate_hz over duration_s; empty where nothing does at 4 σ."""
+    from scipy import stats
+
     faults = []
     for window_s in (0.1, 1.0, 10.0):
         ratio, error = _dispersion(offsets, window_s, duration_s)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from loadtest.errors import LoadtestError
 from loadtest.generate import arrivals
@@ -83,6 +82,8 @@ def test_jittered_gaps_stay_within_their_range() -> None:
 
 
 def test_original_pauses_are_whole_seconds_of_poisson_counts() -> None:
+    from scipy import stats
+
     pauses = arrivals.original_pauses(0.5, np.random.RandomState(4))
     drawn = [next(pauses) for _ in range(20000)]
     assert all(isinstance(pause, int) for pause in drawn)

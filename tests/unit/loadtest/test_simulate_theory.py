@@ -1,6 +1,5 @@
 """Simulating many workers: queueing theory, ciw, and what is known of faults, limits and swinging loads."""
 
-import ciw
 import numpy as np
 import pytest
 
@@ -58,6 +57,8 @@ def test_a_worker_of_several_processes_is_one_queue_of_so_many_servers(workers: 
 
 def ciw_times(policy: str, workers: int, gaps: list[float], services: list[list[float]]) -> Floats:
     """Response times in ciw: an entrance that takes no time, behind it one queue a worker."""
+    import ciw
+
     behind = list(range(2, workers + 2))
     entrance = {
         "random": lambda: ciw.routing.Probabilistic(behind, [1 / workers] * workers),

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from scipy import stats
 
 from loadtest.analyse.statistics import percentile, t_interval, wilson
 from loadtest.analyse.summary import Summary, summarize
@@ -93,6 +92,8 @@ def made(tmp_path: Path) -> RunFolder:
 
 
 def test_a_cell_is_the_mean_of_its_trials_with_their_interval(made: RunFolder) -> None:
+    from scipy import stats
+
     row = summarize(made).cells[0]
     assert row["n"] == 3 * 80  # two of ten seconds are warm-up
     assert row["errors"] == 12
@@ -263,9 +264,14 @@ def test_a_percentile_is_one_of_the_values() -> None:
 
 
 def test_intervals_are_those_of_scipy() -> None:
+    from scipy import stats
+
     one = [1.0, 2.0, 4.0, 4.5]
     mean, half = t_interval(one)
     low, high = stats.t.interval(0.95, 3, np.mean(one), stats.sem(one))
     assert (mean, half) == pytest.approx(((low + high) / 2, (high - low) / 2))
     assert t_interval([3.0]) == (3.0, None)
     assert t_interval([]) == (None, None)
+    for successes, count in [(0, 10), (1, 7), (61, 100), (500, 500)]:
+        theirs = stats.binomtest(successes, count).proportion_ci(0.95, "wilson")
+        assert wilson(successes, count) == pytest.approx((theirs.low, theirs.high), abs=1e-14)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from loadtest.arrays import Floats
 from loadtest.experiments.precision import least_for
@@ -22,7 +22,7 @@ def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, None
-    quantile = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1))
+    quantile = float(stdtrit(len(values) - 1, 0.5 + CONFIDENCE / 2))
     return mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
@@ -30,8 +30,11 @@ def wilson(successes: int, count: int) -> tuple[float | None, float | None]:
     """Wilson's 95 % interval of a proportion; None where nothing was counted."""
     if count == 0:
         return None, None
-    interval = stats.binomtest(successes, count).proportion_ci(CONFIDENCE, "wilson")
-    return float(interval.low), float(interval.high)
+    z, share = float(ndtri(0.5 + CONFIDENCE / 2)), successes / count
+    twice = 2 * (count + z**2)
+    middle = (2 * count * share + z**2) / twice
+    half = z / twice * math.sqrt(4 * count * share * (1 - share) + z**2)
+    return middle - half if successes else 0.0, middle + half if successes < count else 1.0
 
 
 def percentile(values: Sequence[float] | Floats, share: float) -> float:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
@@ -174,6 +174,6 @@ def _mean_gap(gaps: Floats) -> tuple[float, float]:
     if size < 2:
         return (float(gaps.mean()) if len(gaps) else math.inf), math.inf
     means = gaps[: size * _BATCHES].reshape(_BATCHES, size).mean(axis=1)
-    quantile = float(stats.t.ppf(0.5 + CONFIDENCE / 2, _BATCHES - 1))
+    quantile = float(stdtrit(_BATCHES - 1, 0.5 + CONFIDENCE / 2))
     mean_s = float(means.mean())
     return mean_s, max(mean_s / len(gaps), quantile * float(means.std(ddof=1)) / math.sqrt(_BATCHES))

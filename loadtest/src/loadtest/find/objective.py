@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
@@ -215,7 +215,7 @@ def _crossing(blocks: Sequence[Block], rate_hz: float) -> _Line | None:
     if not (np.isfinite(covariance).all() and b > 0):
         return None
     place = -a / b
-    t2 = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(blocks) - 2)) ** 2
+    t2 = float(stdtrit(len(blocks) - 2, 0.5 + CONFIDENCE / 2)) ** 2
     square, linear = b**2 - t2 * covariance[1, 1], a * b - t2 * covariance[0, 1]
     root = linear**2 - square * (a**2 - t2 * covariance[0, 0])
     if place <= -1:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 
@@ -105,7 +107,8 @@ def evaluate(bundle: Bundle, files: Sequence[tuple[Path, int]]) -> Evaluation:
 
 def wilson(right: int, of: int) -> tuple[float, float]:
     """Return Wilson's 95 % score interval of a share."""
-    from scipy.stats import binomtest  # noqa: PLC0415  # a second that who only decodes need not wait
-
-    interval = binomtest(right, of).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    z, share = NormalDist().inv_cdf(0.975), right / of
+    twice = 2 * (of + z**2)
+    middle = (2 * of * share + z**2) / twice
+    half = z / twice * math.sqrt(4 * of * share * (1 - share) + z**2)
+    return middle - half if right else 0.0, middle + half if right < of else 1.0

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import gammaln, xlogy
 
 from loadtest.arrays import Floats
 
@@ -62,7 +62,9 @@ def _stationary(arrive: Floats, left: "np.ndarray[tuple[int], np.dtype[np.int64]
     """
     states = len(arrive)
     counts = np.arange(states)[None, :] - left[:, None]
-    moves = stats.poisson.pmf(counts, arrive[:, None])
+    few = np.maximum(counts, 0)
+    moves = np.exp(xlogy(few, arrive[:, None]) - gammaln(few + 1) - arrive[:, None])
+    moves[counts < 0] = 0.0
     moves[:, -1] += 1 - moves.sum(axis=1)
     equations = moves.T - np.eye(states)
     equations[-1] = 1.0

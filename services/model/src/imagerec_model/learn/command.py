@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> Bundle:
         ModelError: see `learning.learn`; or what learning needs is not installed.
     """
     try:
-        import sklearn  # noqa: F401, PLC0415  # of the extra `learn`, which no other command needs
+        import sklearn  # noqa: F401  # of the extra `learn`, which no other command needs
     except ImportError:
         raise ModelError("scikit-learn is not installed; use `make learn`, which installs it") from None
     from imagerec_model.learn.folder import REPORT  # noqa: PLC0415

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from imagerec_model.efficientnet import FEATURES, Head
@@ -105,6 +103,8 @@ class _Problem:
     """Labelled features, standardised and turned into as few dimensions as hold them without loss."""
 
     def __init__(self, features: Features, labels: Labels, classes: int) -> None:
+        from sklearn.linear_model import LogisticRegression
+
         values = features.astype(np.float64)
         self._mean = values.mean(axis=0)
         self._deviation = values.std(axis=0) + _LEAST_DEVIATION
@@ -119,6 +119,8 @@ class _Problem:
 
     def solve(self, strength: float) -> _Linear:
         """Return kernel `[classes, 1280]` and bias `[classes]`, both float64."""
+        from sklearn.exceptions import ConvergenceWarning
+
         model = self._model.set_params(C=strength)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # cross-validation judges what came of it
