@@ -49,7 +49,7 @@ help: # what most people need has two hash signs, the rest a hash sign and a col
 
 # --- environments ---------------------------------------------------------------------------------------------------
 UP_PACKAGES := python3-venv nginx logrotate
-TEST_PACKAGES := chromium fonts-dejavu-core imagemagick keepalived libnginx-mod-http-js
+TEST_PACKAGES := chromium e2fsprogs fonts-dejavu-core imagemagick keepalived libnginx-mod-http-js
 SLICE_PACKAGES := debootstrap systemd-container iproute2 iptables openssh-client
 MONITOR_PACKAGES := prometheus prometheus-alertmanager prometheus-blackbox-exporter prometheus-nginx-exporter prometheus-node-exporter
 
