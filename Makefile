@@ -286,6 +286,7 @@ figures: setup-measure ## rebuild every summary, figure and report, and the READ
 	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.results_page results
 	$(BIN)/python -m chaos --redraw
 	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md
+	test ! -e results/hotpath.csv || $(BIN)/python -m bench.hotpath --redraw results > /dev/null
 	test ! -e results/batching || $(BIN)/python -m bench.batching --redraw results/batching > /dev/null
 
 plan: setup-measure ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
@@ -299,7 +300,7 @@ capacity: setup-measure #: answers a second that the service at TARGET (default 
 slo: setup-measure #: highest rate at TARGET whose p99 is within P99 seconds (default 0.3); ARGS='--minutes 60'
 	@$(LOADTEST) slo --p99 $(or $(P99),0.3) --target '$(or $(TARGET),http://127.0.0.1:8080)' --out $(FOUND) $(ARGS)
 
-.PHONY: bench durations chaos
+.PHONY: bench hotpath durations chaos
 bench: setup-measure ## images/s and latency against the limit and PEERS=gunicorn,mosec,fastapi,litserve,keras; RECORD=results keeps it
 	@$(BIN)/python -m bench --peers '$(PEERS)' --model '$(filter-out default,$(MODEL))' \
 		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(if $(RECORD),--record '$(RECORD)') $(ARGS)
@@ -312,6 +313,10 @@ batching: setup-measure $(if $(filter tensorflow,$(ENGINE)),setup-keras) #: ms a
 	@PYTHONPATH=$(OURS):loadtest/src $(if $(filter tensorflow,$(ENGINE)),.venv-keras/bin,$(BIN))/python -m bench.batching --engine '$(ENGINE)' \
 		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') --record '$(BATCHES_IN)' $(ARGS)
 	$(BIN)/python -m bench.batching --redraw '$(BATCHES_IN)'
+
+hotpath: setup-measure #: CPU ms of a worker and nginx beyond inference, and what parts of them buy, 2 minutes; RECORD=results keeps it
+	@$(BIN)/python -m bench.hotpath --model '$(or $(filter-out default,$(MODEL)),imagenet)' \
+		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') $(if $(RECORD),--record '$(RECORD)') $(ARGS)
 
 durations: setup-measure #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
 	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)

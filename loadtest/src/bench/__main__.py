@@ -20,7 +20,7 @@ from bench.aims import what_random_costs
 from bench.alone import accuracy, expected, parts
 from bench.inprocess import Limit
 from bench.lineup import model_of, others, ours
-from bench.machine import autogroup_here, commit_here, cpu_flags_here, machine_here, nginx_version, packages_of
+from bench.machine import autogroup_here, facts_here, nginx_version, packages_of
 from bench.peers.environment import InstallError, install
 from bench.peers.known import PEERS, PLAIN_FLASK, PROCESSES, Peer, UnknownPeerError, chosen
 from bench.photographs import typical
@@ -133,13 +133,10 @@ def _measure(  # noqa: PLR0917
 
 def _facts(systems: list[Served]) -> dict[str, Any]:
     """Return what is known of the machine and of the systems."""
-    return {
-        "machine": machine_here(),
+    return facts_here() | {
         "machine_cores": CORES,
         "cores": PROCESSES,
-        "cpu_flags": cpu_flags_here(),
         "autogroup": autogroup_here(),
-        "commit": commit_here(),
         "systems": {system.key: system.title for system in systems},
         "described": {system.key: system.described for system in systems},
         "decoders": {system.key: system.decoder for system in systems},

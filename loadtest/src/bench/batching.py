@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.batch_engines import BATCHES, ENGINES, Setting
-from bench.machine import commit_here, cpu_flags_here, machine_here
+from bench.machine import facts_here
 from imagerec_model.errors import ModelError
 from imagerec_worker.bundle import BundleError
 
@@ -38,16 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as name:
             device, settings = ENGINES[options.engine](options.models.split(","), options.mirror, Path(name))
             rows = measure(settings, options.rounds)
-        facts = {
-            "engine": options.engine,
-            "device": device,
-            "machine": machine_here(),
-            "cpu_flags": cpu_flags_here(),
-            "commit": commit_here(),
-            "rounds": options.rounds,
-            "pictures": _PICTURES,
-        }
-        write(options.record, facts, rows)
+        facts = facts_here() | {"device": device, "rounds": options.rounds, "pictures": _PICTURES}
+        write(options.record, options.engine, facts, rows)
     except (ModelError, BundleError, OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -76,14 +68,14 @@ def measure(settings: Sequence[Setting], rounds: int, pictures: int = _PICTURES)
     return rows
 
 
-def write(folder: Path, facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """Write the raw times and what is known of them, as ENGINE.csv and ENGINE.json."""
+def write(folder: Path, name: str, facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Write raw times, all with the same columns, and what is known of them, as NAME.csv and NAME.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{facts['engine']}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    (folder / f"{facts['engine']}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:

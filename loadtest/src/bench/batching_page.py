@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.layout import rendered
+from bench.means import Mean, median
 from loadtest.draw.style import COLOURS, MARKERS, dodged, figure, legend_above, save
 
-_CONFIDENCE = 0.95
 _TOLD_APART = 0.02
 PAGE = "README.md"
 OPEN = "No GPU was ever at hand: that row is open. `make batching ENGINE=tensorflow` measures it."
 
 Row = dict[str, Any]
-
-
-class Middle(NamedTuple):
-    """A median and its 95 % interval; NaN where there are too few values for one."""
-
-    value: float
-    low: float
-    high: float
-
-    def text(self, digits: int = 2) -> str:
-        """Write it with its interval."""
-        if math.isnan(self.low):
-            return f"{self.value:.{digits}f}"
-        return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
-
-
-def median(values: Sequence[float]) -> Middle:
-    """Return the median and the interval between two of the values that covers it with 95 % or more.
-
-    Whatever the values' distribution, each is below its median with probability 1/2, so how many are is binomial. Below
-    six values no such interval exists.
-    """
-    ordered, count = sorted(values), len(values)
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    tail, rank = 0.0, -1
-    while (tail := tail + math.comb(count, rank + 1) / 2**count) <= (1 - _CONFIDENCE) / 2:
-        rank += 1
-    if rank < 0:
-        return Middle(middle, math.nan, math.nan)
-    return Middle(middle, ordered[rank], ordered[count - 1 - rank])
 
 
 class Result(NamedTuple):
@@ -57,9 +26,9 @@ class Result(NamedTuple):
     model: str
     threads: int
     batch: int
-    wall_ms: Middle
-    cpu_ms: Middle
-    of_one: Middle
+    wall_ms: Mean
+    cpu_ms: Mean
+    of_one: Mean
 
 
 def results(folder: Path) -> tuple[list[dict[str, Any]], list[Result]]:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from loadtest.experiments.provenance import client_facts, source_state
 
@@ -15,6 +16,11 @@ _LIST = (
     "import importlib.metadata as m, json, platform;"
     "print(json.dumps({'python': platform.python_version()} | {d.name.lower(): d.version for d in m.distributions()}))"
 )
+
+
+def facts_here() -> dict[str, Any]:
+    """Return what every record says of where it was measured."""
+    return {"machine": machine_here(), "cpu_flags": cpu_flags_here(), "commit": commit_here()}
 
 
 def machine_here() -> str:

@@ -1,4 +1,4 @@
-"""Geometric means over rounds, their intervals, and ratios of trials of the same round."""
+"""Means and medians over rounds, their intervals, and ratios of trials of the same round."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bench.trials import Run, Trial
-from loadtest.analyse.statistics import t_interval
+from loadtest.analyse.statistics import CONFIDENCE, t_interval
 
 _LEAST_ROUNDS = 3
 
 
 class Mean(NamedTuple):
-    """A mean over rounds, and the bounds of its 95 % t-interval; NaN below three rounds."""
+    """A mean or a median over rounds, and the bounds of its 95 % interval; NaN where there are too few rounds."""
 
     value: float
     low: float
@@ -40,6 +40,22 @@ def mean(values: Sequence[float]) -> Mean:
     if half is None or len(values) < _LEAST_ROUNDS:
         return Mean(math.exp(middle), math.nan, math.nan)
     return Mean(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
+
+
+def median(values: Sequence[float]) -> Mean:
+    """Return the median and the interval between two of the values that covers it with 95 % or more.
+
+    Whatever the values' distribution, each is below its median with probability 1/2, so how many are is binomial. Below
+    six values no such interval exists.
+    """
+    ordered, count = sorted(values), len(values)
+    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    tail, rank = 0.0, -1
+    while (tail := tail + math.comb(count, rank + 1) / 2**count) <= (1 - CONFIDENCE) / 2:
+        rank += 1
+    if rank < 0:
+        return Mean(middle, math.nan, math.nan)
+    return Mean(middle, ordered[rank], ordered[count - 1 - rank])
 
 
 def difference(values: Sequence[float]) -> Mean:

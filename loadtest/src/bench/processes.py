@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,22 @@ def alive(pid: int) -> bool:
     """Tell whether a process is there and has not ended."""
     fields = stat(pid)
     return bool(fields) and fields[0] not in {"Z", "X"}
+
+
+def exact_cpu_ms(root: int) -> float:
+    """Return the processor milliseconds of the threads that a tree has now, to the nanosecond (proc_pid_schedstat)."""
+    spent_ns = 0
+    for pid in tree(root):
+        for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                spent_ns += int(file.read_text().split()[0])
+    return spent_ns / 1e6
+
+
+def pin(root: int, core: int) -> None:
+    """Let the processes of a tree run on one core."""
+    for pid in tree(root):
+        os.sched_setaffinity(pid, {core})
 
 
 def memory(roots: Iterable[int]) -> Memory:

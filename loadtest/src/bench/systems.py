@@ -152,18 +152,23 @@ def serving(peer: Peer, form: Form, bundle: Path, folder: Path, photograph: Path
                     command, cwd=folder, env=environment, stdout=output, stderr=output, process_group=0
                 )
             started.append(process)
-            _wait(functools.partial(_connects, port), started, f"{peer.title} at 127.0.0.1:{port}", log)
+            wait(functools.partial(_connects, port), started, f"{peer.title} at 127.0.0.1:{port}", log)
         key = f"{peer.name} {form.decoder}".strip()
         title = f"{peer.title}: {form.name}" if form.name else peer.title
         roots = tuple(process.pid for process in started)
         served = Served(key, title, ports[0], form.path, form.form, form.decoder, roots, peer.python, peer.described)
-        _wait(functools.partial(_answers, served, photograph), started, f"{title} at 127.0.0.1:{served.port}", log)
+        wait(functools.partial(answers, served, photograph), started, f"{title} at 127.0.0.1:{served.port}", log)
         yield served
     finally:
-        _end(started)
+        end(started)
 
 
-def _wait(ready: Callable[[], bool], started: list[subprocess.Popen[bytes]], what: str, log: Path) -> None:
+def wait(ready: Callable[[], bool], started: list[subprocess.Popen[bytes]], what: str, log: Path) -> None:
+    """Wait until something is ready.
+
+    Raises:
+        NotServingError: A process has ended, or it takes too long; the message has the last line of the log.
+    """
     deadline = time.monotonic() + _STARTS_S
     while all(process.poll() is None for process in started) and time.monotonic() < deadline:
         if ready():
@@ -179,14 +184,15 @@ def _connects(port: int) -> bool:
     return False
 
 
-def _answers(served: Served, photograph: Path) -> bool:
+def answers(served: Served, photograph: Path) -> bool:
+    """Tell whether a system answers a photograph as it should."""
     with contextlib.suppress(NotServingError):
         served.ask(photograph)
         return True
     return False
 
 
-def _end(started: list[subprocess.Popen[bytes]]) -> None:
+def end(started: list[subprocess.Popen[bytes]]) -> None:
     """Ask each process to end, then end what is left of the groups that these processes began."""
     for process in started:
         process.terminate()

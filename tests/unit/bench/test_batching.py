@@ -14,12 +14,12 @@ import pytest
 
 from bench import batch_engines, batching
 from bench.batch_engines import Setting
-from bench.batching_page import OPEN, median, page, redraw, results
+from bench.batching_page import OPEN, page, redraw, results
+from bench.means import median
 from imagerec_worker.bundle import Bundle
 from tests.unit.worker.conftest import write_colour_bundle
 
 FACTS = {
-    "engine": "litert",
     "device": "the processor, by LiteRT",
     "machine": "a machine",
     "cpu_flags": {"avx2": True, "amx_int8": False},
@@ -38,7 +38,7 @@ def recorded(folder: Path, of_one: dict[int, float], rounds: int = 9, **changes:
         for batch, share in of_one.items():
             times = (10 * slow * share * (1 + noise.uniform(-0.005, 0.005)), 9.0)
             rows.append(dict(zip(batching.COLUMNS, ("Net", 1, batch, number, *times), strict=True)))
-    batching.write(folder, FACTS | changes, rows)
+    batching.write(folder, changes.pop("engine", "litert"), FACTS | changes, rows)
     return folder
 
 

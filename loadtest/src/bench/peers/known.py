@@ -92,13 +92,14 @@ def _litserve(python: Path, ports: list[int], _: Path) -> list[Command]:
 def _flask(python: Path, ports: list[int], folder: Path) -> list[Command]:
     """One gunicorn for each port after the first; they share the cores."""
     front, *workers = ports
-    (folder / "nginx.conf").write_text(_nginx_conf(folder, front, workers))
+    servers = " ".join(f"server 127.0.0.1:{port};" for port in workers)
+    http = f"""upstream workers {{ random; {servers} }}
+    server {{ listen 127.0.0.1:{front}; location / {{ proxy_pass http://workers; }} }}"""
     gunicorn = [str(python), "-m", "gunicorn", "--workers", str(PROCESSES // len(workers))]
     gunicorn += ["--worker-class", "gthread", "--threads", "4"]
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
     return [
         *([*gunicorn, "--bind", f"127.0.0.1:{port}", "bench.peers.flask_peer:app"] for port in workers),
-        [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"],
+        nginx(folder, http),
     ]
 
 
@@ -108,15 +109,14 @@ def _keras(python: Path, ports: list[int], _: Path) -> list[Command]:
     return [*([*program, "server", port] for port in servers), [*program, "balancer", front, *servers]]
 
 
-def _nginx_conf(folder: Path, front: int, workers: list[int]) -> str:
-    """One server before workers chosen at random.
+def nginx(folder: Path, http: str) -> Command:
+    """Configure nginx with some upstreams and servers, all its files in a folder; return its command.
 
     It has a process for each core and keeps bodies in memory, as our balancer does; the rest is as nginx has it.
     """
     body_bytes = yaml.safe_load(_BALANCER.read_text())["balancer_body_buffer_bytes"]
-    servers = " ".join(f"server 127.0.0.1:{port};" for port in workers)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    return f"""{"user root;" if os.geteuid() == 0 else ""}
+    (folder / "nginx.conf").write_text(f"""{"user root;" if os.geteuid() == 0 else ""}
 daemon off;
 worker_processes auto;
 pid {folder}/nginx.pid;
@@ -126,10 +126,11 @@ http {{
     client_max_body_size 20m;
     client_body_buffer_size {body_bytes};
     {" ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)}
-    upstream workers {{ random; {servers} }}
-    server {{ listen 127.0.0.1:{front}; location / {{ proxy_pass http://workers; }} }}
+    {http}
 }}
-"""
+""")
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
+    return [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
 
 
 _RAW_OR_FORM = _forms(("/raw", False), ("/predict", True))
