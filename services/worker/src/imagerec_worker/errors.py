@@ -8,19 +8,23 @@ from typing import Any, ClassVar
 
 
 class ProblemError(Exception):
-    """An answer that is not a success.
+    """An answer that is not a success. A kind of it is a class, made with its status and its title.
 
     Attributes:
         status: HTTP status.
-        slug: Last part of the problem's type, ``/problems/<slug>``.
         title: Summary, the same for every occurrence.
+        slug: Last part of the problem's type, ``/problems/<slug>``: the title's words with dashes.
         detail: What is wrong this time and what to do, for people.
         headers: Header fields that the answer needs besides.
     """
 
     status: ClassVar[int]
-    slug: ClassVar[str]
     title: ClassVar[str]
+    slug: ClassVar[str]
+
+    def __init_subclass__(cls, *, status: int, title: str) -> None:
+        super().__init_subclass__()
+        cls.status, cls.title, cls.slug = status, title, title.lower().replace(" ", "-")
 
     def __init__(self, detail: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__(detail)
@@ -37,95 +41,44 @@ class ProblemError(Exception):
         }
 
 
-class NoImageError(ProblemError):
+class NoImageError(ProblemError, status=400, title="No image"):
     """The request holds no image."""
 
-    status = 400
-    slug = "no-image"
-    title = "No image"
 
-
-class BadFormError(ProblemError):
+class BadFormError(ProblemError, status=400, title="Bad form"):
     """The form cannot be read."""
 
-    status = 400
-    slug = "bad-form"
-    title = "Bad form"
 
-
-class BadParameterError(ProblemError):
+class BadParameterError(ProblemError, status=400, title="Bad parameter"):
     """A parameter has a value that is not allowed."""
 
-    status = 400
-    slug = "bad-parameter"
-    title = "Bad parameter"
 
-
-class NotFoundError(ProblemError):
+class NotFoundError(ProblemError, status=404, title="Not found"):
     """The path does not exist."""
 
-    status = 404
-    slug = "not-found"
-    title = "Not found"
 
-
-class MethodNotAllowedError(ProblemError):
+class MethodNotAllowedError(ProblemError, status=405, title="Method not allowed"):
     """The path exists, the method does not."""
 
-    status = 405
-    slug = "method-not-allowed"
-    title = "Method not allowed"
 
-
-class TooLargeError(ProblemError):
+class TooLargeError(ProblemError, status=413, title="Too large"):
     """The request has too many bytes or parts, or the image too many pixels, blocks or scans, or costs too much."""
 
-    status = 413
-    slug = "too-large"
-    title = "Too large"
 
-
-class UnsupportedFormatError(ProblemError):
+class UnsupportedFormatError(ProblemError, status=415, title="Unsupported format"):
     """The bytes are not an image of an accepted format."""
 
-    status = 415
-    slug = "unsupported-format"
-    title = "Unsupported format"
 
-
-class BrokenImageError(ProblemError):
+class BrokenImageError(ProblemError, status=422, title="Broken image"):
     """The image has an accepted format but cannot be decoded whole."""
 
-    status = 422
-    slug = "broken-image"
-    title = "Broken image"
 
-
-class BusyError(ProblemError):
+class BusyError(ProblemError, status=429, title="Busy"):
     """The request has waited longer than the worker's budget."""
 
-    status = 429
-    slug = "busy"
-    title = "Busy"
 
-
-class DrainingError(ProblemError):
+class DrainingError(ProblemError, status=503, title="Draining"):
     """The worker takes no new work."""
 
-    status = 503
-    slug = "draining"
-    title = "Draining"
 
-
-PROBLEMS: tuple[type[ProblemError], ...] = (
-    NoImageError,
-    BadFormError,
-    BadParameterError,
-    NotFoundError,
-    MethodNotAllowedError,
-    TooLargeError,
-    UnsupportedFormatError,
-    BrokenImageError,
-    BusyError,
-    DrainingError,
-)
+PROBLEMS = tuple(ProblemError.__subclasses__())
