@@ -10,14 +10,12 @@ from typing import Any
 
 from imagerec_worker import openapi_figures, openapi_v2
 from imagerec_worker.errors import PROBLEMS
-from imagerec_worker.openapi_schemas import COUNT, FILE, SHARE, TEXT, Json, answered, described, listed, refer
+from imagerec_worker.openapi_schemas import COUNT, FILE, SHARE, TEXT, Json, answered, asked, described, listed, refer
 from imagerec_worker.preprocess import FORMATS
 from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, Timing
 from imagerec_worker.service import Service
 
-BOTH, WORKER, BALANCER = ["worker", "balancer"], ["worker"], ["balancer"]
-# What the balancer says by itself of any request that it passes on.
-_PASSED_ON = (400, 401, 408, 414, 429, 431, 502, 503)
+BOTH, WORKER, BALANCER = openapi_v2.BOTH, ["worker"], ["balancer"]
 
 
 def document(service: Service) -> Json:
@@ -48,8 +46,14 @@ def document(service: Service) -> Json:
 
 
 def _operation(served_by: list[str], what: str, good: Json, *bad: int, **more: Any) -> Json:
-    problems = {str(status): _problem(status) for status in sorted({*bad, *(_PASSED_ON if served_by == BOTH else ())})}
+    problems = {
+        str(status): _problem(status) for status in sorted({*bad, *(openapi_v2.PASSED_ON if served_by == BOTH else ())})
+    }
     return {"summary": what, "x-served-by": served_by, **more, "responses": {"200": good, **problems}}
+
+
+def _get(served_by: list[str], what: str, schema: Json, *bad: int, **more: Any) -> Json:
+    return {"get": _operation(served_by, what, answered("As asked.", schema), *bad, **more)}
 
 
 def _problem(status: int) -> Json:
@@ -61,16 +65,10 @@ def _problem(status: int) -> Json:
 def _paths(service: Service) -> Json:
     images = {f"image/{kind.lower()}": {"schema": FILE} for kind in FORMATS}
     form = described({"image": FILE}) | {"additionalProperties": True}
+    top: Json = {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": TOP_DEFAULT}
     upload: Json = {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}, **images}},
-        "parameters": [
-            {
-                "name": TOP,
-                "in": "query",
-                "description": "How many of the most probable classes are wanted.",
-                "schema": {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": TOP_DEFAULT},
-            }
-        ],
+        "parameters": [asked("query", TOP, top, "How many of the most probable classes are wanted.")],
     }
     classified = answered("The classes, the most probable first.", refer("Classification"))
     classified["headers"] = {"Server-Timing": {"description": "Where the time went.", "schema": TEXT}}
@@ -82,64 +80,35 @@ def _paths(service: Service) -> Json:
     }
     submit = predict | {"summary": f"{what}; a browser's form gets a page.", "responses": paged}
     status = described({"status": TEXT})
+    hours = {"enum": openapi_figures.HOURS, "default": openapi_figures.HOURS[0]}
     return {
         "/predict": {"post": predict},
         "/submit": {"post": submit},
-        "/version": {
-            "get": _operation(BOTH, "Say what runs and what it accepts.", answered("What runs.", refer("Version")))
-        },
-        "/openapi.json": {"get": _operation(BOTH, "Describe the API.", answered("This.", {"type": "object"}))},
-        "/healthz": {
-            "get": _operation(
-                BOTH,
-                "Say whether the balancer can serve; on a worker, that the process lives.",
-                answered("It can.", {**status, "properties": {"status": TEXT, "workers": COUNT}}),
-            )
-        },
-        "/workers": {
-            "get": _operation(BALANCER, "Tell the state of each worker.", answered("All.", refer("Pool")), 429, 503)
-        },
-        "/autoscaler": {
-            "get": _operation(
-                BALANCER, "Tell how many workers serve, and why.", answered("So many.", _scaling()), 429, 503
-            )
-        },
-        "/live-figures": {
-            "get": _operation(
-                BALANCER,
-                "Tell what became of the requests of the last minutes, by the second.",
-                answered("The figures.", refer("LiveFigures")),
-                *(400, 429, 503),
-                parameters=[
-                    {
-                        "name": "since",
-                        "in": "query",
-                        "description": "The last second that is known already, since 1970.",
-                        "schema": COUNT,
-                    }
-                ],
-            )
-        },
-        "/history": {
-            "get": _operation(
-                BALANCER,
-                "Tell what became of the requests of the last hours, where Prometheus watches.",
-                answered("The history, or that there is none.", refer("History")),
-                *(400, 429, 503),
-                parameters=[
-                    {
-                        "name": "hours",
-                        "in": "query",
-                        "description": "How many hours are wanted.",
-                        "schema": {"enum": openapi_figures.HOURS, "default": openapi_figures.HOURS[0]},
-                    }
-                ],
-            )
-        },
-        "/status": {"get": _operation(BALANCER, "Tell how requests are spread.", answered("How.", refer("Balancing")))},
-        "/readyz": {
-            "get": _operation(WORKER, "Say whether new work is welcome.", answered("It is.", status), 400, 503)
-        },
+        "/version": _get(BOTH, "Say what runs and what it accepts.", refer("Version")),
+        "/openapi.json": _get(BOTH, "Describe the API.", {"type": "object"}),
+        "/healthz": _get(
+            BOTH,
+            "Say whether the balancer can serve; on a worker, that the process lives.",
+            {**status, "properties": {"status": TEXT, "workers": COUNT}},
+        ),
+        "/workers": _get(BALANCER, "Tell the state of each worker.", refer("Pool"), 429, 503),
+        "/autoscaler": _get(BALANCER, "Tell how many workers serve, and why.", _scaling(), 429, 503),
+        "/live-figures": _get(
+            BALANCER,
+            "Tell what became of the requests of the last minutes, by the second.",
+            refer("LiveFigures"),
+            *(400, 429, 503),
+            parameters=[asked("query", "since", COUNT, "The last second that is known already, since 1970.")],
+        ),
+        "/history": _get(
+            BALANCER,
+            "Tell what became of the requests of the last hours, where Prometheus watches, or that none does.",
+            refer("History"),
+            *(400, 429, 503),
+            parameters=[asked("query", "hours", hours, "How many hours are wanted.")],
+        ),
+        "/status": _get(BALANCER, "Tell how requests are spread.", refer("Balancing")),
+        "/readyz": _get(WORKER, "Say whether new work is welcome.", status, 400, 503),
         "/metrics": {
             "get": _operation(WORKER, "Give the metrics.", answered("Prometheus' text.", TEXT, "text/plain"), 400)
         },

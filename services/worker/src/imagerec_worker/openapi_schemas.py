@@ -28,6 +28,11 @@ def answered(what: str, schema: Json, kind: str = "application/json") -> Json:
     return {"description": what, "content": {kind: {"schema": schema}}}
 
 
+def asked(place: str, name: str, schema: Json, what: str) -> Json:
+    """Return the description of a parameter of the query, or of a header field."""
+    return {"name": name, "in": place, "description": what, "schema": schema}
+
+
 def refer(name: str) -> Json:
     """Return a reference to a schema."""
     return {"$ref": f"#/components/schemas/{name}"}

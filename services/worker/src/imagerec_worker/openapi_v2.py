@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from imagerec_worker.bundle import Bundle
-from imagerec_worker.openapi_schemas import FILE, TEXT, Json, answered, described, listed, refer
+from imagerec_worker.openapi_schemas import FILE, TEXT, Json, answered, asked, described, listed, refer
 from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX
 from imagerec_worker.v2_request import BATCH_MAX, HEADER_LENGTH, IGNORED, IMAGE, OUTPUTS, PIXELS
 
+BOTH = ["worker", "balancer"]
+# What the balancer says by itself of any request that it passes on.
+PASSED_ON = (400, 401, 408, 414, 429, 431, 502, 503)
 _PARAMETERS: Json = {"type": "object"}
 _ERRORS = {
     400: "The request, or a photograph in it, is not right.",
@@ -20,7 +23,6 @@ _ERRORS = {
     502: "The worker did not answer.",
     503: "Nobody serves, or the worker is being taken out of service.",
 }
-_ALWAYS = (400, 401, 408, 414, 429, 431, 502, 503)
 
 
 def paths(bundle: Bundle) -> Json:
@@ -35,15 +37,12 @@ def paths(bundle: Bundle) -> Json:
         ("/v2/models/{name}", [name]),
         ("/v2/models/{name}/versions/{version}", [name, _in_path("version", bundle.version)]),
     ):
-        found[prefix] = {"parameters": parameters, "get": _operation("Say what goes in and comes out.", "V2Model", 404)}
-        found[f"{prefix}/ready"] = {
-            "parameters": parameters,
-            "get": _operation("Say whether the model takes new work.", "V2ModelReady", 404),
-        }
-        found[f"{prefix}/config"] = {
-            "parameters": parameters,
-            "get": _operation("Say it in the words of Triton's model configuration.", "V2Config", 404),
-        }
+        for rest, what, schema in (
+            ("", "Say what goes in and comes out.", "V2Model"),
+            ("/ready", "Say whether the model takes new work.", "V2ModelReady"),
+            ("/config", "Say it in the words of Triton's model configuration.", "V2Config"),
+        ):
+            found[prefix + rest] = {"parameters": parameters, "get": _operation(what, schema, 404)}
         found[f"{prefix}/infer"] = {"parameters": parameters, "post": _infer()}
     return found
 
@@ -129,13 +128,9 @@ def schemas(bundle: Bundle) -> Json:
 def _infer() -> Json:
     binary = {"schema": FILE}
     operation = _operation(f"Classify 1 to {BATCH_MAX} pictures.", "V2Answer", 404, 413)
+    length: Json = {"type": "integer", "minimum": 1}
     operation["parameters"] = [
-        {
-            "name": HEADER_LENGTH,
-            "in": "header",
-            "description": "Length of the JSON, where binary data follow it.",
-            "schema": {"type": "integer", "minimum": 1},
-        }
+        asked("header", HEADER_LENGTH, length, "Length of the JSON, where binary data follow it.")
     ]
     operation["requestBody"] = {
         "required": True,
@@ -147,8 +142,8 @@ def _infer() -> Json:
 
 def _operation(what: str, schema: str, *bad: int) -> Json:
     good = answered("As asked.", refer(schema))
-    errors = {str(status): answered(_ERRORS[status], refer("V2Error")) for status in sorted({*_ALWAYS, *bad})}
-    return {"summary": what, "x-served-by": ["worker", "balancer"], "responses": {"200": good, **errors}}
+    errors = {str(status): answered(_ERRORS[status], refer("V2Error")) for status in sorted({*PASSED_ON, *bad})}
+    return {"summary": what, "x-served-by": BOTH, "responses": {"200": good, **errors}}
 
 
 def _in_path(name: str, value: str) -> Json:
