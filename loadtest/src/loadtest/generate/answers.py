@@ -8,22 +8,11 @@ from typing import Any
 import aiohttp
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply:
-    """What came back; times in seconds, None where the service does not state them.
+    """What came back: the part of a `Sample` that the service tells; None where it does not.
 
-    Attributes:
-        status: HTTP status, None when no HTTP answer came.
-        error: Short reason of a failure: the problem's slug, or of the connection; None for a status below 400.
-        worker: Who answered.
-        queue_s: Wait before the worker took the request, by its own account.
-        decode_s: Decoding and resizing.
-        inference_s: The model.
-        total_s: All of the worker's handling, the wait apart.
-        upstream_s: How long the balancer waited for the worker.
-        answer: Class ids of the predictions, best first, separated by spaces, where they were asked for.
-        request_id: The id that the answer carries.
-        retry_after: When a refusal says to come back.
+    `error` is the problem's slug, or the reason that the connection failed.
     """
 
     status: int | None

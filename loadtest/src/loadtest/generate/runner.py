@@ -156,18 +156,8 @@ class Runner:
                 scheduled_s=sent_s if scheduled_s is None else scheduled_s,
                 sent_s=sent_s,
                 done_s=done_s,
-                status=reply.status,
-                worker=reply.worker,
-                error=reply.error,
                 image=payload.key,
-                queue_s=reply.queue_s,
-                decode_s=reply.decode_s,
-                inference_s=reply.inference_s,
-                total_s=reply.total_s,
-                upstream_s=reply.upstream_s,
-                answer=reply.answer,
-                request_id=reply.request_id,
-                retry_after=reply.retry_after,
+                **vars(reply),
             )
         )
         return reply
