@@ -9,7 +9,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -145,34 +145,23 @@ def keep(run: Run, folder: Path) -> None:
     Raises:
         RecordError: It cannot be written.
     """
-    rows = [
-        {
-            "system": trial.system,
-            "load": trial.load,
-            "number": trial.number,
-            "position": trial.position,
-            "wall_s": round(trial.wall_s, 6),
-            "images": trial.images,
-            "wrong": trial.wrong,
-            "cpu_s": round(trial.cpu_s, 6),
-            "nginx_cpu_s": None if trial.nginx_cpu_s is None else round(trial.nginx_cpu_s, 6),
-            "client_cpu_s": round(trial.client_cpu_s, 6),
-            "others_cores": round(trial.others_cores, 4),
-            "rate_hz": round(trial.rate_hz, 6),
-            "sent": len(trial.requests),
-        }
-        for trial in run.trials
-    ]
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for trial in run.trials:
         writer.writerows(trial.requests.tolist())
     text = json.dumps(run.facts | {"trials": "TRIALS"}, indent=1)
-    listed = ",\n  ".join(json.dumps(row) for row in rows)  # a line for each trial
+    listed = ",\n  ".join(json.dumps(_row(trial)) for trial in run.trials)  # a line for each trial
     write(folder / REQUESTS, gzip.compress(table.getvalue().encode(), mtime=0))
     whole = text.replace('"TRIALS"', f"[\n  {listed}\n ]") + "\n"
     write(folder / FACTS, whole.encode())
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    """Return a trial without its requests, but with their number."""
+    values = {one.name: getattr(trial, one.name) for one in fields(trial) if one.name != "requests"}
+    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
+    return rounded | {"sent": len(trial.requests)}
 
 
 def write(path: Path, content: bytes) -> None:
