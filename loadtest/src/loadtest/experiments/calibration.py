@@ -88,24 +88,8 @@ class Capacity:
 
     def facts(self) -> dict[str, Any]:
         """The same as JSON values."""
-        facts: dict[str, Any] = {
-            "capacity_hz": round(self.capacity_hz, 4),
-            "service_s": round(self.service_s, 7),
-            "cv2": round(self.cv2, 5),
-            "overhead_s": round(self.overhead_s, 7),
-            "unloaded_response_s": round(self.unloaded_response_s, 7),
-            "unloaded_total_s": None if self.unloaded_total_s is None else round(self.unloaded_total_s, 7),
-            "workers": {name: round(rate, 4) for name, rate in sorted(self.workers.items())},
-            "processes": self.processes,
-            "how": self.how,
-        }
-        for name, regime in (("idle", self.idle), ("busy", self.busy)):
-            if regime is not None:
-                facts[name] = {key: _short(value) for key, value in asdict(regime).items()}
-        for name, value in (("network_s", self.network_s), ("closed_hz", self.closed_hz), ("open_hz", self.open_hz)):
-            if value is not None:
-                facts[name] = _short(value)
-        return facts
+        given = asdict(self) | {"workers": dict(sorted(self.workers.items()))}
+        return {key: _short(value) for key, value in given.items() if value is not None or key == "unloaded_total_s"}
 
 
 def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample], batch: int = 1) -> Capacity:

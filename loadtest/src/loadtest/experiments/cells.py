@@ -8,6 +8,29 @@ import numpy as np
 
 # What makes a rate change during a trial, with the letters that stand for it in a cell's name.
 CHANGES = {"factor": "x", "at_s": "from", "until_s": "to", "amplitude": "a", "period_s": "p"}
+# What stands before each factor in a name, in this order.
+_OF_A_LEVEL = {
+    "model": "",
+    "pool_size": "pool",
+    "policy": "",
+    "cpu_share": "share",
+    "slow_worker": "slow",
+    "batch": "batch",
+    "batch_window_ms": "window",
+    "workers_awake": "awake-",
+}
+_OF_A_CELL = {"rate_hz": "r", "interval_s": "i", "utilisation": "u", "in_flight": "c", "jitter": "j"}
+_OF_A_CELL |= CHANGES | {"measured_every": "k"}
+
+
+def _parts(named: object, letters: dict[str, str]) -> list[str]:
+    """Write each factor that applies, and says more than that all workers are alike."""
+    given = {key: getattr(named, key) for key in letters}
+    return [
+        f"{letters[key]}{value:g}" if isinstance(value, float) else f"{letters[key]}{value}"
+        for key, value in given.items()
+        if value is not None and (key, value) != ("slow_worker", 1)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +61,7 @@ class Level:
     @property
     def id(self) -> str:
         """A name for folders and the command line, such as `pool4-random-slow3`."""
-        parts = [self.model] if self.model is not None else []
-        if self.pool_size is not None:
-            parts.append(f"pool{self.pool_size}")
-        if self.policy is not None:
-            parts.append(self.policy)
-        if self.cpu_share is not None:
-            parts.append(f"share{self.cpu_share:g}")
-        if self.slow_worker != 1:
-            parts.append(f"slow{self.slow_worker:g}")
-        if self.batch is not None:
-            parts.append(f"batch{self.batch}")
-        if self.batch_window_ms is not None:
-            parts.append(f"window{self.batch_window_ms:g}")
-        if self.workers_awake is not None:
-            parts.append(f"awake-{self.workers_awake}")
-        return "-".join(parts) or "as-deployed"
+        return "-".join(_parts(self, _OF_A_LEVEL)) or "as-deployed"
 
     @property
     def hardware_id(self) -> str:
@@ -123,26 +131,8 @@ class Cell:
     @property
     def id(self) -> str:
         """A name for files, such as `poisson-u0.8-128px`."""
-        parts = [self.arrivals]
-        if self.rate_hz is not None:
-            parts.append(f"r{self.rate_hz:g}")
-        if self.interval_s is not None:
-            parts.append(f"i{self.interval_s:g}")
-        if self.utilisation is not None:
-            parts.append(f"u{self.utilisation:g}")
-        if self.in_flight is not None:
-            parts.append(f"c{self.in_flight}")
-        if self.jitter is not None:
-            parts.append(f"j{self.jitter:g}")
-        parts += [
-            f"{letter}{getattr(self, key):g}" for key, letter in CHANGES.items() if getattr(self, key) is not None
-        ]
-        if self.measured_every is not None:
-            parts.append(f"k{self.measured_every}")
-        if self.trace is not None:
-            parts.append(f"t{zlib.crc32(self.trace.encode()):08x}")
-        parts.append(self.images_id)
-        return "-".join(parts)
+        trace = [f"t{zlib.crc32(self.trace.encode()):08x}"] if self.trace is not None else []
+        return "-".join([self.arrivals, *_parts(self, _OF_A_CELL), *trace, self.images_id])
 
     @property
     def images_id(self) -> str:
