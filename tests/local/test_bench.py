@@ -12,8 +12,9 @@ from bench.alone import expected
 from bench.peers.environment import install
 from bench.peers.known import PEERS, PLAIN_FLASK, PROCESSES, Form, Peer
 from bench.sender import CORES
-from bench.systems import NotServingError, serving
+from bench.systems import serving
 from bench.trials import Load
+from loadtest.errors import LoadtestError
 from loadtest.generate.images import PHOTO
 from tests.unit.worker.conftest import write_colour_bundle
 
@@ -35,7 +36,7 @@ def test_a_peer_is_measured_and_ends(peer: Peer, form: Form, tmp_path: Path) -> 
     with serving(peer, form, bundle.path, own, PHOTO) as served:
         answers = expected(bundle, [PHOTO])[form.decoder]
         served.check(answers)
-        with pytest.raises(NotServingError, match="does not serve the same model"):
+        with pytest.raises(LoadtestError, match="does not serve the same model"):
             served.check(dict.fromkeys(answers, "n99999999"))
         sent, spent = served.run([PHOTO], Load(users=2), 0, 0.5, 1)
         running = [pid for root in served.roots for pid in processes.tree(root)]

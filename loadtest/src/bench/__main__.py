@@ -21,13 +21,13 @@ from bench.alone import accuracy, expected, parts
 from bench.inprocess import Limit
 from bench.lineup import model_of, others, ours
 from bench.machine import autogroup_here, facts_here, nginx_version, packages_of
-from bench.peers.environment import InstallError, install
-from bench.peers.known import PEERS, PLAIN_FLASK, PROCESSES, Peer, UnknownPeerError, chosen
+from bench.peers.environment import install
+from bench.peers.known import PEERS, PLAIN_FLASK, PROCESSES, Peer, chosen
 from bench.photographs import typical
 from bench.record import Record, redraw
 from bench.rounds import Rounds
-from bench.sender import CORES, SenderError
-from bench.systems import NotServingError, Served
+from bench.sender import CORES
+from bench.systems import Served
 from deployed.checkout import CommandError
 from imagerec_model.errors import ModelError
 from imagerec_worker.bundle import BundleError
@@ -37,8 +37,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments import checks
 
 MARKS = ("<!-- random:begin -->", "<!-- random:end -->")
-_REFUSALS: tuple[type[Exception], ...] = (UnknownPeerError, ModelError, BundleError, InstallError, CommandError)
-_REFUSALS += (NotServingError, SenderError, LoadtestError, trials.RecordError, subprocess.SubprocessError)
+_REFUSALS = (ModelError, BundleError, CommandError, LoadtestError, subprocess.SubprocessError)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -28,11 +28,11 @@ from bench.layout import rendered
 from bench.machine import facts_here
 from bench.means import Mean, median
 from bench.photographs import typical
-from bench.systems import NotServingError
 from imagerec_model.errors import ModelError
 from imagerec_model.get import get
 from imagerec_worker.bundle import BundleError
 from loadtest.arguments import whole_of
+from loadtest.errors import LoadtestError
 from loadtest.experiments import checks
 
 PAGE = "hotpath.md"
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.redraw:
             _measure(options)
         print(redraw(options.redraw or options.record))
-    except (ModelError, BundleError, NotServingError, OSError, ValueError) as error:
+    except (ModelError, BundleError, LoadtestError, OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

@@ -15,9 +15,10 @@ import requests
 
 from bench import processes
 from bench.peers.known import nginx
-from bench.systems import NotServingError, Served, answers, end, wait
+from bench.systems import Served, answers, end, wait
 from deployed.checkout import REPOSITORY
 from deployed.local import free_ports
+from loadtest.errors import LoadtestError
 
 BARE = "decode and inference"
 CORE = max(os.sched_getaffinity(0))
@@ -66,7 +67,7 @@ class Serving:
         """Send photographs to a way, one after the other; return the processor milliseconds that nginx took.
 
         Raises:
-            NotServingError: One is not answered 200, or the process that only decodes and infers has ended.
+            LoadtestError: One is not answered 200, or the process that only decodes and infers has ended.
         """
         if name == BARE:
             self._infer(numbers)
@@ -77,7 +78,7 @@ class Serving:
             headers = {"Content-Type": "image/jpeg"}
             answer = self._client.post(url, data=self._photographs[number], headers=headers, timeout=60)
             if answer.status_code != 200:
-                raise NotServingError(f"{name}: a photograph is answered {answer.status_code}: {answer.text[:200]}")
+                raise LoadtestError(f"{name}: a photograph is answered {answer.status_code}: {answer.text[:200]}")
         return processes.exact_cpu_ms(self._nginx) - before_ms
 
     def _infer(self, numbers: Sequence[int]) -> None:
@@ -86,7 +87,7 @@ class Serving:
         self._bare.stdin.write(" ".join(map(str, ("served", 0, *numbers))) + "\n")
         self._bare.stdin.flush()
         if not self._bare.stdout.readline():
-            raise NotServingError("the process that decodes and infers has ended; its reason stands above")
+            raise LoadtestError("the process that decodes and infers has ended; its reason stands above")
 
 
 @contextlib.contextmanager
@@ -94,7 +95,7 @@ def serving(ways: Mapping[str, Way], bundle: Path, images: Path, folder: Path) -
     """Run all ways, nginx before them, and the process that only decodes and infers; they end with the block.
 
     Raises:
-        NotServingError: One does not start.
+        LoadtestError: One does not start.
     """
     paths = sorted(images.iterdir())
     started: list[subprocess.Popen[bytes]] = []
@@ -126,7 +127,7 @@ def serving(ways: Mapping[str, Way], bundle: Path, images: Path, folder: Path) -
             text=True,
         ) as bare:
             if bare.stdout is None or bare.stdout.readline() != "ready\n":
-                raise NotServingError("the process that decodes and infers does not start; its reason stands above")
+                raise LoadtestError("the process that decodes and infers does not start; its reason stands above")
             yield Serving(served, started[-1].pid, bare, [path.read_bytes() for path in paths])
     finally:
         end(started)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.sender import CORES
-from bench.systems import NotServingError
 from deployed.checkout import REPOSITORY
+from loadtest.errors import LoadtestError
 from loadtest.generate.effort import busy_share, machine_times
 
 
@@ -49,13 +49,13 @@ class Limit:
         for process in self._processes:
             assert process.stdout is not None
             if process.stdout.readline().strip() != "ready":
-                raise NotServingError("a process of the in-process limit did not start; its reason stands above")
+                raise LoadtestError("a process of the in-process limit did not start; its reason stands above")
 
     def run(self, decoder: str, seconds: float) -> Ran:
         """Run all processes at once with a decoder for so many seconds.
 
         Raises:
-            NotServingError: One of them has ended.
+            LoadtestError: One of them has ended.
         """
         before = machine_times()
         try:
@@ -66,7 +66,7 @@ class Limit:
             answers = [process.stdout.readline().split() for process in self._processes if process.stdout]
             counts = [(int(count), float(wall_s), float(cpu_s)) for count, wall_s, cpu_s in answers]
         except (OSError, ValueError) as error:
-            raise NotServingError("a process of the in-process limit ended; its reason stands above") from error
+            raise LoadtestError("a process of the in-process limit ended; its reason stands above") from error
         busy = busy_share(before, machine_times()) or 0.0
         images, cpu_s = sum(count for count, *_ in counts), sum(cpu_s for *_, cpu_s in counts)
         wall_s = images / sum(count / wall_s for count, wall_s, _ in counts)

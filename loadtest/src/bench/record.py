@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from bench import report, trials
+from loadtest.errors import LoadtestError
 
 
 class Record:
@@ -15,7 +16,7 @@ class Record:
         folder: It is made where it is not there.
 
     Raises:
-        RecordError: It is a file, or nothing can be written there.
+        LoadtestError: It is a file, or nothing can be written there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,7 +27,7 @@ class Record:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise trials.RecordError(
+            raise LoadtestError(
                 f"nothing can be kept in {folder} ({error.strerror}); name a folder by RECORD that can be written"
             ) from error
 
@@ -46,7 +47,7 @@ def redraw(folder: Path) -> trials.Run:
     """Write the page of a kept run beside it; return the run.
 
     Raises:
-        RecordError: There is none, or it is damaged.
+        LoadtestError: There is none, or it is damaged.
     """
     run = trials.read(folder)
     trials.write(folder / report.PAGE, report.page(run).encode())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import jinja2
 
 from bench import aims, cost, layout, quiet, speed, tails
-from bench.trials import RecordError, Run
+from bench.trials import Run
+from loadtest.errors import LoadtestError
 
 PAGE = "throughput.md"
 _SHOWN = (
@@ -18,14 +19,14 @@ def page(run: Run) -> str:
     """Write a run as a page.
 
     Raises:
-        RecordError: The run lacks something that the page says.
+        LoadtestError: The run lacks something that the page says.
     """
     known = {"aims": aims, "cost": cost, "layout": layout, "quiet": quiet, "speed": speed, "tails": tails}
     try:
         found = {"run": run, "facts": run.facts, "versions": _versions(run)}
         return layout.rendered(PAGE, known | found)
     except (jinja2.TemplateError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise RecordError(
+        raise LoadtestError(
             f"the record is damaged or not whole ({type(error).__name__}: {error}); make bench RECORD=… makes one"
         ) from error
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from bench import processes
 from bench.inprocess import Limit
-from bench.systems import NotServingError, Served
+from bench.systems import Served
 from bench.trials import Load, Trial, table
+from loadtest.errors import LoadtestError
 from loadtest.generate.samples import Sample
 
 IN_PROCESS = ("served", "served_pillow", "plain_pillow")
@@ -59,12 +60,12 @@ class Rounds:
         """Let every system work under four users, and find the limit that the open loops are shares of.
 
         Raises:
-            NotServingError: More than one request in twenty fails.
+            LoadtestError: More than one request in twenty fails.
         """
         for system in self._systems.values():
             trial = self._served(system, CLOSED[0], 0, 0)
             if trial.failed > _MOST_FAILED * len(trial.requests):
-                raise NotServingError(
+                raise LoadtestError(
                     f"{system.title} fails {trial.failed} of {len(trial.requests)} requests at port {system.port}"
                 )
         found = [self._in_process(IN_PROCESS[0], CLOSED[0], 0, 0).images_hz for _ in range(3)]
@@ -119,7 +120,7 @@ class Rounds:
         rate_hz = load.share * self.limit_hz
         sent, spent = system.run(self._photographs, load, rate_hz, self._seconds, number)
         if not sent.samples:
-            raise NotServingError(f"{system.title} was asked nothing in {self._seconds:g} s; measure longer")
+            raise LoadtestError(f"{system.title} was asked nothing in {self._seconds:g} s; measure longer")
         answered = [sample for sample in sent.samples if sample.status == 200]
         expected = {photograph.stem: wnid for photograph, wnid in self._answers.get(system.decoder, {}).items()}
         wrong = sum(_best(sample) != expected[sample.image] for sample in answered) if expected else 0

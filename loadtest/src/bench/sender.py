@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.trials import Load
+from loadtest.errors import LoadtestError
 from loadtest.generate.samples import Sample, trial_of
 
 _TIMEOUT_S = 60
 CORES = os.cpu_count() or 1  # all that /proc/stat counts, also those that this process may not use
-
-
-class SenderError(RuntimeError):
-    """The generator did not do what it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ def send(
     """Send photographs to a port of the loopback; the same seed draws the same photographs and the same arrivals.
 
     Raises:
-        SenderError: The generator failed, or its samples are not whole.
+        LoadtestError: The generator failed, or its samples are not whole.
     """
     words = [sys.executable, "-m", "loadtest.generate.send", *map(str, photographs)]
     words += ["--target", f"http://127.0.0.1:{port}", "--path", path, "--seed", str(seed), "--timeout", str(_TIMEOUT_S)]
@@ -68,12 +65,12 @@ def send(
         first = process.stdout.readline()
         recorded = process.stdout.read()
     if process.returncode != 0 or b'"origin"' not in first:
-        raise SenderError(f"the load generator failed with {process.returncode}; its reason stands above")
+        raise LoadtestError(f"the load generator failed with {process.returncode}; its reason stands above")
     trial = trial_of(recorded, Path("the generator's samples"))
     if trial.damage or trial.footer is None:
-        raise SenderError(f"the generator's samples are not whole: {trial.damage}")
+        raise LoadtestError(f"the generator's samples are not whole: {trial.damage}")
     wall_s, busy = float(trial.footer["wall_s"]), trial.footer["machine_busy"]
     if busy is None:
-        raise SenderError(f"/proc/stat does not say what the machine did in {wall_s:.3f} s; measure longer, on Linux")
+        raise LoadtestError(f"/proc/stat does not say what the machine did in {wall_s:.3f} s; measure longer, on Linux")
     samples = sorted(trial.samples, key=lambda sample: sample.seq)
     return Sent(samples, wall_s, float(trial.footer["cpu_share"]) * wall_s, busy * CORES)

@@ -22,16 +22,13 @@ from bench.sender import Sent, send
 from bench.trials import Load
 from deployed.checkout import REPOSITORY
 from deployed.local import free_ports
+from loadtest.errors import LoadtestError
 from loadtest.generate.payload import encode
 
 _PATHS = os.pathsep.join(str(REPOSITORY / part) for part in ("services/worker/src", "loadtest/src"))
 _NOT_THEIRS = ("PYTHON", "MAKE", "MFLAGS", "MOSEC", "LIT", "UVICORN", "GUNICORN", "FLASK")
 _STARTS_S = 120.0
 _ENDS_S = 20.0
-
-
-class NotServingError(RuntimeError):
-    """A system does not start or does not answer as it should; the message says which, why and where."""
 
 
 class Spent(NamedTuple):
@@ -92,32 +89,32 @@ class Served:
         """Ask for one photograph and return the best class id; empty where the network is another one.
 
         Raises:
-            NotServingError: There is no answer, or it is not 200 or not like ours.
+            LoadtestError: There is no answer, or it is not 200 or not like ours.
         """
         payload = encode(photograph.stem, photograph.read_bytes(), "image/jpeg", multipart=self.form)
         url, headers = f"http://127.0.0.1:{self.port}{self.path}", {"Content-Type": payload.content_type}
         try:
             answer = requests.post(url, data=payload.body, headers=headers, timeout=60)
         except requests.RequestException as error:
-            raise NotServingError(f"{self.title} gives no answer at {url} ({error})") from error
+            raise LoadtestError(f"{self.title} gives no answer at {url} ({error})") from error
         said = " ".join(answer.text.split())[:200]
         if answer.status_code != 200:
-            raise NotServingError(f"{self.title} answers {answer.status_code}: {said}")
+            raise LoadtestError(f"{self.title} answers {answer.status_code}: {said}")
         try:
             return str(answer.json()["predictions"][0]["wnid"]) if self.decoder else ""
         except (ValueError, LookupError, TypeError) as error:
-            raise NotServingError(f"{self.title} names no class: {said}") from error
+            raise LoadtestError(f"{self.title} names no class: {said}") from error
 
     def check(self, expected: dict[Path, str]) -> None:
         """Ask for each photograph once: the best class must be the one that the network finds after that decoder.
 
         Raises:
-            NotServingError: One is another.
+            LoadtestError: One is another.
         """
         for photograph, wnid in expected.items():
             found = self.ask(photograph)
             if found != wnid:
-                raise NotServingError(
+                raise LoadtestError(
                     f"{self.title} says {found} for {photograph.name}, the network says {wnid}: it does not serve the "
                     "same model, or not with the same decoder"
                 )
@@ -128,7 +125,7 @@ def serving(peer: Peer, form: Form, bundle: Path, folder: Path, photograph: Path
     """Run a peer in one of its forms, in an empty folder; it ends with the block.
 
     Raises:
-        NotServingError: It does not start; the message has the last line that it wrote.
+        LoadtestError: It does not start; the message has the last line that it wrote.
     """
     ports = free_ports(peer.ports)
     commands = peer.commands(peer.python, ports, folder)
@@ -146,7 +143,7 @@ def serving(peer: Peer, form: Form, bundle: Path, folder: Path, photograph: Path
     try:
         for command, port in zip(commands, [*ports[1:], ports[0]], strict=True):  # who answers comes last
             if _connects(port):
-                raise NotServingError(f"127.0.0.1:{port} is taken; end the program that listens there, or try again")
+                raise LoadtestError(f"127.0.0.1:{port} is taken; end the program that listens there, or try again")
             with log.open("ab") as output:
                 process = subprocess.Popen(  # noqa: S603  our own programs
                     command, cwd=folder, env=environment, stdout=output, stderr=output, process_group=0
@@ -167,7 +164,7 @@ def wait(ready: Callable[[], bool], started: list[subprocess.Popen[bytes]], what
     """Wait until something is ready.
 
     Raises:
-        NotServingError: A process has ended, or it takes too long; the message has the last line of the log.
+        LoadtestError: A process has ended, or it takes too long; the message has the last line of the log.
     """
     deadline = time.monotonic() + _STARTS_S
     while all(process.poll() is None for process in started) and time.monotonic() < deadline:
@@ -175,7 +172,7 @@ def wait(ready: Callable[[], bool], started: list[subprocess.Popen[bytes]], what
             return
         time.sleep(0.1)
     said = log.read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
-    raise NotServingError(f"{what} does not serve: {said[-1].strip()[:300]}")
+    raise LoadtestError(f"{what} does not serve: {said[-1].strip()[:300]}")
 
 
 def _connects(port: int) -> bool:
@@ -186,7 +183,7 @@ def _connects(port: int) -> bool:
 
 def answers(served: Served, photograph: Path) -> bool:
     """Tell whether a system answers a photograph as it should."""
-    with contextlib.suppress(NotServingError):
+    with contextlib.suppress(LoadtestError):
         served.ask(photograph)
         return True
     return False

@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.errors import LoadtestError
+
 Microseconds = npt.NDArray[np.int64]
 FACTS, REQUESTS = "throughput.json", "throughput.csv.gz"
 _COLUMNS = ("scheduled_us", "lag_us", "service_us", "status")
-
-
-class RecordError(RuntimeError):
-    """What was recorded cannot be read, or a record cannot be written; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ def keep(run: Run, folder: Path) -> None:
     """Write a run into a folder; each file is there whole or as it was.
 
     Raises:
-        RecordError: It cannot be written.
+        LoadtestError: It cannot be written.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -168,21 +166,21 @@ def write(path: Path, content: bytes) -> None:
     """Write a file aside and put it in place.
 
     Raises:
-        RecordError: It cannot be written.
+        LoadtestError: It cannot be written.
     """
     aside = path.with_name(f".{path.name}")
     try:
         aside.write_bytes(content)
         aside.replace(path)
     except OSError as error:
-        raise RecordError(f"{path} cannot be written ({error.strerror}); name another folder by RECORD") from error
+        raise LoadtestError(f"{path} cannot be written ({error.strerror}); name another folder by RECORD") from error
 
 
 def read(folder: Path) -> Run:
     """Read a run.
 
     Raises:
-        RecordError: The folder holds none, or its two files do not belong together.
+        LoadtestError: The folder holds none, or its two files do not belong together.
     """
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
@@ -190,11 +188,11 @@ def read(folder: Path) -> Run:
         requests = _requests(gzip.decompress((folder / REQUESTS).read_bytes()).decode())
         counts = [row.pop("sent") for row in rows]
         if sum(counts) != len(requests):
-            raise RecordError(f"{folder / REQUESTS} has {len(requests)} requests where {FACTS} has {sum(counts)}")
+            raise LoadtestError(f"{folder / REQUESTS} has {len(requests)} requests where {FACTS} has {sum(counts)}")
         parts = np.split(requests, np.cumsum(counts)[:-1])
         return Run(facts, tuple(Trial(**row, requests=part) for row, part in zip(rows, parts, strict=True)))
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zlib.error) as error:
-        raise RecordError(
+        raise LoadtestError(
             f"{folder} holds no recorded run of make bench ({error}); make bench RECORD={folder} makes one"
         ) from error
 

@@ -13,11 +13,12 @@ import yaml
 from bench import __main__ as bench
 from bench import lineup, processes
 from bench.lineup import model_of
-from bench.peers.known import PEERS, PLAIN_FLASK, PROCESSES, Peer, UnknownPeerError, chosen
-from bench.systems import NotServingError, serving
+from bench.peers.known import PEERS, PLAIN_FLASK, PROCESSES, Peer, chosen
+from bench.systems import serving
 from deployed.checkout import REPOSITORY, CommandError
 from deployed.local import Deployment
 from imagerec_worker.bundle import BundleError
+from loadtest.errors import LoadtestError
 from tests.unit.worker.conftest import write_colour_bundle
 
 PHOTO = Path(bench.__file__).parents[1] / "loadtest/photo.jpg"
@@ -38,7 +39,7 @@ def test_peers_are_named_with_commas_in_any_order_and_each_once() -> None:
     ids=["slip", "capital", "far from all"],
 )
 def test_an_unknown_peer_is_refused_with_the_nearest_known_name(names: str, says: str) -> None:
-    with pytest.raises(UnknownPeerError) as refused:
+    with pytest.raises(LoadtestError) as refused:
         chosen(names)
     assert says in str(refused.value)
 
@@ -87,7 +88,7 @@ def failing(program: str) -> Peer:
 def test_a_peer_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
     odd = failing("print('starting', flush=True); raise SystemExit('cannot load the network')")
     with (
-        pytest.raises(NotServingError, match=r"^Odd at 127\.0\.0\.1:\d+ does not serve: cannot load the network$"),
+        pytest.raises(LoadtestError, match=r"^Odd at 127\.0\.0\.1:\d+ does not serve: cannot load the network$"),
         serving(odd, odd.forms[0], tmp_path, tmp_path, PHOTO),
     ):
         pass
@@ -101,7 +102,7 @@ def test_a_port_that_somebody_took_is_refused_and_nothing_is_started(
         monkeypatch.setattr("bench.systems.free_ports", lambda _: [port])
         odd = failing(f"open({str(tmp_path / 'started')!r}, 'w')")
         with (
-            pytest.raises(NotServingError, match=rf"^127\.0\.0\.1:{port} is taken; end the program that listens there"),
+            pytest.raises(LoadtestError, match=rf"^127\.0\.0\.1:{port} is taken; end the program that listens there"),
             serving(odd, odd.forms[0], tmp_path, tmp_path, PHOTO),
         ):
             pass

@@ -13,8 +13,8 @@ import pytest
 from bench import __main__ as bench
 from bench import report, trials
 from bench.record import Record
-from bench.systems import NotServingError
-from bench.trials import RecordError, Run
+from bench.trials import Run
+from loadtest.errors import LoadtestError
 from tests.unit.bench.recorded import changed, replaced, run, section
 
 QUIET = "Was the machine quiet"
@@ -73,7 +73,7 @@ def test_what_was_measured_is_shown_where_a_later_round_fails(
 ) -> None:
     def fail(*arguments: Any) -> None:
         arguments[-1].keep(run())
-        raise NotServingError("something ended")
+        raise LoadtestError("something ended")
 
     monkeypatch.setattr(bench, "_measure", fail)
     assert bench.main(["--record", str(tmp_path / "out")] if kept else []) == 1
@@ -96,7 +96,7 @@ def test_a_record_that_is_a_file_is_refused_in_one_line(tmp_path: Path, capsys: 
 def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path: Path) -> None:
     record = Record(tmp_path / "folder")
     (tmp_path / "folder").rename(tmp_path / "elsewhere")
-    with pytest.raises(RecordError, match=r"throughput\.csv\.gz cannot be written \(No such file"):
+    with pytest.raises(LoadtestError, match=r"throughput\.csv\.gz cannot be written \(No such file"):
         record.keep(run())
 
 

@@ -20,8 +20,9 @@ from bench import processes
 from bench.inprocess import Limit, Ran
 from bench.rounds import CLOSED, IN_PROCESS, LOADS, OPEN, Rounds, order
 from bench.sender import CORES, Sent
-from bench.systems import NotServingError, Served, Spent
+from bench.systems import Served, Spent
 from bench.trials import Load
+from loadtest.errors import LoadtestError
 from loadtest.generate.images import PHOTO
 from loadtest.generate.samples import Sample
 from tests.unit.worker.conftest import write_colour_bundle
@@ -126,7 +127,7 @@ def test_a_limit_counts_the_time_that_it_took_and_tells_where_it_ended(tmp_path:
     for process in limit._processes:
         process.kill()
         process.wait()
-    with pytest.raises(NotServingError, match="a process of the in-process limit ended"):
+    with pytest.raises(LoadtestError, match="a process of the in-process limit ended"):
         limit.run("served", 0.001)
     limit.close()
 
@@ -135,7 +136,7 @@ def test_who_answers_nothing_or_something_else_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     served = Served("a", "the a", port, "/", False, "served", (), Path(), "")
-    with pytest.raises(NotServingError, match=f"^the a gives no answer at http://127.0.0.1:{port}/ "):
+    with pytest.raises(LoadtestError, match=f"^the a gives no answer at http://127.0.0.1:{port}/ "):
         served.check({PHOTO: "n1"})
 
 
@@ -174,7 +175,7 @@ def says() -> Iterator[Says]:
 def test_an_answer_that_names_no_class_is_refused(says: Says) -> None:
     says.words = b'{"predictions": []}'
     served = Served("a", "the a", says.server_port, "/", False, "served", (), Path(), "")
-    with pytest.raises(NotServingError, match=r'^the a names no class: {"predictions": \[\]}$'):
+    with pytest.raises(LoadtestError, match=r'^the a names no class: {"predictions": \[\]}$'):
         served.check({PHOTO: "n1"})
 
 

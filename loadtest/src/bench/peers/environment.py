@@ -6,17 +6,14 @@ import sys
 
 from bench.peers.known import Peer
 from deployed.checkout import run
-
-
-class InstallError(RuntimeError):
-    """A peer cannot be installed; the message has pip's reason."""
+from loadtest.errors import LoadtestError
 
 
 def install(peer: Peer) -> None:
     """Make the peer's environment where it is not there or its requirements have changed.
 
     Raises:
-        InstallError: It cannot be had.
+        LoadtestError: It cannot be had.
     """
     if not peer.target:
         return
@@ -25,7 +22,7 @@ def install(peer: Peer) -> None:
     if done.returncode != 0:
         said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         reasons = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")] or said[-1:]
-        raise InstallError(
+        raise LoadtestError(
             f"the peer {peer.name} cannot be installed ({reasons[0][:300]}); it comes from the package index: give pip "
             f"its address, or leave {peer.name} out of PEERS"
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from deployed.checkout import REPOSITORY
+from loadtest.errors import LoadtestError
 
 PROCESSES = len(os.sched_getaffinity(0))
 _BALANCER = REPOSITORY / "roles/balancer/defaults/main.yml"
@@ -20,10 +21,6 @@ Command = list[str]
 # From the peer's Python, free ports and an empty folder to its commands, one for each port. The first port answers, and
 # its command is the last.
 Commands = Callable[[Path, list[int], Path], list[Command]]
-
-
-class UnknownPeerError(ValueError):
-    """There is no peer of this name; the message names the nearest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +197,12 @@ def chosen(names: str) -> list[Peer]:
     """Return the peers of a list with commas, each once.
 
     Raises:
-        UnknownPeerError: One of them is not known.
+        LoadtestError: One of them is not known.
     """
     wanted = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())
     for name in wanted:
         if name not in PEERS:
             near = difflib.get_close_matches(name.lower(), PEERS, 1)
             meant = f"; did you mean {near[0]}?" if near else "."
-            raise UnknownPeerError(f"there is no peer {name}{meant} PEERS takes {', '.join(PEERS)}, with commas")
+            raise LoadtestError(f"there is no peer {name}{meant} PEERS takes {', '.join(PEERS)}, with commas")
     return [PEERS[name] for name in wanted]
