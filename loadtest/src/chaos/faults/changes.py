@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -174,23 +175,10 @@ def _not_shed(row: Row, samples: Sequence[Sample], scene: Scene) -> dict[str, bo
     return soon(row, samples, scene) | {"none refused": row.refused == 0}
 
 
+_rolling = functools.partial(Fault, bar=rolled, takes_s=2 * UPGRADE_S, hold_s=0)
 FAULTS = (
-    Fault(
-        "upgrade-bundle",
-        "rolling upgrade to another bundle and back",
-        upgrade_bundle,
-        bar=rolled,
-        takes_s=2 * UPGRADE_S,
-        hold_s=0,
-    ),
-    Fault(
-        "upgrade-wheel",
-        "rolling upgrade to another wheel and back",
-        _upgrade_wheel,
-        bar=rolled,
-        takes_s=2 * UPGRADE_S,
-        hold_s=0,
-    ),
+    _rolling("upgrade-bundle", "rolling upgrade to another bundle and back", upgrade_bundle),
+    _rolling("upgrade-wheel", "rolling upgrade to another wheel and back", _upgrade_wheel),
     Fault(
         "broken-upgrade",
         "upgrade to a broken bundle",
@@ -200,14 +188,7 @@ FAULTS = (
         takes_s=UPGRADE_S,
         victim="worker1",
     ),
-    Fault(
-        "rollback",
-        "upgrade to another bundle and rollback",
-        _upgrade_and_roll_back,
-        bar=of_enough(rolled),
-        takes_s=2 * UPGRADE_S,
-        hold_s=0,
-    ),
+    _rolling("rollback", "upgrade to another bundle and rollback", _upgrade_and_roll_back, bar=of_enough(rolled)),
     Fault("drain", "a worker taken out and back", _drain, _undrain, of_enough(soon), hold_s=15, victim=VICTIM),
     Fault("reload-slow-client", "nginx reloads while a client is slow", _reload, bar=of_enough(soon), hold_s=0),
     # Half the capacity of the two that stay.

@@ -125,21 +125,8 @@ def _plug(scene: Scene, machine: str, state: str) -> None:
         for index, port in enumerate(wiring.ports):
             if port.machine == machine and wiring.lan:
                 device = f"lan{number}p{index}"
-                run(
-                    [
-                        "ip",
-                        "netns",
-                        "exec",
-                        scene.system.names.mark,
-                        "bridge",
-                        "link",
-                        "set",
-                        "dev",
-                        device,
-                        "state",
-                        state,
-                    ]
-                )
+                words = f"bridge link set dev {device} state {state}"
+                run(["ip", "netns", "exec", scene.system.names.mark, *words.split()])
 
 
 def _cut(scene: Scene, victim: str) -> None:
@@ -173,37 +160,19 @@ def _main_pids(scene: Scene) -> dict[str, str]:
 
 
 FAULTS = (
-    Fault(
-        "kill-balancer",
-        "kill -9 of nginx, agent and keepalived of the balancer with the address",
-        _struck(_kill),
-        _back(_of_itself),
-        moved,
-        pair=True,
-    ),
-    Fault(
-        "balancer-off",
-        "power off the balancer with the address",
-        _struck(_power_off),
-        _back(_power_on),
-        moved,
-        pair=True,
-    ),
-    Fault(
-        "balancer-cut",
-        "cut off the balancer with the address",
-        _struck(_from_outside(_cut)),
-        _back(_mend),
-        moved,
-        pair=True,
-    ),
-    Fault(
-        "balancer-reboot",
-        "reboot the balancer with the address",
-        _struck(_reboot),
-        _back(_of_itself),
-        moved,
-        pair=True,
+    *(
+        Fault(name, what, _struck(strike), _back(mend), moved, pair=True)
+        for name, what, strike, mend in (
+            (
+                "kill-balancer",
+                "kill -9 of nginx, agent and keepalived of the balancer with the address",
+                _kill,
+                _of_itself,
+            ),
+            ("balancer-off", "power off the balancer with the address", _power_off, _power_on),
+            ("balancer-cut", "cut off the balancer with the address", _from_outside(_cut), _mend),
+            ("balancer-reboot", "reboot the balancer with the address", _reboot, _of_itself),
+        )
     ),
     Fault(
         "upgrade-all",
