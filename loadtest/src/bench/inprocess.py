@@ -6,8 +6,8 @@ import contextlib
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.sender import CORES
 from deployed.checkout import REPOSITORY
@@ -15,8 +15,7 @@ from loadtest.errors import LoadtestError
 from loadtest.generate.effort import busy_share, machine_times
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """What the in-process limit did.
 
     Attributes:

@@ -106,14 +106,11 @@ class Rounds:
             load=load.name,
             number=number,
             position=position,
-            wall_s=ran.wall_s,
-            images=ran.images,
             wrong=0,
-            cpu_s=ran.cpu_s,
             client_cpu_s=0.0,
-            others_cores=ran.others_cores,
             rate_hz=0.0,
             requests=table([]),
+            **ran._asdict(),
         )
 
     def _served(self, system: Served, load: Load, number: int, position: int) -> Trial:

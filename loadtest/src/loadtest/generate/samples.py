@@ -210,39 +210,10 @@ def _seconds(us: int | None) -> float | None:
 
 
 def _sample(row: list[Any]) -> Sample:
-    (
-        seq,
-        scheduled,
-        lag,
-        service,
-        status,
-        worker,
-        image,
-        queue,
-        decode,
-        inference,
-        total,
-        upstream,
-        error,
-        answer,
-        *more,
-    ) = row
-    request_id, retry_after = more or (None, None)
-    return Sample(
-        seq=seq,
-        scheduled_s=scheduled / 1e6,
-        sent_s=(scheduled + lag) / 1e6,
-        done_s=(scheduled + lag + service) / 1e6,
-        status=status,
-        worker=worker,
-        error=error,
-        image=image,
-        queue_s=_seconds(queue),
-        decode_s=_seconds(decode),
-        inference_s=_seconds(inference),
-        total_s=_seconds(total),
-        upstream_s=_seconds(upstream),
-        answer=answer,
-        request_id=request_id,
-        retry_after=retry_after,
-    )
+    if len(row) not in (len(COLUMNS), len(IDENTIFIED)):
+        raise ValueError(f"{len(row)} columns")
+    seq, scheduled, lag, service, status, worker, image, *times, error, answer = row[: len(COLUMNS)]
+    due_s, sent_s, done_s = scheduled / 1e6, (scheduled + lag) / 1e6, (scheduled + lag + service) / 1e6
+    queue_s, decode_s, inference_s, total_s, upstream_s = map(_seconds, times)
+    spent = (queue_s, decode_s, inference_s, total_s, upstream_s)
+    return Sample(seq, due_s, sent_s, done_s, status, worker, error, image, *spent, answer, *row[len(COLUMNS) :])
