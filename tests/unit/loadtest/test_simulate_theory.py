@@ -1,11 +1,13 @@
 """Simulating many workers: queueing theory, ciw, and what is known of faults, limits and swinging loads."""
 
+import math
+
 import numpy as np
 import pytest
 
 from loadtest.arrays import Floats
 from loadtest.simulate.arrivals import poisson, swinging
-from loadtest.simulate.cases import figures
+from loadtest.simulate.cases import Question, answer, figures, settling_s
 from loadtest.simulate.events import LOST, REFUSED, Fault, play
 from loadtest.simulate.service import Service, supposed
 from loadtest.simulate.steps import serve
@@ -25,6 +27,36 @@ def played(policy: str, workers: int, rho: float, count: int, service: Service =
 
 def test_random_balancing_is_so_many_mm1_queues() -> None:
     assert played("random", 1000, 0.8, 600_000) == pytest.approx(queues.mg1_response(1.0, 1.0, 0.8), rel=0.03)
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.9, 0.95])
+def test_a_queue_has_forgotten_that_it_began_empty(rho: float) -> None:
+    """Of the M/M/1 queues that are longer than the 99th percentile, hardly one is missing yet."""
+    longest = math.ceil(math.log(0.01) / math.log(rho))
+    begin = settling_s(EXPONENTIAL, rho) / EXPONENTIAL.mean_s
+    assert queues.mm1_beyond(rho, begin, longest) > 0.9 * rho**longest
+
+
+@pytest.mark.parametrize("rho", [0.9, 0.95])
+def test_p99_of_a_high_load_is_that_of_theory_within_its_interval(rho: float) -> None:
+    """Of M/M/1 it is S ln(100)/(1 − ρ)."""
+    exact = 1e3 * EXPONENTIAL.mean_s * math.log(100) / (1 - rho)
+    rows = [
+        answer(Question((100,), ("random",), utilisations=(rho,), max_conns=0, seed=seed), EXPONENTIAL)[0]
+        for seed in range(4)
+    ]
+    assert sum(abs(row["p99_ms"] - exact) <= row["p99_half_ms"] for row in rows) >= 3
+
+
+def test_parts_of_an_interval_are_workers_where_their_queues_are_apart() -> None:
+    """Parts of the time would be as alike as one: a full queue remembers for longer than a part lasts."""
+    chosen = np.array([0, 1, 2, 3, 0, 1, REFUSED, 3] * 5)
+    outcome = Outcome(np.arange(40.0), np.arange(40.0) + 1, chosen)
+    for count, apart in ((4, True), (4, False), (5, True)):
+        parts = outcome.parts(count, apart=apart)
+        assert sorted(np.concatenate(parts).tolist()) == list(range(40))
+        workers = [set(chosen[part].tolist()) - {REFUSED} for part in parts]
+        assert (max(map(len, workers)) == 1) == (apart and count == 4)
 
 
 def test_two_choices_of_a_thousand_come_to_the_limit() -> None:

@@ -11,7 +11,7 @@ from loadtest.analyse.statistics import t_interval
 from loadtest.errors import LoadtestError
 from loadtest.experiments.checks import POLICIES
 from loadtest.simulate.arrivals import poisson
-from loadtest.simulate.cases import settling_s
+from loadtest.simulate.cases import LEAST_SETTLING, settling_s
 from loadtest.simulate.events import Fault
 from loadtest.simulate.measured import Measured
 from loadtest.simulate.service import Service
@@ -21,7 +21,6 @@ LONGEST_S = 60.0  # no client waits longer
 _PARTS = 10
 _COUNTED = 150_000  # requests that count, of each number of workers
 _MOST_PLAYED = 1_000_000  # so near to ρ = 1 that more are needed is taken for too few workers, and said
-_LEAST_BEGIN = 20  # mean service times until any queue has settled
 _ALIKE = 100  # workers of a larger pool that are simulated: behind a policy that does not look each queue is alone
 _FAULT_S = 10.0
 _FAILURES = 20  # one alone says little: how the queues stood when the worker died decides it
@@ -36,7 +35,7 @@ class Steady:
         utilisation: ρ, share of their capacity.
         mean_s: Mean response of the answers in seconds.
         p99_s: Time within which 99 of 100 requests are answered, in seconds; a refused one never is.
-        p99_half_s: Half-width of its 95 % t-interval over ten parts of the time.
+        p99_half_s: Half-width of its 95 % t-interval over ten parts, of the time or of the workers.
         refused: Share of requests that are refused.
     """
 
@@ -129,11 +128,12 @@ class _Question:
         rate_hz = self.rate_hz * part / workers
         begin_s = self.settling_s(workers)
         count = math.ceil(rate_hz * begin_s + max(_COUNTED, rate_hz * begin_s))
-        if count > _MOST_PLAYED and begin_s > _LEAST_BEGIN * self.service.mean_s:
+        if count > _MOST_PLAYED and begin_s > LEAST_SETTLING * self.service.mean_s:
             return None
         outcome = self.play(part, count, rate_hz=rate_hz).between(begin_s, math.inf)
         times = np.where(outcome.answered, outcome.ends_s - outcome.arrivals_s + self.network_s, math.inf)
-        parts = [float(np.quantile(part, 0.99, method="higher")) for part in np.array_split(times, _PARTS)]
+        split = outcome.parts(_PARTS, apart=self.policy == "random")
+        parts = [float(np.quantile(times[part], 0.99, method="higher")) for part in split]
         good = times[outcome.answered]
         p99_s = float(np.quantile(times, 0.99, method="higher"))
         half_s = t_interval(parts)[1] if all(map(math.isfinite, parts)) else None
@@ -150,9 +150,7 @@ class _Question:
         """Seconds until queues no longer know that they began empty; policies that look settle sooner."""
         utilisation = self.rate_hz * self.service.mean_s / (workers * self.processes)
         queues = 1 if self.policy in BLIND else workers
-        return max(
-            settling_s(self.service, utilisation) / (queues * self.processes), _LEAST_BEGIN * self.service.mean_s
-        )
+        return settling_s(self.service, utilisation, queues * self.processes)
 
     def play(
         self, workers: int, count: int, fault: Fault | None = None, number: int = 0, *, rate_hz: float | None = None

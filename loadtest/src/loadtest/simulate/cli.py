@@ -97,7 +97,8 @@ def _simulate(options: argparse.Namespace) -> int:
                 print(f"ρ = {load:g}: there is no steady state; the more --requests, the longer they wait.")
                 continue
             own = min(row["requests"] / row["workers"] / processes for row in rows if row["utilisation"] == load)
-            if own / 2 * service.mean_s / load < settling_s(service, load):  # the warm-up is half of what is counted
+            # the warm-up is half of what is counted
+            if own / 2 * service.mean_s / load < settling_s(service, load, processes):
                 print(f"ρ = {load:g}: the warm-up, a third, is short for random balancing; give more --requests.")
     rounds = [
         row["requests"] / row["workers"] / row["balancers"]

@@ -28,6 +28,11 @@ class Service:
         """Mean of a busy process's service times in seconds; its reciprocal is a process's capacity."""
         return float(self.busy_s.mean())
 
+    @property
+    def cv2(self) -> float:
+        """Squared coefficient of variation c² of a busy process's service times."""
+        return float(self.busy_s.var()) / self.mean_s**2
+
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Service times of this many requests, should they find a process idle, and should they find none."""
         return rng.choice(self.idle_s, count), rng.choice(self.busy_s, count)

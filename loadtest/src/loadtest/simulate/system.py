@@ -66,6 +66,18 @@ class Outcome:
         """Number of requests that met dead workers only."""
         return int(np.sum(self.chosen == LOST))
 
+    def parts(self, count: int, *, apart: bool) -> list[Ints]:
+        """Places of the requests in so many parts that depend little on each other.
+
+        Queues at a high ρ remember for longer than a part of the time lasts, so the parts are those of workers where
+        each worker's queue is apart from the others', as behind random balancing, and there are enough workers.
+        """
+        every = np.arange(len(self.chosen))
+        if not apart or self.chosen.max(initial=0) + 1 < count:
+            return np.array_split(every, count)
+        group = np.where(self.answered, self.chosen, every) % count
+        return [np.flatnonzero(group == number) for number in range(count)]
+
     def between(self, begin_s: float, end_s: float) -> "Outcome":
         """Only requests that arrived at `begin_s` or later, and before `end_s`."""
         low, high = np.searchsorted(self.arrivals_s, (begin_s, end_s)).tolist()
