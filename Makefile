@@ -270,7 +270,7 @@ docs: setup #: write the roles' tables of variables
 # --- measure -----------------------------------------------------------------------------------------------------------
 LOADTEST := PYTHONPATH=loadtest/src $(BIN)/python -m loadtest
 
-.PHONY: experiment figures plan capacity slo
+.PHONY: experiment figures scale plan capacity slo
 experiment: setup-measure ## run DESIGN (rtt …, or a file) on what is deployed at INVENTORY; IMAGES=folder SCALE=5 RUN=name; goes on if interrupted
 	@$(PLAY) playbooks/experiment.yml $(call extra,design,$(call named,$(or $(DESIGN),rtt))) \
 		$(call extra,images,$(call path,$(IMAGES))) $(call extra,scale,$(SCALE)) $(call extra,run,$(RUN)) \
@@ -288,6 +288,9 @@ figures: setup-measure ## rebuild every summary, figure and report, and the READ
 	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md
 	test ! -e results/hotpath.csv || $(BIN)/python -m bench.hotpath --redraw results > /dev/null
 	test ! -e results/batching || $(BIN)/python -m bench.batching --redraw results/batching > /dev/null
+
+scale: setup-measure #: write the tables of docs/scale.md by its commands, minutes
+	@PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.scale_page docs/scale.md results/reference/scaling
 
 plan: setup-measure ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
