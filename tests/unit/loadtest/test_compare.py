@@ -174,21 +174,45 @@ def test_a_run_compared_with_itself_differs_nowhere(measured: Path, capsys: pyte
     assert "0 worse, 0 better" in text
 
 
-def test_capacity_is_shown_and_decides_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is one calibration a run: what differs between two of them is not known."""
-    slow = CAPACITY | {"capacity_hz": 25.0, "service_s": 0.04}
+def calibrated(rng: np.random.Generator, service_s: float) -> dict[str, list[float]]:
+    """Gaps between the answers of four workers; this calibration strays by what one does."""
+    service_s *= float(np.exp(rng.normal(0, changes.CALIBRATIONS_STRAY / 2**0.5)))
+    return {f"worker{number}": (service_s * rng.gamma(20, 1 / 20, 300)).tolist() for number in range(4)}
+
+
+def test_equal_capacities_raise_few_alarms_and_a_lower_one_is_found() -> None:
+    rng = np.random.default_rng(6)
+
+    def alarms(slower: float) -> int:
+        """Of 200 pairs of calibrations."""
+        pairs = ((calibrated(rng, SERVICE_S), calibrated(rng, slower * SERVICE_S)) for _ in range(200))
+        found = [changes.of_capacities(*pair, rng, 1000) for pair in pairs]
+        return sum(one is not None and one.p < 0.05 for one in found)
+
+    assert alarms(1.0) <= 18  # 10 expected
+    assert alarms(1.12) >= 180
+    assert changes.of_capacities(calibrated(rng, SERVICE_S), {"worker0": [SERVICE_S] * 19}, rng) is None
+
+
+@pytest.mark.parametrize(("slower", "status", "says"), [(1.03, 0, "-2.9 %"), (2.0, 1, "-50.0 %")])
+def test_a_capacity_that_is_lower_than_calibrations_stray_is_worse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, slower: float, status: int, says: str
+) -> None:
+    slow = CAPACITY | {"capacity_hz": 50.0 / slower, "service_s": 0.02 * slower}
     paths = [str(made(tmp_path / "a")), str(made(tmp_path / "b", capacity={"64px": slow}))]
-    for name, pause_s in (("a", 0.02), ("b", 0.04)):
+    for name, pause_s in (("a", 0.02), ("b", 0.02 * slower)):
         path = RunFolder.open(tmp_path / name / name).calibration_path(Level(), "64px", "saturated")
         path.parent.mkdir(parents=True)
         recorder = Recorder(path, {})
         for seq, at in enumerate(pause_s * np.arange(1, 500)):
             recorder.add(Sample(seq, at - 0.1, at - 0.1, at, 200, "worker1", None, "64px"))
         recorder.close({"wall_s": 20.0})
-    assert main(["compare", *paths, "--allow", "capacities"]) == 0
+    assert main(["compare", *paths, "--allow", "capacities"]) == status
     text = capsys.readouterr().out
-    assert re.search(r" capacity +50\.0 +25\.0 +-50\.0 % +– +–$", text, re.MULTILINE)
-    assert "correction of 3 tests: 0 worse, 0 better" in text
+    line = next(one for one in text.splitlines() if " capacity " in one)
+    assert re.search(rf" 50\.0 +\S+ +{says} +-\S+ to [+-]\S+ % +\d", line)
+    assert line.endswith("worse") == bool(status)
+    assert f"correction of 4 tests: {status} worse, 0 better" in text
 
 
 def test_more_tests_than_resamples_can_tell_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from loadtest.compare.changes import CALIBRATIONS_STRAY
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
@@ -9,7 +10,7 @@ from loadtest.experiments.provenance import differences, machine_signature, sour
 
 Record = dict[str, Any]
 # Two calibrations of one deployment differ by a few per cent; beyond this the load in units of utilisation is another.
-_SAME_CAPACITY = 0.05
+_SAME_CAPACITY = 2 * CALIBRATIONS_STRAY
 _MODEL = "model "
 
 

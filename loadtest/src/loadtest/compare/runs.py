@@ -16,6 +16,7 @@ from loadtest.compare.changes import Effect
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.gaps import gaps_of
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate.samples import Trial, read_trial
 
@@ -36,7 +37,7 @@ class Change:
         metric: mean, p99 (seconds), goodput or capacity (a second).
         first: The first run's value; None over all cells.
         second: The second's.
-        effect: The change; None where there is too little to tell, and of capacity: it is one calibration a run.
+        effect: The change; None where there is too little to tell.
         p: Its probability where nothing has changed, after Holm's correction of all that is tested.
     """
 
@@ -104,7 +105,7 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
 
     Trials of the same cell and repetition are pairs: where the runs have the same seed they saw the same arrivals. The
     mean is that of the pairs' ratios. p99 is of all requests together, and its change that of the pairs' own. Capacity
-    is shown without an interval and decides nothing: it is one calibration a run.
+    is one calibration a run: its interval also holds how far calibrations stray.
 
     Args:
         one: What to compare with.
@@ -128,7 +129,7 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
             [response_times(second, cell) for _, second in pairs],
             [(answered_hz(first, cell), answered_hz(second, cell)) for first, second in pairs],
         )
-    found = corrected(told(cells, rng)) + _capacities(one, other)
+    found = corrected(told(cells, rng) + _capacities(one, other, rng))
     how = "paired by seed" if one.design.seed == other.design.seed else "not paired: the runs have other seeds"
     title = f"{other.path.name} against {one.path.name}: second ÷ first, 95 % bootstrap intervals, {how}"
     remarks += [f"{run.path.name}: {bad} of {count} trials were invalid and left out." for run, (bad, count) in runs]
@@ -203,14 +204,20 @@ def _metrics(pairs: Pairs) -> Iterator[tuple[str, float | None, float | None, Fl
     yield "goodput", float(np.mean(before)), float(np.mean(after)), changes.of_rates(before, after)
 
 
-def _capacities(one: RunFolder, other: RunFolder) -> list[Change]:
+def _capacities(one: RunFolder, other: RunFolder, rng: np.random.Generator) -> list[Change]:
     found: dict[tuple[str, str], Change] = {}
     for level, cell in common_cells(one, other):
+        key = level.hardware_id, cell.images_id
         first, second = (_capacity(run, level, cell) for run in (one, other))
-        if first is not None and second is not None:
-            key = level.hardware_id, cell.images_id
-            found.setdefault(key, Change(*key, CAPACITY, first, second, None))
+        if key not in found and first is not None and second is not None:
+            before, after = (_gaps(run, level, cell) for run in (one, other))
+            found[key] = Change(*key, CAPACITY, first, second, changes.of_capacities(before, after, rng))
     return list(found.values())
+
+
+def _gaps(folder: RunFolder, level: Level, cell: Cell) -> dict[str, list[float]]:
+    paths = [folder.calibration_path(level, cell.images_id, kind) for kind in ("unloaded", "saturated")]
+    return gaps_of(*(read_trial(path).samples if path.exists() else () for path in paths))
 
 
 def _capacity(folder: RunFolder, level: Level, cell: Cell) -> float | None:

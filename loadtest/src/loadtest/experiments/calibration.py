@@ -14,12 +14,12 @@ import numpy as np
 from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cores import count_of
+from loadtest.experiments.gaps import LEAST_GAPS, are_enough, busy_gaps
 from loadtest.experiments.regimes import LEAST, after_idleness, answered_hz, network_of, when_busy
 from loadtest.generate.samples import Sample
 
 IDLE_LOAD, BUSY_LOAD = 0.05, 1.3  # of the capacity: what the two open loops ask
 IDLE_MOST_S = 60.0  # the longer of them lasts no longer
-_LEAST_GAPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample], batch: int
     """
     alone = [sample for sample in unloaded if sample.ok]
     busy = sorted((sample for sample in saturated if sample.ok), key=lambda sample: sample.done_s)
-    if len(alone) < 5 or len(busy) < _LEAST_GAPS:
+    if len(alone) < 5 or len(busy) < LEAST_GAPS:
         failed = [sample.error for sample in (*unloaded, *saturated) if sample.error]
         raise LoadtestError(
             f"calibration failed: {len(alone)} and {len(busy)} requests were answered"
@@ -121,9 +121,8 @@ def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample], batch: int
     unloaded_total_s = float(np.mean(totals)) if totals else None
     busy_totals = np.array([sample.total_s for sample in busy if sample.total_s is not None])
     total_s = float(busy_totals.mean()) if len(busy_totals) else unloaded_response_s
-
-    gaps = _busy_gaps(alone, busy, total_s)
-    if gaps and all(len(own) >= _LEAST_GAPS for own in gaps.values()):
+    gaps = busy_gaps(alone, busy, total_s)
+    if are_enough(gaps):
         workers = {name: 1.0 / float(np.mean(own)) for name, own in gaps.items()}
         how = "gaps"
     else:
@@ -184,26 +183,6 @@ def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _short(one) for key, one in value.items()}
     return round(value, 7) if isinstance(value, float) else value
-
-
-def _busy_gaps(alone: Sequence[Sample], busy: Sequence[Sample], total_s: float) -> dict[str, list[float]]:
-    # hosts' clocks differ: what a lone request seems to have queued is the zero of each worker's queue time
-    zeros: dict[str | None, list[float]] = defaultdict(list)
-    for sample in alone:
-        if sample.queue_s is not None:
-            zeros[sample.worker].append(sample.queue_s)
-    threshold_s = max(0.003, 0.3 * total_s)
-    last: dict[str, float] = {}
-    gaps: dict[str, list[float]] = defaultdict(list)
-    for sample in busy:
-        if sample.worker is None or sample.queue_s is None:
-            continue
-        zero = float(np.median(zeros[sample.worker])) if zeros.get(sample.worker) else 0.0
-        own = gaps[sample.worker]
-        if sample.worker in last and sample.queue_s - zero > threshold_s:
-            own.append(sample.done_s - last[sample.worker])
-        last[sample.worker] = sample.done_s
-    return dict(gaps)
 
 
 def from_facts(facts: dict[str, Any]) -> Capacity:
