@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.draw import results_page
+from loadtest.draw.beyond import why
 from loadtest.errors import LoadtestError
 from tests.conftest import REPOSITORY
 
@@ -135,6 +136,49 @@ def test_no_measured_number_is_written_in_the_template() -> None:
 def test_what_no_run_has_is_refused_by_name(results: Path, template: str, reason: str) -> None:
     with pytest.raises(LoadtestError, match=re.escape(reason)):
         page(results, template)
+
+
+def test_a_cell_far_from_theory_says_which_trial_and_why() -> None:
+    cell = {"mean_s": 0.03, "mean_ci": 0.001, "mg1_mean_s": 0.03, "mg1_off": 0.02, "replayed_off": 0.0}
+    trials = [
+        {"repetition": 1, "mean_s": 0.031, "invalid": None, "others": None, "steal": None},
+        {"repetition": 2, "mean_s": 0.04, "invalid": None, "others": 0.04, "steal": 0.0},
+        {"repetition": 3, "mean_s": 0.09, "invalid": "the generator lagged", "others": 0.0, "steal": 0.0},
+    ]
+    assert why(cell, trials) == ""
+    assert why(cell | {"mg1_off": 0.2, "replayed_off": 0.05}, trials) == (
+        "trial 2 (40.0 ms): other programs used 4 % of the host; luck of its arrivals: replayed, it is near"
+    )
+    assert why(cell | {"mg1_off": -0.2, "replayed_off": -0.15}, trials[:1]) == (
+        "trial 1 (31.0 ms): the workers were faster than when they were calibrated"
+    )
+    assert why(cell | {"mean_ci": 0.006}, trials[:1]) == "trial 1 (31.0 ms): interval too wide (± 20 %)"
+    assert why(cell | {"mean_ci": None}, trials[:1]) == "trial 1 (31.0 ms): one trial has no interval"
+
+
+def test_a_gain_is_that_of_trials_of_the_same_number(results: Path) -> None:
+    runs = results_page.Runs(results / "reference")
+    small, large = (runs.row("rtt", images=images) for images in ("16px", "2000px"))
+    found = re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", runs.gain("rtt", large, small))
+    assert found is not None
+    ratio, low, high = map(float, found.groups())
+    assert low < ratio < high
+    assert ratio == pytest.approx(small["answered_hz"] / large["answered_hz"], rel=0.02)
+    assert runs.has("rtt", images="16px")
+    assert not runs.has("rtt", images="17px")
+
+
+def test_a_gain_of_one_trial_has_no_interval(results: Path) -> None:
+    table = results / "reference/rtt/summary/trials.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"invalid": "late" if row["repetition"] != "1" else ""} for row in rows)
+    runs = results_page.Runs(results / "reference")
+    small, large = (runs.row("rtt", images=images) for images in ("16px", "2000px"))
+    assert runs.gain("rtt", large, small).endswith("(too few trials for an interval)")
 
 
 def test_what_counts_for_nothing_is_counted(results: Path) -> None:

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
+from loadtest.compare import changes
 from loadtest.draw import published
+from loadtest.draw.beyond import why
 from loadtest.draw.pages import environment
 from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
@@ -32,9 +35,11 @@ class Runs:
         self._folder = folder
         self._tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
-    def has(self, run: str) -> bool:
-        """Whether a run is recorded: a section about it stands only then."""
-        return (self._folder / run / "run.json").exists()
+    def has(self, run: str, **wanted: object) -> bool:
+        """Whether a run is recorded, with a cell in which each named column has its value where some are named."""
+        return (self._folder / run / "run.json").exists() and (
+            not wanted or any(all(row.get(name) == value for name, value in wanted.items()) for row in self.rows(run))
+        )
 
     def rows(self, run: str, table: str = "cells", **wanted: object) -> list[dict[str, Any]]:
         """Return the rows of a run's table in which each named column has its value.
@@ -68,6 +73,35 @@ class Runs:
         if len(found) > 1:
             raise LoadtestError(f"{run} has {len(found)} rows with {wanted} in its {table}; the template needs one")
         return found[0]
+
+    def trials_of(self, run: str, cell: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the trials of a cell."""
+        return self.rows(run, "trials", level=cell["level"], cell=cell["cell"], image=cell["image"])
+
+    def gain(self, run: str, few: dict[str, Any], many: dict[str, Any]) -> str:
+        """Return how many times as many requests a second one cell answers as another, with a 95 % bootstrap interval.
+
+        Trials of the same number are pairs. There is no interval where fewer than two of both cells count.
+
+        Args:
+            run: Name of the run's folder.
+            few: A cell.
+            many: Another one.
+        """
+        first, second = (
+            {one["repetition"]: one["answered_hz"] for one in self.trials_of(run, cell) if not one["invalid"]}
+            for cell in (few, many)
+        )
+        both = sorted(first.keys() & second.keys())
+        logs = np.log([second[number] / first[number] for number in both])
+        found = changes.effect([logs], np.random.default_rng(1))
+        if found is None:
+            return f"{times(many['answered_hz'], few['answered_hz'], 2)} (too few trials for an interval)"
+        return f"{found.ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+    def why(self, run: str, cell: dict[str, Any]) -> str:
+        """Return which trial takes a cell's mean away from theory, and why; empty where it is near."""
+        return why(cell, self.trials_of(run, cell))
 
     def facts(self, run: str) -> dict[str, Any]:
         """Return what is known of a run as a whole.
@@ -104,7 +138,9 @@ def render(folder: Path) -> str:
     """
     runs = Runs(folder / "reference")
     return filled(
-        folder, {"has": runs.has, "rows": runs.rows, "row": runs.row, "facts": runs.facts, "published": published}
+        folder,
+        {name: getattr(runs, name) for name in ("rows", "row", "facts", "has", "gain", "why")}
+        | {"published": published},
     )
 
 
