@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from loadtest.experiments import host, processes
+from loadtest.experiments import host, link, processes
 from loadtest.experiments.host import HostWatch
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate import arrivals, effort
@@ -113,7 +113,7 @@ def samples() -> list[Sample]:
     [
         pytest.param({"others": 0.051}, "other programs used 5.1%", id="others"),
         pytest.param({"steal": 0.03}, "the hypervisor kept 3.0%", id="steal"),
-        pytest.param({"link": 0.95}, "the client's link was full: 95.0% of its speed, limit 90.0%", id="full-link"),
+        pytest.param({"link": 0.95}, "the client's link was full: 95.0% of its rate, limit 90.0%", id="full-link"),
         pytest.param({"resent": 0.02}, "the client's link lost packets: 2.0%", id="lossy-link"),
         pytest.param({"others": 0.05, "steal": None, "link": 0.9}, None, id="within"),
     ],
@@ -139,17 +139,49 @@ def test_segments_that_other_programs_repeat_say_nothing_of_a_service_on_this_ho
     assert HostWatch(target).facts()["resent"] == resent
 
 
-def test_the_busier_direction_of_the_busiest_link_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    speeds = {"eth0": 100e6, "eth1": 1e9}
-    monkeypatch.setattr(host, "_speed", speeds.get)
-    before, after = (
-        host.Reading(at_s, None, None, 0.0, counts, None)
-        for at_s, counts in (
-            (0.0, {"eth0": (0, 0), "eth1": (0, 0), "veth": (0, 0)}),
-            (2.0, {"eth0": (1_000, 12_500_000), "eth1": (9_000_000, 0), "veth": (10**9, 0)}),
-        )
-    )
-    assert host.busiest(before, after) == pytest.approx(0.5)
+def test_the_busier_direction_of_the_busiest_link_counts() -> None:
+    known = {"eth0": link.Rate(100e6, "its token bucket"), "eth1": link.Rate(1e9, "the interface's speed")}
+    before = {"eth0": (0, 0), "eth1": (0, 0), "veth": (0, 0)}
+    after = {"eth0": (1_000, 12_500_000), "eth1": (9_000_000, 0), "veth": (10**9, 0)}
+    share, rate = link.busiest(before, after, 2.0, known)
+    assert share == pytest.approx(0.5)
+    assert rate == "eth0: 100 Mbit/s, its token bucket"
+    assert link.busiest(before, after, 2.0, {}) == (None, "no rate known")
+
+
+SHAPED = """qdisc noqueue 0: dev lo root refcnt 2
+qdisc netem 1: dev eth1 root refcnt 2 limit 10000 delay 1.5ms loss 1%
+qdisc tbf 10: dev eth1 parent 1:1 rate 100Mbit burst 25000b lat 50ms
+qdisc tbf 8001: dev eth2 root refcnt 2 rate 2500Kbit burst 1600b lat 50ms
+"""
+
+
+def test_a_virtual_link_is_as_fast_as_its_token_bucket(tmp_path: Path) -> None:
+    """The kernel calls a slice's link 10 Gbit/s fast, and a bucket below another qdisc lets 0.1 through."""
+    for name, megabits, part in (
+        ("eth0", "1000", "device"),
+        ("eth1", "10000", None),
+        ("eth2", "1000", "device"),
+        ("eth3", "10000", None),
+        ("eth4", "-1", "device"),
+        ("bond0", "2000", "lower_eth0"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "speed").write_text(f"{megabits}\n")
+        if part:
+            (tmp_path / name / part).mkdir()
+    assert link.rates(SHAPED, tmp_path) == {
+        "eth0": link.Rate(1e9, "the interface's speed"),
+        "eth1": link.Rate(100e6, "its token bucket"),
+        "eth2": link.Rate(2.5e6, "its token bucket"),
+        "bond0": link.Rate(2e9, "the interface's speed"),
+    }
+
+
+def test_a_trial_says_where_the_rate_of_its_link_is_known_from() -> None:
+    assert HostWatch("http://127.0.0.1:1").facts()["link_rate"] is None
+    facts = HostWatch("http://192.0.2.1:1").facts()
+    assert (facts["link"] is None) == (facts["link_rate"] == link.UNKNOWN)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.experiments import processes
+from loadtest.experiments import link, processes
 from loadtest.generate.effort import MachineTimes, cpu_s, machine_times
 
-_BITS = 8
 # What all machines of a slice on one host have used, and all programs of that host: `make slice-up` shows it to each of
 # them. The second is there with control groups of version 1.
 _SLICE_CPU, _HOST_CPU = Path("/run/imagerec-slice-cpu"), Path("/run/imagerec-host-cpu")
@@ -51,12 +50,13 @@ class HostWatch:
 
         Returns:
             `others` and `steal`: shares of the time of all cores that other programs used, and that the hypervisor gave
-            to others. `link`: the share of its speed that the busiest network interface carried in its busier
-            direction. `resent`: the share of TCP segments that were sent again. Both are None for a service on this
-            host: it has no link, and the segments are those of other programs too.
+            to others. `link`: the share of its rate that the busiest network interface carried in its busier
+            direction, and `link_rate`: that rate and where it is known from. `resent`: the share of TCP segments that
+            were sent again. These are None for a service on this host: it has no link, and the segments are those of
+            other programs too.
         """
         before, after = self._before, self._read()
-        facts: dict[str, Any] = dict.fromkeys(("others", "steal", "link", "resent"))
+        facts: dict[str, Any] = dict.fromkeys(("others", "steal", "link", "link_rate", "resent"))
         if before.machine is not None and after.machine is not None:
             spent = MachineTimes(*(new - old for new, old in zip(after.machine, before.machine, strict=True)))
             facts["steal"] = _share(spent.stolen_s / spent.all_s)
@@ -67,7 +67,9 @@ class HostWatch:
                     programs_s = programs_of(spent)
                 facts["others"] = _share((programs_s - (after.ours_s - before.ours_s)) / spent.all_s)
         if not self._here:
-            facts["link"] = busiest(before, after)
+            passed_s = after.at_s - before.at_s
+            share, facts["link_rate"] = link.busiest(before.link_bytes, after.link_bytes, passed_s, link.rates())
+            facts["link"] = None if share is None else _share(share)
             if before.segments is not None and after.segments is not None:
                 sent, again = (new - old for new, old in zip(after.segments, before.segments, strict=True))
                 facts["resent"] = _share(again / (sent + again)) if sent > 0 else None  # `sent` counts no repetitions
@@ -75,7 +77,7 @@ class HostWatch:
 
     def _read(self) -> Reading:
         programs_s = account_s(_HOST_CPU) if self._container else None
-        return Reading(time.perf_counter(), machine_times(), programs_s, self._ours_s(), _link_bytes(), _segments())
+        return Reading(time.perf_counter(), machine_times(), programs_s, self._ours_s(), link.counters(), _segments())
 
     def _ours_s(self) -> float | None:
         """Seconds of a core that the run has used on this host; None where they cannot be told from those of others."""
@@ -122,37 +124,6 @@ def _is_here(host: str) -> bool:
             one.bind(address)
             return True
     return False
-
-
-def busiest(before: Reading, after: Reading) -> float | None:
-    """The share of its speed that the busiest interface carried in its busier direction; None where none has one."""
-    passed_s = max(after.at_s - before.at_s, 1e-9)
-    shares = []
-    for name, counts in before.link_bytes.items():
-        speed_bits = _speed(name)
-        if name in after.link_bytes and speed_bits is not None:
-            carried = max(new - old for new, old in zip(after.link_bytes[name], counts, strict=True))
-            shares.append(_BITS * carried / passed_s / speed_bits)
-    return _share(max(shares)) if shares else None
-
-
-def _speed(interface: str) -> float | None:
-    """Bits a second of an interface; None where it has no speed, as most virtual ones."""
-    with contextlib.suppress(OSError, ValueError):
-        megabits = int(Path(f"/sys/class/net/{interface}/speed").read_text())
-        return megabits * 1e6 if megabits > 0 else None
-    return None
-
-
-def _link_bytes() -> dict[str, tuple[int, int]]:
-    found = {}
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/net/dev").read_text().splitlines()[2:]:
-            name, _, counts = line.partition(":")
-            fields = counts.split()
-            if name.strip() != "lo":
-                found[name.strip()] = int(fields[0]), int(fields[8])
-    return found
 
 
 def _segments() -> tuple[int, int] | None:

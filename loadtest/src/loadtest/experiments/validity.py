@@ -14,7 +14,7 @@ LAG_FLOOR_S = 0.002
 HOST = {
     "others": ("other_cpu", "other programs used {found:.1%} of the processor time of the client's host"),
     "steal": ("steal", "the hypervisor kept {found:.1%} of the processor time from the client's host"),
-    "link": ("link", "the client's link was full: {found:.1%} of its speed"),
+    "link": ("link", "the client's link was full: {found:.1%} of its rate"),
     "resent": ("resent", "the client's link lost packets: {found:.1%} of the TCP segments were sent again"),
 }
 
