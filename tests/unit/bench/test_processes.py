@@ -66,7 +66,7 @@ def test_a_child_that_ended_stays_counted() -> None:
     burn = "import time\nwhile time.process_time() < 0.2: pass"
     process = running("subprocess.run([sys.executable, '-S', '-c', sys.argv[1]])", burn)
     assert processes.tree(process.pid) == [process.pid]
-    assert processes.cpu_s([process.pid]) >= 0.2
+    assert processes.cpu_s([process.pid]) > 0.15  # the kernel counts in hundredths, of two kinds of time
     process.communicate()
 
 
