@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,12 @@ def heed_signals() -> None:
     """Heed signals that whoever started the tests ignores, as nohup does: no shell can trap an ignored one."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+
+
+def json_lines(log: Path) -> list[dict[str, Any]]:
+    """Return the JSON lines of a log that is being written; its last line may not be whole yet."""
+    lines = log.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

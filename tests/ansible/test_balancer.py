@@ -23,7 +23,7 @@ import pytest
 import requests
 
 from tests.ansible.plays import play
-from tests.conftest import free_ports
+from tests.conftest import free_ports, json_lines
 
 RATE_HZ = 20
 UNDER_WAY = 4
@@ -251,7 +251,7 @@ def test_a_file_of_the_page_has_its_type_and_is_kept_until_it_changes(balancer: 
 def logged(folder: Path, answer: requests.Response) -> dict[str, Any]:
     """Return the line of the access log for an answer; nginx writes it when it has sent the whole of it."""
     for _ in range(100):
-        lines = [json.loads(line) for line in (folder / "log/access.log").read_text().splitlines()]
+        lines = json_lines(folder / "log/access.log")
         for line in lines:
             if line["id"] == answer.headers["X-Request-Id"]:
                 return dict(line)

@@ -27,7 +27,7 @@ from tests.ansible import scripted
 from tests.ansible.rendering import render
 from tests.ansible.test_build_apps import build_apps
 from tests.ansible.test_rendering import GOLDEN
-from tests.conftest import free_ports
+from tests.conftest import free_ports, json_lines
 from tests.unit.worker import conftest as worker
 
 MEBIBYTE = 1024 * 1024
@@ -281,8 +281,7 @@ def lines_of(hops: Hops, wanted: str) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 10
     found: list[dict[str, Any]] = []
     while len(found) < 2 and time.monotonic() < deadline:
-        logs = [(hops.folder / name).read_text().splitlines() for name in ("access.log", "gunicorn.log")]
-        lines = [json.loads(line) for line in logs[0] + logs[1] if line.startswith("{")]
+        lines = [line for name in ("access.log", "gunicorn.log") for line in json_lines(hops.folder / name)]
         found = [line for line in lines if line["id"] == wanted]
     return found
 

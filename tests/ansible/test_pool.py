@@ -22,7 +22,7 @@ import pytest
 import requests
 
 from tests.ansible.rendering import render
-from tests.conftest import free_ports
+from tests.conftest import free_ports, json_lines
 
 NAMES = ("worker1", "worker2", "worker3")
 PLACES = 2
@@ -243,7 +243,7 @@ def test_a_wrong_request_is_a_problem_document(pool: Pool, method: str, path: st
 
 
 def lines_of(pool: Pool, path: str) -> list[dict[str, Any]]:
-    entries = [json.loads(line) for line in (pool.folder / "access.log").read_text().splitlines()]
+    entries = json_lines(pool.folder / "access.log")
     return [entry for entry in entries if entry["path"] == path]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import socket
 import subprocess
@@ -24,7 +23,7 @@ from skimage import data
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.preprocess import preprocess
-from tests.conftest import REPOSITORY, SHARED, Deployment, local_deployment
+from tests.conftest import REPOSITORY, SHARED, Deployment, json_lines, local_deployment
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 
@@ -114,7 +113,7 @@ def test_the_access_log_names_the_worker_and_the_times(deployment: Deployment, c
     deadline = time.monotonic() + 5
     lines: list[dict[str, object]] = []
     while not lines and time.monotonic() < deadline:
-        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        entries = json_lines(log)
         lines = [entry for entry in entries if entry["id"] == answer.headers["X-Request-Id"]]
     assert lines[0]["worker"] == answer.json()["worker"]
     assert lines[0]["upstream_addr"] in {url.removeprefix("http://") for url in deployment.workers.values()}
@@ -248,7 +247,7 @@ def test_the_live_figures_are_the_access_log_s(deployment: Deployment, cat: byte
 
     def are_told() -> bool:
         told.update(requests.get(f"{deployment.url}/live-figures", timeout=5).json())
-        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        entries = json_lines(log)
         asked = [each for each in entries if each["method"] == "POST" and each["path"] in {"/predict", "/submit"}]
         recent[:] = [each for each in asked if told["time"] - told["window_s"] < int(each["msec"]) <= told["time"]]
         counted = sum(told["requests"][outcome] for outcome in ("answered", "refused", "errors", "lost"))

@@ -18,6 +18,7 @@ from PIL import Image
 
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.gunicorn_worker import ImageWorker
+from tests.conftest import json_lines
 from tests.unit.worker.conftest import start_server, stop_server
 
 
@@ -176,7 +177,7 @@ def test_what_gunicorn_refuses_by_itself_is_counted_and_has_one_line(colours: Bu
     for status, _ in refused.values():
         assert f'imagerec_answers_total{{route="unknown",status="{status}"}} 1.0' in counts
     assert "Invalid request" not in (tmp_path / "gunicorn.log").read_text()
-    lines = [json.loads(line) for line in (tmp_path / "gunicorn.log").read_text().splitlines() if line.startswith("{")]
+    lines = json_lines(tmp_path / "gunicorn.log")
     lines = [line for line in lines if line["status"] >= 400]
     assert [(line["status"], line["problem"]) for line in lines] == list(refused.values())
     for answer, line in zip(answers, lines, strict=True):
