@@ -201,7 +201,7 @@ def test_what_is_deleted_is_rebuilt_identically(measured: Path, tmp_path: Path) 
             shutil.rmtree(run / name)
         (run / "report.html").unlink()
     assert found[0] == found[1]
-    names = {"resolution", "rate", "ccdf", "shares", "timeseries", "method", "mix"}  # the original's cells are none of these
+    names = {"resolution", "rate", "ccdf", "shares", "timeseries", "method", "mix"}
     assert {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg")} <= set(found[0])
 
 
