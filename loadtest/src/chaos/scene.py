@@ -17,6 +17,7 @@ from chaos.verdict import SETTLE_S
 from deployed.checkout import CommandError
 from deployed.load import Load
 from deployed.slice import URL, Slice
+from loadtest.experiments.awake import at_its_least
 from loadtest.experiments.calibration import estimate
 from loadtest.generate.images import jpeg
 from loadtest.generate.samples import Sample
@@ -130,11 +131,7 @@ class Scene:
         self.capacity_hz = estimate(self._alone, [each for each in saturated if each.done_s >= SETTLE_S]).capacity_hz
         self.service_s = len(self.workers) / self.capacity_hz
         if self.autoscaler:
-            self.until(
-                "the pool is at its minimum",
-                lambda: (told := self.scaled())["active"] <= told["minimum"],
-                _PATIENCE_S,
-            )
+            self.until("the pool is at its minimum", lambda: at_its_least(self.scaled()), _PATIENCE_S)
 
     def scaled(self) -> dict[str, Any]:
         """What the autoscaler says of itself."""

@@ -116,14 +116,14 @@ def test_it_takes_a_pool_that_follows_its_load_and_others_one_that_does_not(tmp_
 def test_a_pool_that_follows_is_calibrated_awake_and_left_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     told: list[str] = []
-    pool = iter([1, 2, 4, 4, 3, 1])
+    pool = iter([(4, 1), (4, 2), (4, 4), (4, 4), (3, 3), ("null", 1), (2, 1), (1, 1)])
 
     def on(_machine: str, command: str, *, check: bool = True) -> str:
         assert check
         assert "127.0.0.1/autoscaler" in command
-        active = next(pool)
+        target, active = next(pool)
         told.append(f"{active} serve")
-        return f'{{"on": true, "minimum": 1, "active": {active}}}'
+        return f'{{"on": true, "minimum": 1, "target": {target}, "active": {active}}}'
 
     class Sent:
         def __init__(self, *options: str) -> None:
@@ -153,6 +153,8 @@ def test_a_pool_that_follows_is_calibrated_awake_and_left_small(monkeypatch: pyt
         "--users 12 --seconds 12.0",
         "4 serve",
         "3 serve",
+        "1 serve",
+        "1 serve",
         "1 serve",
     ]
     scene.deploy_balancers({})

@@ -14,7 +14,7 @@ from loadtest.analyse.pool import trial_columns, worker_seconds
 from loadtest.analyse.summary import summarize
 from loadtest.cli import main
 from loadtest.draw import draw
-from loadtest.experiments.awake import awake_otherwise
+from loadtest.experiments.awake import at_its_least, awake_otherwise
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.knownserver import Pool, application
@@ -48,7 +48,7 @@ class Scaled:
         if self.told is None:
             return web.json_response({"on": False})
         if self.shrinks_at is not None and self.asked >= self.shrinks_at:
-            self.told |= {"active": 1, "asleep": ["worker2"]}
+            self.told |= {"active": 1, "target": 1, "asleep": ["worker2"]}
         return web.json_response(self.told | {"on": True, "notices": ["worker2 is stuck"], "objective_s": 0.25})
 
 
@@ -115,6 +115,15 @@ def test_an_autoscaler_that_does_as_it_should_is_accepted(awake: str, told: tupl
     assert not awake_otherwise(Level(), None, 2)
 
 
+@pytest.mark.parametrize(
+    ("target", "active", "small"),
+    [(1, 1, True), (1, 0, True), (1, 2, False), (3, 1, False), (None, 1, False)],
+    ids=["small", "one-restarts", "shrinks", "grows", "has-not-looked-yet"],
+)
+def test_a_pool_is_small_only_where_no_more_are_wanted(target: int | None, active: int, *, small: bool) -> None:
+    assert at_its_least({"minimum": 1, "target": target, "active": active}) == small
+
+
 def test_worker_seconds_are_those_of_who_was_awake() -> None:
     seen = [(0.1, 1, 1), (1.0, 1, 3), (2.0, 3, 3), (3.0, 2, 2)]
     assert worker_seconds(seen, 0.0, 4.0) == pytest.approx(1 + 3 + 3 + 2)
@@ -140,7 +149,7 @@ def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     monkeypatch.setattr("loadtest.experiments.awake._LOOK_S", 0.05)
     scaled = Scaled()
     target = served(scaled)
-    scaled.told = {"minimum": 1, "maximum": 2, "active": 2, "asleep": []}
+    scaled.told = {"minimum": 1, "maximum": 2, "target": 2, "active": 2, "asleep": []}
     assert run(tmp_path, target, "awake-auto") == 1
     assert "run the level with workers_awake: all first" in capsys.readouterr().err
     scaled.told |= {"minimum": 2}
@@ -183,7 +192,7 @@ def test_a_pool_that_does_not_shrink_ends_the_run_with_the_reason(
     monkeypatch.setattr("loadtest.experiments.awake._PATIENCE_S", 0.2)
     scaled = Scaled()
     target = served(scaled)
-    scaled.told = {"minimum": 2, "maximum": 2, "active": 2, "asleep": []}
+    scaled.told = {"minimum": 2, "maximum": 2, "target": 2, "active": 2, "asleep": []}
     assert run(tmp_path, target, "awake-all") == 0
     scaled.told |= {"minimum": 1}
     assert run(tmp_path, target, "awake-auto") == 1

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from loadtest.errors import LoadtestError
@@ -41,6 +41,11 @@ def awake_otherwise(level: Level, told: dict[str, Any] | None, workers: int) -> 
     if wanted == "all" and most != workers:
         return [f"its autoscaler keeps {most} of {workers} workers"]
     return [] if active == most else [f"{active} workers serve, not {most}"]
+
+
+def at_its_least(told: Mapping[str, Any]) -> bool:
+    """Whether the autoscaler keeps its minimum and wants no more; before its first look it does not know."""
+    return told["target"] is not None and max(told["target"], told["active"]) <= told["minimum"]
 
 
 def need_all_awake(level: Level) -> None:
@@ -82,7 +87,7 @@ async def _until_least(client: "Client") -> None:
     deadline = loop.time() + _PATIENCE_S
     while True:
         told = await client.autoscaler()
-        if told is not None and told["active"] <= told["minimum"]:
+        if told is not None and at_its_least(told):
             return
         if loop.time() > deadline:
             said = "it does not answer" if told is None else "; ".join(told["notices"]) or "it gives no reason"
