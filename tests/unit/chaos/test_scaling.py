@@ -14,6 +14,7 @@ from chaos import planned
 from chaos.faults import ALL, scaling
 from chaos.scene import CALIBRATION_S, SHRINKS_S, Scene
 from chaos.verdict import Marks, judge
+from deployed.checkout import CommandError
 from loadtest.generate.samples import Sample
 
 (FAULT,) = (fault for fault in ALL if fault.scaled)
@@ -25,7 +26,8 @@ class Stage:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s, self.done = 0.0, list[str]()
         self.capacity_hz, self.seed, self.struck_s, self.served = 100.0, 1, (1.0, 1.0), (9, 9)
-        self.active = 3
+        self.service_s, self.active, self.target_before = 0.04, 3, 1
+        self.asleep = ["worker2", "worker3", "worker4"]
         self.load = SimpleNamespace(now=lambda: self.now_s, wait=samples)
         monkeypatch.setattr(time, "sleep", self.sleep)
         monkeypatch.setattr(scaling, "power_off", lambda *_: self.note("off"))
@@ -38,7 +40,8 @@ class Stage:
         self.done.append(f"{what} at {self.now_s:.0f}")
 
     def scaled(self) -> dict[str, Any]:
-        return {"minimum": 1, "target": 3 if self.now_s >= 25 else 1, "active": self.active}
+        target = 3 if self.now_s >= 25 else None if self.now_s >= 20 else self.target_before
+        return {"minimum": 1, "target": target, "active": self.active, "asleep": self.asleep}
 
     def until(self, what: str, probe: Any, patience_s: float) -> None:
         until_s = self.now_s + patience_s
@@ -71,13 +74,62 @@ def test_it_is_struck_once_more_workers_are_wanted_and_gets_its_power_back(monke
 
 def test_a_pool_that_does_not_grow_is_a_bar_that_was_not_met(monkeypatch: pytest.MonkeyPatch) -> None:
     stage: Any = Stage(monkeypatch)
-    stage.scaled = lambda: {"minimum": 1, "target": 1, "active": 1}
+    stage.scaled = lambda: {"minimum": 1, "target": 1, "active": 1, "asleep": ["worker2"]}
     marks = Marks()
     sent = chaos._under_load(stage, FAULT, 5000, marks)
     assert stage.done == ["5200 requests"]
     assert marks.failures == ["the fault went wrong: not within 30 s: the pool grows"]
     bar = FAULT.bar(judge(FAULT.name, sent, [], marks, {"cat": "x"}), sent, stage)
     assert [text for text, met in bar.items() if "missing" in text and "served" in text and not met]
+
+
+@pytest.mark.parametrize(
+    ("target", "asleep", "said"),
+    [
+        (2, ["worker3", "worker4"], "2 workers are wanted, its minimum is 1"),
+        (None, ["worker2"], "the autoscaler does not know yet how many workers are wanted"),
+        (1, ["worker1", "worker3", "worker4"], "worker2 does not sleep, so it cannot be woken"),
+    ],
+    ids=["grew-early", "not-known", "another-serves"],
+)
+def test_a_pool_that_is_not_small_before_the_step_is_not_struck(
+    monkeypatch: pytest.MonkeyPatch, target: int | None, asleep: list[str], said: str
+) -> None:
+    stage: Any = Stage(monkeypatch)
+    stage.target_before, stage.asleep = target, asleep
+    marks = Marks()
+    chaos._under_load(stage, FAULT, 5000, marks)
+    assert stage.done == ["5200 requests"]
+    assert marks.failures == [f"the fault went wrong: before the load grows, {said}"]
+
+
+@pytest.mark.parametrize("asked", ["unknown", "silent"])
+def test_the_power_comes_back_also_where_the_autoscaler_does_not_say_who_serves(
+    monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    stage: Any = Stage(monkeypatch)
+    stage.served = None
+
+    def silent() -> dict[str, Any]:
+        if asked == "silent":
+            raise CommandError("curl failed")
+        return {"minimum": 1, "target": None, "active": 1, "asleep": []}
+
+    stage.scaled = silent
+    marks = Marks(victim="worker2")
+    with chaos._noted("its end", marks):
+        FAULT.recover(stage, marks)
+    assert stage.done == ["on at 0"]
+    assert stage.served is None
+
+
+@pytest.mark.parametrize(("workers", "before_hz"), [(2, 5.0), (4, 10.0), (8, 10.0)])
+def test_a_pool_of_any_size_is_small_before_the_load_grows(workers: int, before_hz: float) -> None:
+    """Each worker can do 25 a second."""
+    assert FAULT.phases is not None
+    scene: Any = SimpleNamespace(capacity_hz=25.0 * workers, service_s=0.04)
+    (_, quiet_hz), (_, step_hz) = FAULT.phases(scene)
+    assert (quiet_hz, step_hz) == pytest.approx((before_hz, 4 * before_hz))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +161,7 @@ def test_it_takes_a_pool_that_follows_its_load_and_others_one_that_does_not(tmp_
     happen, passed = planned.divide(ALL, ["scale-under-fault", "freeze"], tmp_path, "", autoscaler=True)
     assert [fault.name for fault in happen] == ["scale-under-fault"]
     assert passed == {"freeze": "needs a pool that stays as it is, without --autoscaler"}
-    scene: Any = SimpleNamespace(capacity_hz=100.0)
+    scene: Any = SimpleNamespace(capacity_hz=100.0, service_s=0.04)
     assert planned.seconds(FAULT, scene, 5000) == CALIBRATION_S + SHRINKS_S + 20 + 125
 
 
