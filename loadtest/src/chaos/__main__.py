@@ -23,7 +23,7 @@ from typing import Any
 from chaos import bars, figure, page, recorded
 from chaos.fault import Fault, nothing
 from chaos.faults import ALL
-from chaos.planned import divide, load_s, quiet_s, seconds, told
+from chaos.planned import divide, load_s, measured, quiet_s, seconds, told
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row, judge, read_log
 from deployed.checkout import REPOSITORY, CommandError
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         redraw(options.out)
         return 0
     faults, passed = divide(ALL, options.faults, options.out, options.virtual_address, autoscaler=options.autoscaler)
-    missed = [name for name in passed if not _met(recorded.record_of(options.out, name))]
+    missed = [name for name in measured(passed) if not _met(recorded.record_of(options.out, name))]
     if not faults:
         sys.stderr.write(told(faults, passed, lambda _: 0.0))
         return _ended([], missed)

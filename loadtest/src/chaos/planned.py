@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from chaos import recorded
@@ -11,6 +11,7 @@ from chaos.scene import CALIBRATION_S, SHRINKS_S, Scene
 
 QUIET_S = 10.0  # at least, before a fault
 _QUIET_SHARE = 0.3
+_MEASURED = "measured already"
 _MORE = 1.02  # than the time that so many requests take on average
 
 
@@ -30,10 +31,15 @@ def divide(
         elif autoscaler and not fault.scaled:
             passed[fault.name] = "needs a pool that stays as it is, without --autoscaler"
         elif recorded.record_of(out, fault.name) is not None:
-            passed[fault.name] = f"measured already, {out / fault.name}.json"
+            passed[fault.name] = f"{_MEASURED}, {out / fault.name}.json"
         else:
             happen.append(fault)
     return happen, passed
+
+
+def measured(passed: Mapping[str, str]) -> list[str]:
+    """Those of the faults that are passed by which have been measured, and nothing else."""
+    return [name for name, reason in passed.items() if reason.startswith(_MEASURED)]
 
 
 def quiet_s(needed_s: float) -> float:

@@ -171,6 +171,19 @@ def test_a_bar_that_was_not_met_before_is_named_again(
     assert capsys.readouterr().err.endswith("bars not met: freeze (measured before)\n")
 
 
+def test_a_bar_of_a_fault_that_this_run_cannot_have_is_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = dataclasses.asdict(judge("freeze", SAMPLES, [], Marks(), {"cat": "x"}))
+    (tmp_path / "freeze.json").write_text(json.dumps({"row": row, "bar": {"3 lost, 0 allowed": False}}))
+    monkeypatch.setattr(chaos, "Scene", Stage)
+    monkeypatch.setattr(chaos, "run", lambda *_: {"0 lost": True})
+    assert chaos.main(["--out", str(tmp_path), "--autoscaler"]) == 0
+    said = capsys.readouterr().err
+    assert " skipped: needs a pool that stays as it is" in said
+    assert "bars not met" not in said
+
+
 def test_half_of_a_record_does_not_count_as_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
