@@ -26,7 +26,7 @@ from chaos.faults import ALL
 from chaos.planned import divide, load_s, measured, quiet_s, seconds, told
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row, judge, read_log
-from deployed.checkout import REPOSITORY, CommandError
+from deployed.checkout import REPOSITORY
 from deployed.slice import Slice
 from loadtest.errors import LoadtestError
 from loadtest.experiments.provenance import source_state
@@ -60,35 +60,55 @@ def main(arguments: list[str] | None = None) -> int:
         return _ended([], missed)
     scene = Scene(Slice(options.slice), options.seed, options.virtual_address, options.autoscaler)
     try:
-        scene.balance()
-        facts = scene.prepare()
-        scene.calibrate()
-    except (CommandError, LoadtestError, OSError, ValueError) as error:
-        sys.stderr.write(
-            f"error: the slice {options.slice} is not up and deployed ({error}); run make slice-up, then "
-            f"make deploy INVENTORY=inventory/slice, both with SLICE={options.slice}\n"
-        )
-        return 2
-    sys.stderr.write(told(faults, passed, lambda fault: seconds(fault, scene, options.requests)))
-    options.out.mkdir(parents=True, exist_ok=True)
-    failed, restored = [], True
+        scene.need()
+    except _FAILURES as error:
+        return _cannot(options, error)
+    failed, restored = None, True
     try:
-        for fault in faults:
-            try:
-                bar = run(scene, fault, options.requests, options.out, facts)
-            except _FAILURES as error:  # on a slice that the fault before may have left broken
-                sys.stderr.write(f"{fault.name}: not measured: {_reason(error)}\n")
-                failed.append(fault.name)
-                continue
-            failed += [] if all(bar.values()) else [fault.name]
-            write_summary(options.out)
+        failed = _measure(scene, faults, passed, options)
     finally:
         try:
             scene.deploy_balancers({})
         except _FAILURES as error:
             sys.stderr.write(f"error: the balancers keep this run's settings: {_reason(error)}; run make deploy\n")
             restored = False
-    return _ended(failed, missed) or int(not restored)
+    return 2 if failed is None else _ended(failed, missed) or int(not restored)
+
+
+def _measure(
+    scene: Scene, faults: Sequence[Fault], passed: dict[str, str], options: argparse.Namespace
+) -> list[str] | None:
+    """Let the faults happen; return those whose bar was not met, None where the slice cannot be measured at all."""
+    try:
+        scene.balance()
+        facts = scene.prepare()
+        scene.calibrate()
+    except _FAILURES as error:
+        _cannot(options, error)
+        return None
+    sys.stderr.write(told(faults, passed, lambda fault: seconds(fault, scene, options.requests)))
+    options.out.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for fault in faults:
+        try:
+            bar = run(scene, fault, options.requests, options.out, facts)
+        except _FAILURES as error:  # on a slice that the fault before may have left broken
+            sys.stderr.write(f"{fault.name}: not measured: {_reason(error)}\n")
+            failed.append(fault.name)
+            continue
+        failed += [] if all(bar.values()) else [fault.name]
+        write_summary(options.out)
+    return failed
+
+
+def _cannot(options: argparse.Namespace, error: Exception) -> int:
+    """Say why the slice cannot be measured; return the exit status."""
+    follows = " ARGS='-e autoscaler=true'" if options.autoscaler else ""
+    sys.stderr.write(
+        f"error: the slice {options.slice} cannot be measured ({_reason(error)}); is it up and deployed? Run "
+        f"make slice-up, then make deploy INVENTORY=inventory/slice{follows}, both with SLICE={options.slice}\n"
+    )
+    return 2
 
 
 def _met(record: dict[str, Any] | None) -> bool:

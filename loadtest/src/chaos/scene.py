@@ -17,6 +17,7 @@ from chaos.verdict import SETTLE_S
 from deployed.checkout import CommandError
 from deployed.load import Load
 from deployed.slice import URL, Slice
+from loadtest.errors import LoadtestError
 from loadtest.experiments.awake import at_its_least
 from loadtest.experiments.calibration import estimate
 from loadtest.generate.images import jpeg
@@ -91,6 +92,17 @@ class Scene:
     def limiter(self) -> Limiter:
         """The slice's control groups."""
         return limiter_of(self.system.name)
+
+    def need(self) -> None:
+        """Refuse, before anything changes, a slice that is not up, and a pool that does not follow its load.
+
+        Raises:
+            LoadtestError: The pool does not follow its load.
+            CommandError: The slice does not answer.
+        """
+        self.system.on("client", "true")
+        if self.autoscaler and not self.scaled()["on"]:
+            raise LoadtestError("its pool does not follow its load")
 
     def prepare(self) -> dict[str, Any]:
         """Learn the pool and the right answers; return what is deployed (the answers of /version and /status)."""

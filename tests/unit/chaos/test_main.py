@@ -20,6 +20,7 @@ from chaos.faults import ALL
 from chaos.scene import CALIBRATION_S, SETTINGS, Scene
 from chaos.verdict import Marks, judge
 from deployed.checkout import CommandError
+from deployed.slice import Slice
 from loadtest.generate.samples import Sample
 
 FACTS = {"version": {"model": {"name": "ours", "version": "1"}}}
@@ -44,6 +45,8 @@ class Stage:
 
     def prepare(self) -> dict[str, Any]:
         return FACTS
+
+    def need(self) -> None: ...
 
     def balance(self) -> None: ...
 
@@ -257,6 +260,42 @@ def test_a_slice_that_is_broken_at_the_end_is_said(
     said = capsys.readouterr().err
     assert "error: the balancers keep this run's settings: balancer: date failed; run make deploy" in said
     assert "bars not met" not in said
+
+
+@pytest.mark.parametrize("step", ["balance", "prepare", "calibrate"])
+def test_a_slice_that_cannot_be_measured_gets_its_settings_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
+) -> None:
+    deployed: list[object] = []
+    monkeypatch.setattr(chaos, "Scene", Stage)
+    monkeypatch.setattr(Stage, step, lambda self: fails(self, None))
+    monkeypatch.setattr(Stage, "deploy_balancers", lambda _self, settings: deployed.append(settings))
+    assert chaos.main(["--out", str(tmp_path), "--faults", "freeze"]) == 2
+    assert deployed == [{}]
+    assert capsys.readouterr().err == (
+        "error: the slice local cannot be measured (not within 30 s: nobody takes the address); is it up and deployed? "
+        "Run make slice-up, then make deploy INVENTORY=inventory/slice, both with SLICE=local\n"
+    )
+
+
+@pytest.mark.parametrize("on", ["off", "missing"])
+def test_a_pool_that_does_not_follow_is_refused_before_anything_is_deployed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], on: str
+) -> None:
+    def asked(_self: Scene, _machine: str, _command: str) -> str:
+        if on == "missing":
+            raise CommandError("balancer: curl failed")
+        return '{"on": false}'
+
+    monkeypatch.setattr(Scene, "balancers", ["balancer"])
+    monkeypatch.setattr(Scene, "on", asked)
+    monkeypatch.setattr(Slice, "on", lambda *_: "")
+    monkeypatch.setattr(Slice, "play", None)
+    assert chaos.main(["--out", str(tmp_path), "--autoscaler"]) == 2
+    said = capsys.readouterr().err
+    assert ("its pool does not follow its load" if on == "off" else "balancer: curl failed") in said
+    assert "make deploy INVENTORY=inventory/slice ARGS='-e autoscaler=true', both with SLICE=local" in said
+    assert "keep this run's settings" not in said
 
 
 def test_a_fault_that_wants_other_settings_gets_them_and_the_next_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
