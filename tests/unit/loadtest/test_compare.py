@@ -191,7 +191,15 @@ def test_equal_capacities_raise_few_alarms_and_a_lower_one_is_found() -> None:
 
     assert alarms(1.0) <= 18  # 10 expected
     assert alarms(1.12) >= 180
-    assert changes.of_capacities(calibrated(rng, SERVICE_S), {"worker0": [SERVICE_S] * 19}, rng) is None
+
+
+@pytest.mark.parametrize("gaps", [{}, {"worker0": []}, {"worker0": [SERVICE_S] * 19}], ids=["none", "empty", "few"])
+def test_a_capacity_without_its_samples_is_not_compared(gaps: dict[str, list[float]]) -> None:
+    rng = np.random.default_rng(6)
+    whole = calibrated(rng, SERVICE_S)
+    assert changes.of_capacities(whole, whole, rng, 10) is not None
+    assert changes.of_capacities(whole, gaps, rng, 10) is None
+    assert changes.of_capacities(gaps, whole, rng, 10) is None
 
 
 @pytest.mark.parametrize(("slower", "status", "says"), [(1.03, 0, "-2.9 %"), (2.0, 1, "-50.0 %")])

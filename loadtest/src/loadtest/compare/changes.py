@@ -122,9 +122,9 @@ def of_capacities(
         resamples: How many.
 
     Returns:
-        The change; None where a worker has too few gaps.
+        The change; None where a run has no gaps, as without the files of its calibration, or a worker too few.
     """
-    if min((len(own) for run in (before, after) for own in run.values()), default=0) < _BLOCKS:
+    if min(min(map(len, run.values()), default=0) for run in (before, after)) < _BLOCKS:
         return None
     first, first_drawn = _capacities(before, rng, resamples)
     second, second_drawn = _capacities(after, rng, resamples)
