@@ -202,6 +202,10 @@ def test_a_capacity_without_its_samples_is_not_compared(gaps: dict[str, list[flo
     assert changes.of_capacities(gaps, whole, rng, 10) is None
 
 
+def test_two_recorded_calibrations_stray_as_far_as_is_said() -> None:
+    assert np.log([197.22, 203.23, 204.84]).std(ddof=1) * 2**0.5 == pytest.approx(changes.CALIBRATIONS_STRAY, rel=0.1)
+
+
 @pytest.mark.parametrize(("slower", "status", "says"), [(1.03, 0, "-2.9 %"), (2.0, 1, "-50.0 %")])
 def test_a_capacity_that_is_lower_than_calibrations_stray_is_worse(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], *, slower: float, status: int, says: str
