@@ -34,7 +34,7 @@ def predictions(
 
     Args:
         design: Gives the seed.
-        level: Gives the policy.
+        level: Gives the policy, and whether workers may sleep: then there is no prediction.
         cell: Gives arrivals and length.
         law: Measured service times; None where there was no calibration.
         row: Has asked_hz, mean_s as measured.
@@ -54,6 +54,8 @@ def predictions(
     if cell.arrivals != "poisson" or rate_hz is None:
         return found
     found["rho"] = rate_hz / law.capacity_hz
+    if level.workers_awake not in (None, "all"):
+        return found  # the law is that of all workers, and some may sleep
     policy = level.policy or "random"
     mg1 = law.steady_mean(rate_hz)
     if policy == "random" and math.isfinite(mg1):
