@@ -27,11 +27,11 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def change(table: Path, column: str, value: str) -> None:
-    """Give the first row another value."""
+def change(table: Path, **values: str) -> None:
+    """Give columns of the first row other values."""
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    rows[0][column] = value
+    rows[0] |= values
     with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -50,7 +50,7 @@ def test_the_committed_page_is_what_the_recorded_runs_say() -> None:
 def test_a_changed_number_changes_the_page(results: Path) -> None:
     shutil.copy(RESULTS / results_page.TEMPLATE, results)
     shutil.copytree(RESULTS / "reference", results / "reference", dirs_exist_ok=True, ignore=LEFT_OUT)
-    change(results / "reference/rtt/summary/cells.csv", "mean_s", "9.0")
+    change(results / "reference/rtt/summary/cells.csv", mean_s="9.0")
     assert "9000.0 ± " in results_page.render(results)
 
 
@@ -89,6 +89,14 @@ def test_a_section_stands_only_where_its_run_is_recorded(results: Path) -> None:
     )
     assert text.count("autoscale](reference/autoscale)") == 1
     assert "batching" not in text
+    # where no trial counts there is nothing to divide by
+    change(
+        results / "reference/autoscale/summary/cells.csv", **dict.fromkeys(["mean_s", "mean_ci", "p99_s"], ""), n="0"
+    )
+    change(results / "reference/autoscale/summary/cells.csv", refused="0", worker_s="", worker_ci="")
+    text = results_page.render(results)
+    assert "| `step-u0.15` | the autoscaler | 0 | – | – | – | 0 | – |" in text
+    assert "the autoscaler took – % of the worker-seconds of all. Its p99 was – times that of" in text
 
     settings = [(1, 0, 100.0), (4, 0, 150.0), (4, 5, 140.0)]
     also(
@@ -131,6 +139,8 @@ def test_no_measured_number_is_written_in_the_template() -> None:
         ("{{ row('rtt', images='16px').mean }}", "has no attribute 'mean'"),
         ("{{ row('ttr', images='16px').mean_s }}", "cells.csv: No such file or directory; make figures writes it"),
         ("{{ row(", "cannot be rendered"),
+        ("{{ 1 / (row('rtt', images='16px').n * 0) }}", "division by zero"),
+        ("{{ '%q' % row('rtt', images='16px').n }}", "README.md.j2 cannot be rendered: unsupported format character"),
     ],
 )
 def test_what_no_run_has_is_refused_by_name(results: Path, template: str, reason: str) -> None:
@@ -182,7 +192,7 @@ def test_a_gain_of_one_trial_has_no_interval(results: Path) -> None:
 
 
 def test_what_counts_for_nothing_is_counted(results: Path) -> None:
-    change(results / "reference/rtt/summary/trials.csv", "invalid", "the generator lagged")
+    change(results / "reference/rtt/summary/trials.csv", invalid="the generator lagged")
     text = page(
         results, "{% set run = facts('rtt') %}{{ run.invalid }} of {{ run.trials }}, {{ run.commits | length }} commit"
     )

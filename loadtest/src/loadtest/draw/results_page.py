@@ -151,17 +151,26 @@ def filled(folder: Path, asked: dict[str, Any]) -> str:
         LoadtestError: The template is missing or wrong, or asks for something else.
     """
     templates = environment(folder)
-    templates.filters |= {"number": number, "ms": milliseconds, "percent": percent, "times": times, "count": count}
+    templates.filters |= {
+        "number": number,
+        "ms": milliseconds,
+        "percent": percent,
+        "times": times,
+        "count": count,
+        "share": share,
+    }
     try:
         return templates.get_template(TEMPLATE).render(asked)
     except jinja2.TemplateNotFound as error:
         raise LoadtestError(f"there is no template {folder / TEMPLATE}") from error
-    except (jinja2.TemplateError, TypeError, KeyError) as error:
+    except (jinja2.TemplateError, TypeError, KeyError, ValueError, ArithmeticError) as error:
         raise LoadtestError(f"{folder / TEMPLATE} cannot be rendered: {error}") from error
 
 
-def number(value: float, half: float | None = None, digits: int = 0) -> str:
+def number(value: float | None, half: float | None = None, digits: int = 0) -> str:
     """Return a number, with ± the half-width of its interval where there is one."""
+    if value is None:
+        return _NONE
     text = f"{value:.{digits}f}"
     return text if half is None else f"{text} ± {half:.{digits}f}"
 
@@ -176,9 +185,14 @@ def percent(value: float | None, digits: int = 0) -> str:
     return _NONE if value is None else f"{100 * value:.{digits}f}"
 
 
-def times(value: float, other: float, digits: int = 1) -> str:
+def share(part: float | None, whole: float | None) -> float | None:
+    """Return part ÷ whole; None where one is not known, or the whole is nothing."""
+    return None if part is None or not whole else part / whole
+
+
+def times(value: float | None, other: float | None, digits: int = 1) -> str:
     """Return how many times `other` goes into a value."""
-    return f"{value / other:.{digits}f}"
+    return number(share(value, other), digits=digits)
 
 
 def count(value: int) -> str:
