@@ -22,6 +22,7 @@ _clean = environment()
 os.environ.clear()
 os.environ.update(_clean)
 
+ONLY_SOME_HAVE = ("IMAGEREC_SHARED", "/dev/loop-control")  # what a reason to skip names
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -38,11 +39,12 @@ def json_lines(log: Path) -> list[dict[str, Any]]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With REFUSE_SKIPS=1, as in CI, a skipped test fails the run, unless it needs files that only some sites have."""
+    """With REFUSE_SKIPS=1, as in CI, a skipped test fails the run, unless it needs what only some sites have."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("REFUSE_SKIPS") != "1" or reporter is None:
         return
-    refused = [report for report in reporter.stats.get("skipped", []) if "IMAGEREC_SHARED" not in str(report.longrepr)]
+    skipped = reporter.stats.get("skipped", [])
+    refused = [report for report in skipped if not any(name in str(report.longrepr) for name in ONLY_SOME_HAVE)]
     if refused:
         for report in refused:
             reporter.write_line(f"refused skip: {report.nodeid}: {report.longrepr}", red=True)
