@@ -55,7 +55,8 @@ def draw_scale(rows: Sequence[Row], folder: Path, about: str) -> str:
     panels[0].set_ylabel("p99, ms (logarithmic)")
     legend_above(drawn, panels[0])
     parts = (
-        "Simulated, not measured. Bars: 95 % t-interval over ten parts of the time, that of the logarithm. "
+        "Simulated, not measured. Bars: 95 % t-interval of the logarithm, for random over ten parts of the workers, "
+        "else of the time. "
         "Policies stand a little beside each other. "
     )
     return save(drawn, folder, "scale", parts + about)
