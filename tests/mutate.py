@@ -1,17 +1,21 @@
 """Changes one line at a time in a copy of the checkout, and says which changes no test notices.
 
     python -m tests.mutate services/worker/src/imagerec_worker/views.py --count 30 -- -x -q tests/unit/worker
+    python -m tests.mutate --concerned tests/mutations.yml --count 36 --seed 11
 
-What follows `--` is given to pytest. In Python a comparison, a number, a truth value, an operator or what is returned
-is changed; in every other file (Jinja, YAML, configuration) a line is left out or a value is turned round. Which
-changes are made depends on the seed alone. The exit status is 0 when enough of them were noticed.
+What follows `--` is given to pytest. A list of who is concerned says it for each file instead. In Python a comparison,
+a number, a truth value, an operator or what is returned is changed; in every other file (Jinja, YAML, configuration) a
+line is left out or a value is turned round. Which changes are made depends on the seed alone. The tests that failed are
+run again without a change, and have to pass there. The exit status is 0 when enough of the changes were noticed.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import fnmatch
 import os
+import queue
 import random
 import re
 import shlex
@@ -21,8 +25,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 REPOSITORY = Path(__file__).parent.parent
 SERVICES = sorted(str(each.relative_to(REPOSITORY)) for each in REPOSITORY.glob("services/*/src"))
@@ -132,8 +139,11 @@ def other_mutations(file: str, text: str) -> Iterator[Mutation]:
 
 
 def mutations(file: str, root: Path = REPOSITORY) -> list[Mutation]:
-    """Return every change of a file; a Python file that would not compile is no change."""
+    """Return every change of a file; what cannot be read any more, or says the same, is no change."""
     text = (root / file).read_text()
+    if file.endswith(".yml"):
+        said = load(text)
+        return [each for each in other_mutations(file, text) if load(changed(text, each)) not in (None, said)]
     if not file.endswith(".py"):
         return list(other_mutations(file, text))
     return [each for each in python_mutations(file, text) if compiles(changed(text, each))]
@@ -146,6 +156,14 @@ def changed(text: str, mutation: Mutation) -> str:
     return "".join(lines)
 
 
+def load(text: str) -> object:
+    """Return what a file of YAML says; None where it cannot be read."""
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        return None
+
+
 def compiles(text: str) -> bool:
     """Say whether Python reads the text."""
     try:
@@ -156,21 +174,26 @@ def compiles(text: str) -> bool:
 
 
 def choose(files: Sequence[str], count: int, seed: int, root: Path = REPOSITORY) -> list[Mutation]:
-    """Draw so many changes, of each file alike and at most one a line, in the files' order."""
+    """Draw so many changes, at most one a line, in the files' order.
+
+    Of each file alike, or where there are more files than changes, of each line alike.
+    """
     drawn: list[Mutation] = []
     pools = []
     for file in files:
         pool = mutations(file, root)
         random.Random(f"{seed} {file}").shuffle(pool)
         pools.append(list({each.line: each for each in pool}.values()))
+    if len(files) > count:
+        pools = [[each for pool in pools for each in pool]]
+        random.Random(f"{seed}").shuffle(pools[0])
     while len(drawn) < count and any(pools):
         drawn += [pool.pop() for pool in pools if pool]
     return sorted(drawn[:count], key=lambda each: (list(files).index(each.file), each.line))
 
 
-def copy_checkout(folder: Path) -> Path:
-    """Copy what git knows or would add into a folder, with the environment and the files beside the checkout."""
-    copy = folder / "checkout"
+def tracked() -> list[str]:
+    """Return the files that git knows or would add."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
@@ -178,11 +201,37 @@ def copy_checkout(folder: Path) -> Path:
         text=True,
         check=True,
     ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (REPOSITORY / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, copy / name)
-    (copy / ".venv").symlink_to(REPOSITORY / ".venv")
+    return sorted(name for name in set(listed.split("\0")) if (REPOSITORY / name).is_file())
+
+
+class Concerned:
+    """The tests that concern a file: a list of patterns, the first that fits counts, and of pytest's words."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the list."""
+        self.rows: dict[str, str] = yaml.safe_load(path.read_text())
+
+    def pattern(self, file: str) -> str | None:
+        """Return the pattern that a file has, None for a file of which the list says nothing."""
+        return next((each for each in self.rows if fnmatch.fnmatch(file, each)), None)
+
+    def files(self) -> list[str]:
+        """Return the files that have a pattern, in the order of their names."""
+        return [each for each in tracked() if self.pattern(each)]
+
+    def arguments(self, file: str) -> list[str]:
+        """Return what pytest is given for a file."""
+        return ["-x", "-q", *shlex.split(self.rows[self.pattern(file) or ""])]
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy what git knows or would add into a folder, with the environment and the files beside the checkout."""
+    copy = folder / "checkout"
+    for name in tracked():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, copy / name)
+    environment_here = REPOSITORY / ".venv"
+    (copy / ".venv").symlink_to(environment_here if environment_here.exists() else sys.prefix)
     if (REPOSITORY.parent / "shared").exists():
         (folder / "shared").symlink_to(REPOSITORY.parent / "shared")
     return copy
@@ -208,22 +257,42 @@ def imported(copy: Path, file: str) -> str:
     return done.stdout.strip()
 
 
-def passes(copy: Path, arguments: Sequence[str], limit_s: float) -> bool:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What pytest said.
+
+    Attributes:
+        passed: Whether every test passed.
+        failed: The tests that did not; none where pytest itself failed or was ended.
+    """
+
+    passed: bool
+    failed: tuple[str, ...]
+
+
+def run_tests(copy: Path, arguments: Sequence[str], limit_s: float) -> Outcome:
     """Run pytest in the copy, on the copy's own code; what takes too long fails."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    with subprocess.Popen(
-        command,
-        cwd=copy,
-        env=environment(copy),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE", "--tb=no", *arguments]
+    # Not a pipe: what the tests have started may outlive them, and hold it open.
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(
+            command,
+            cwd=copy,
+            env=environment(copy),
+            stdout=said,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
-            return process.wait(limit_s) == 0
+            passed = process.wait(limit_s) == 0
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
-            return False
+            return Outcome(passed=False, failed=())
+        said.seek(0)
+        failed = re.findall(r"^(?:FAILED|ERROR) (tests/.*?)(?: - .*)?$", said.read(), re.MULTILINE)
+    return Outcome(passed, tuple(failed))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -233,40 +302,68 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutate", description=__doc__, usage="%(prog)s FILE… -- PYTEST…"
     )
-    parser.add_argument("files", nargs="+", help="files of the checkout to change")
+    parser.add_argument("files", nargs="*", help="files to change (default: all that --concerned knows)")
+    parser.add_argument("--concerned", type=Path, help="YAML file: pattern of files, what pytest is given for them")
     parser.add_argument("--count", type=int, default=30, help="how many changes (default 30)")
     parser.add_argument("--seed", type=int, default=1, help="which of them (default 1)")
     parser.add_argument("--at-least", type=float, default=0.9, help="share that must be noticed (default 0.9)")
     parser.add_argument("--limit-s", type=float, default=300, help="seconds that the tests may take (default 300)")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="how many at once, each in a copy of its own (default 1)"
+    )
     parser.add_argument("--record", type=Path, help="Markdown file that the outcome is added to")
     parser.add_argument("--list", action="store_true", help="print the changes and run nothing")
     options, arguments = parser.parse_args(given[:split]), given[split + 1 :]
-    chosen = choose(options.files, options.count, options.seed)
+    concerned = Concerned(options.concerned) if options.concerned else None
+    files = options.files or (concerned.files() if concerned else parser.error("name files, or --concerned"))
+    chosen = choose(files, options.count, options.seed)
     if options.list:
         print(*chosen, sep="\n")
         return 0
-    survivors = []
     started_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
-        copy = copy_checkout(Path(folder).resolve())
-        for file in options.files:
+    with tempfile.TemporaryDirectory(prefix="mutate-") as folder, ThreadPoolExecutor(options.at_once) as threads:
+        copies: queue.Queue[Path] = queue.Queue()
+        for number in range(options.at_once):
+            copies.put(copy := copy_checkout(Path(folder).resolve() / str(number)))
+        for file in dict.fromkeys(each.file for each in chosen):
             place = imported(copy, file) if file.endswith(".py") else str(copy / file)
             if place != str(copy / file):
                 print(f"{file} is imported from {place or 'nowhere'}; add its folder to SOURCES", file=sys.stderr)
                 return 2
-        if not passes(copy, arguments, options.limit_s):
-            print("the tests fail before anything is changed; run them first", file=sys.stderr)
-            return 2
-        for number, each in enumerate(chosen, 1):
-            place = copy / each.file
-            text = place.read_text()
-            place.write_text(changed(text, each))
-            survived = passes(copy, arguments, options.limit_s)
-            place.write_text(text)
-            survivors += [each] if survived else []
-            print(f"{number}/{len(chosen)} {'SURVIVED' if survived else 'noticed '} {each}", flush=True)
-    noticed = len(chosen) - len(survivors)
-    print(f"{noticed} of {len(chosen)} changes noticed, in {time.monotonic() - started_s:.0f} s")
+
+        def given_for(each: Mutation) -> Sequence[str]:
+            """Return what pytest is given for a change."""
+            return concerned.arguments(each.file) if concerned else arguments
+
+        def outcome(each: Mutation) -> Outcome:
+            """Make the change in a copy that is free, and test it."""
+            free = copies.get()
+            text = (free / each.file).read_text()
+            (free / each.file).write_text(changed(text, each))
+            said = run_tests(free, given_for(each), options.limit_s)
+            (free / each.file).write_text(text)
+            copies.put(free)
+            print(
+                "SURVIVED" if said.passed else "noticed ",
+                each,
+                *(["by", *said.failed] if said.failed else []),
+                flush=True,
+            )
+            return said
+
+        outcomes = list(threads.map(outcome, chosen))
+        # Who fails also without a change has noticed nothing.
+        noticed = [(each, said) for each, said in zip(chosen, outcomes, strict=True) if not said.passed]
+        again = {tuple(given_for(each)) for each, said in noticed if not said.failed}
+        again |= {tuple(dict.fromkeys(name for _, said in noticed for name in said.failed))} - {()}
+        for words in again:
+            if not (unchanged := run_tests(copy, words, len(chosen) * options.limit_s)).passed:
+                print(
+                    "these fail also where nothing is changed:", *(unchanged.failed or words), sep="\n", file=sys.stderr
+                )
+                return 2
+    survivors = [each for each, said in zip(chosen, outcomes, strict=True) if said.passed]
+    print(f"{len(noticed)} of {len(chosen)} changes noticed, in {time.monotonic() - started_s:.0f} s")
     if options.record:
         command = shlex.join(["python", "-m", "tests.mutate", *(each for each in given if each != str(options.record))])
         rows = [
@@ -274,9 +371,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
         table = ["", "| survivor | was | became |", "|---|---|---|", *(row.replace("||", "\\|\\|") for row in rows)]
         with options.record.open("a") as record:
-            record.write(f"\n`{command.replace(' --record', '')}`: {noticed} of {len(chosen)} noticed.\n")
+            record.write(f"\n`{command.replace(' --record', '')}`: {len(noticed)} of {len(chosen)} noticed.\n")
             record.write("\n".join(table if survivors else []) + "\n")
-    return 0 if noticed >= options.at_least * len(chosen) else 1
+    return 0 if len(noticed) >= options.at_least * len(chosen) else 1
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests import mutate
+from tests.conftest import REPOSITORY
 
 PYTHON = """\
 def f(n, flag=True):
@@ -63,6 +65,30 @@ def test_the_seed_decides_what_is_drawn(tmp_path: Path) -> None:
     assert len({each.line for each in drawn[0]}) == 2
 
 
+def test_where_files_are_more_than_changes_each_line_counts_alike(tmp_path: Path) -> None:
+    for name, lines in (("long", 400), ("short", 1), ("tiny", 1)):
+        (tmp_path / f"{name}.j2").write_text("listen on;\n" * lines)
+    drawn = [mutate.choose(["short.j2", "long.j2", "tiny.j2"], 2, seed, tmp_path) for seed in range(20)]
+    assert drawn[0] == mutate.choose(["short.j2", "long.j2", "tiny.j2"], 2, 0, tmp_path)
+    assert sum(each.file == "long.j2" for both in drawn for each in both) >= 30
+
+
+def test_yaml_that_cannot_be_read_or_says_the_same_is_no_change(tmp_path: Path) -> None:
+    text = "---\na: >-\n  one\n\n  two  # 3\nb: {c: 7,\n  d: 'true'}\n"
+    assert changes(tmp_path, "f.yml", text) == [(3, ""), (5, ""), (6, ""), (6, "b: {c: 8,"), (7, "d: 'false'}")]
+
+
+def test_each_file_of_roles_and_playbooks_has_tests_that_are_there() -> None:
+    concerned = mutate.Concerned(REPOSITORY / "tests/mutations.yml")
+    parts = re.compile(r"roles/\w+/(tasks|templates|defaults|vars|handlers)/|playbooks/.*\.yml")
+    wanted = [each for each in mutate.tracked() if parts.match(each)]
+    assert len(wanted) > 100
+    assert [each for each in wanted if concerned.pattern(each) is None] == []
+    assert {concerned.pattern(each) for each in concerned.files()} == set(concerned.rows)
+    tests = {word for row in concerned.rows.values() for word in row.split() if word.startswith("tests/")}
+    assert [each for each in tests if not (REPOSITORY / each).exists()] == []
+
+
 @pytest.mark.long
 def test_what_no_test_notices_is_a_survivor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`tests/unit/test_mutate.py` looks at this tool and at no role."""
@@ -73,6 +99,13 @@ def test_what_no_test_notices_is_a_survivor(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert (status, "SURVIVED roles/balancer/defaults/main.yml:" in said) == (1, True)
     assert "| `roles/balancer/defaults/main.yml:" in record.read_text()
+
+
+@pytest.mark.long
+def test_who_fails_also_without_a_change_has_noticed_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["roles/balancer/defaults/main.yml", "--count", "1", "--", "-q", "tests/unit/test_nowhere.py"]
+    assert mutate.main(words) == 2
+    assert "these fail also where nothing is changed:" in capsys.readouterr().err
 
 
 def test_the_changed_module_is_the_one_that_is_imported(tmp_path: Path) -> None:
