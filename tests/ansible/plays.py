@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from tests.conftest import REPOSITORY
@@ -16,6 +17,23 @@ from tests.conftest import REPOSITORY
 def _facts() -> tempfile.TemporaryDirectory[str]:
     # This machine's facts, gathered once for all tests of this process; the folder goes with the process.
     return tempfile.TemporaryDirectory(prefix="imagerec-facts-")
+
+
+def briefly(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook in the checkout as `make` does, with the short output.
+
+    Args:
+        words: The rest of the command.
+        variables: Its further environment.
+    """
+    return subprocess.run(
+        ["ansible-playbook", *words],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief"} | variables,
+    )
 
 
 def play(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ansible.plays import briefly
 from tests.conftest import REPOSITORY
 
 PLAYBOOK = f"""
@@ -50,14 +49,7 @@ class Inventory:
 
     def run(self, *settings: str) -> str:
         extra = [word for setting in settings for word in ("-e", setting)]
-        done = subprocess.run(
-            ["ansible-playbook", "-i", str(self.folder / "hosts"), str(self.folder / "play/site.yml"), *extra],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
-        )
+        done = briefly("-i", self.folder / "hosts", self.folder / "play/site.yml", *extra)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

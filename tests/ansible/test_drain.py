@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socketserver
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.ansible.plays import briefly
 
 
 class Pool:
@@ -44,14 +43,7 @@ class Pool:
         }
         (self.folder / "hosts.yml").write_text(json.dumps({"all": {"children": hosts}}))
         extra = json.dumps({"drained_by": by, "drain_patience_s": 1})
-        return subprocess.run(
-            ["ansible-playbook", "-i", self.folder / "hosts.yml", "tests/ansible/drain.yml", "-e", extra, *arguments],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
-        )
+        return briefly("-i", self.folder / "hosts.yml", "tests/ansible/drain.yml", "-e", extra, *arguments)
 
 
 @pytest.fixture

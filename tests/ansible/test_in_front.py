@@ -27,7 +27,7 @@ import httpx
 import pytest
 import requests
 
-from tests.ansible.plays import play
+from tests.ansible.plays import briefly, play
 from tests.ansible.test_balancer import Balancer, Worker, logged
 from tests.ansible.test_balancer import worker as worker  # noqa: PLC0414
 from tests.conftest import REPOSITORY, free_ports
@@ -314,14 +314,7 @@ def test_the_summary_is_whole_where_keys_are_wanted(balancer: InFront, worker: i
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "slice_address": "127.0.0.1"}
     (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"children": groups, "vars": common}}))
     built = {"built_bundle": {"digest": Worker.VERSION["model"]["digest"]}}
-    done = subprocess.run(
-        ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), "playbooks/verify.yml", "-e", json.dumps(built)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
-    )
+    done = briefly("-i", tmp_path / "hosts.yml", "playbooks/verify.yml", "-e", json.dumps(built))
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout.splitlines()
     first = said.index(f"{balancer.secure} serves imagenet 1.0; worker1 answered.")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ansible.plays import briefly
 from tests.conftest import REPOSITORY
 
 Run = subprocess.Popen[str]
@@ -153,14 +154,7 @@ def test_only_a_host_that_is_out_of_reach_is_left_unlocked(
         f"run_dir={tmp_path} ansible_python_interpreter={sys.executable} {more}\n[workers]\n[clients]\n"
     )
     extra = json.dumps({"note": str(tmp_path / "note"), "seconds": 0})
-    done = subprocess.run(
-        ["ansible-playbook", "-i", tmp_path / "hosts", "tests/ansible/lock.yml", "-e", extra],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"ANSIBLE_STDOUT_CALLBACK": "brief"},
-    )
+    done = briefly("-i", tmp_path / "hosts", "tests/ansible/lock.yml", "-e", extra)
     assert done.returncode != 0
     assert reason in done.stderr, done.stderr
     assert not (tmp_path / "note").exists()
