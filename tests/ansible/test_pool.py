@@ -23,6 +23,7 @@ import requests
 
 from tests.ansible.rendering import render
 from tests.conftest import free_ports, json_lines
+from tests.lossy import pass_on, swallow
 
 NAMES = ("worker1", "worker2", "worker3")
 PLACES = 2
@@ -85,6 +86,10 @@ class Worker:
         self._server = Server(("127.0.0.1", self.port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
+
+    @property
+    def listener(self) -> socket.socket:
+        return self._server.socket
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -322,6 +327,37 @@ def test_a_request_at_a_worker_that_falls_silent_is_answered_by_another(pool: Po
     assert pool.states()["worker1"] == "down"
     assert "ended_connections" in (pool.folder / "agent.log").read_text()
     victim.answers.set()
+    pool.until_state(worker1="up")
+
+
+def test_a_request_that_is_lost_on_the_way_is_answered_by_another(pool: Pool) -> None:
+    """The worker answers every probe: they are short, and photographs are not."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to end connections")
+    victim = pool.workers[0]
+    swallow(victim.listener)
+    outcomes: list[tuple[int, str]] = []
+
+    def ask() -> None:
+        answer = requests.post(f"http://127.0.0.1:{pool.port}/predict", data=bytes(8000), timeout=100)
+        outcomes.append((answer.status_code, answer.headers.get("X-Worker", "")))
+
+    threads: list[threading.Thread] = []
+    deadline = time.monotonic() + 60
+    try:
+        while "is reached too slowly" not in (pool.folder / "agent.log").read_text():
+            assert time.monotonic() < deadline, f"{len(threads)} requests, {pool.states()}"
+            if sum(thread.is_alive() for thread in threads) < PLACES:
+                threads.append(threading.Thread(target=ask))
+                threads[-1].start()
+            time.sleep(0.02)
+    finally:
+        pass_on(victim.listener)
+    for thread in threads:
+        thread.join(90)
+    assert {status for status, _ in outcomes} == {200}
+    assert len(outcomes) == len(threads)
+    assert "worker1" not in {name for _, name in outcomes}
     pool.until_state(worker1="up")
 
 

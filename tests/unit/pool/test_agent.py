@@ -216,7 +216,7 @@ def test_cutting_off_goes_on_after_a_passing_error(
     errors: list[Exception] = [OSError(24, "Too many open files")] * 2
     asked: list[str] = []
 
-    def cut_off(address: str, _port: int) -> int:
+    def cut_off(address: str, _port: int, **_: bool) -> int:
         asked.append(address)
         if errors:
             raise errors.pop()
@@ -259,13 +259,13 @@ def test_the_kernel_is_asked_once_for_all_workers_and_not_for_each_question(
     loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]
     real, asked = kernel.under_way, []
 
-    def under_way(servers: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    def under_way(servers: list[tuple[str, int]]) -> dict[tuple[str, int], list[kernel.Connection]]:
         asked.append(len(servers))
         return real(servers)
 
     monkeypatch.setattr(kernel, "under_way", under_way)
     for now_s in (100.0, 100.2, 100.4, 100.6):
-        assert loop.agent._under_way(now_s) == {"worker1": 0, "worker2": 0}
+        assert loop.agent._connections.counts(now_s) == {"worker1": 0, "worker2": 0}
     assert asked == [2, 2]
 
 

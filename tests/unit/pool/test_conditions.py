@@ -59,6 +59,36 @@ def test_one_look_decides(seen: Seen, state: str, why: str) -> None:
     assert (found.state, found.why) == (state, why)
 
 
+LATE = Seen(READY, 0, (), RULES.late_s)
+
+
+def test_who_is_reached_too_slowly_is_left_out_and_what_goes_there_moves() -> None:
+    """It answers its probes: they are short."""
+    state, cut = decide(pool(), {"worker1": LATE}, 1, RULES)
+    assert (state["worker1"].state, state["worker1"].why, cut) == (DOWN, "is reached too slowly", {"worker1"})
+    assert after(state, {"worker1": Seen(READY)}, {"worker1": Seen(READY)})["worker1"].state == UP
+    almost = Seen(READY, 0, (), RULES.late_s - 0.01)
+    assert decide(pool(), {"worker1": almost}, 1, RULES) == (after(pool(), {"worker1": Seen(READY)}), set())
+
+
+def test_a_second_one_that_is_reached_too_slowly_is_left_out_but_what_goes_there_stays() -> None:
+    """A request has two tries."""
+    state, _ = decide(pool(), {"worker1": LATE}, 1, RULES)
+    state, cut = decide(state, {"worker2": LATE}, 2, RULES)
+    assert (state["worker2"].state, cut) == (DOWN, set())
+
+
+@pytest.mark.parametrize("names", [NAMES[:3], NAMES], ids=["most", "all"])
+def test_where_most_are_reached_too_slowly_it_is_the_balancer_s_link(names: tuple[str, ...]) -> None:
+    state, cut = decide(pool(), dict.fromkeys(names, LATE), 1, RULES)
+    assert (serving(state), cut) == ([*NAMES], set())
+
+
+def test_the_last_that_serves_stays_however_slowly_it_is_reached() -> None:
+    state, cut = decide(pool(2, worker2=Condition(DOWN)), {"worker1": LATE}, 1, RULES)
+    assert (serving(state), cut) == (["worker1"], set())
+
+
 def test_a_sleeper_is_left_out_and_returns_with_its_first_answer() -> None:
     """While it starts its silence is no fall, whatever it was before."""
     fallen = after(pool(), {"worker1": SILENT}, {"worker1": Seen(STANDBY)})
@@ -151,7 +181,8 @@ def test_nobody_is_cut_off_while_nobody_else_serves() -> None:
 # Everything that may be seen of a worker: drawing one of all is many times faster than drawing each part.
 seens = some.sampled_from(
     [
-        Seen(answer, waited_s, failures)
+        Seen(answer, waited_s, failures, late_s)
+        for late_s in (0.0, 1.2)
         for answer in (None, READY, DRAINING, STANDBY, "refuses connections")
         for waited_s in (0.0, 0.5, 1.2, 4.0)
         for count in range(9)

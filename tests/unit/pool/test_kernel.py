@@ -6,11 +6,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from imagerec_pool import kernel
+from tests.lossy import swallow
 
 CLIENT = """
 import socket, sys
@@ -38,7 +41,7 @@ def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
 def test_another_program_s_connection_is_counted_and_cut_off(listener: socket.socket) -> None:
     """The listener never accepts: this is a worker that does not start behind its open door."""
     address, port = listener.getsockname()[:2]
-    assert kernel.under_way([(address, port)])[address, port] == 0
+    assert len(kernel.under_way([(address, port)])[address, port]) == 0
     command = [sys.executable, "-c", CLIENT, address, str(port)]
     with (
         socket.create_connection((address, port)) as own,
@@ -47,13 +50,13 @@ def test_another_program_s_connection_is_counted_and_cut_off(listener: socket.so
         assert client.stdout is not None
         try:
             assert client.stdout.readline() == "connected\n"
-            assert kernel.under_way([(address, port)])[address, port] == 1
+            assert len(kernel.under_way([(address, port)])[address, port]) == 1
             try:
                 assert kernel.cut_off(address, port) == 1
             except kernel.NotAllowedError as error:
                 pytest.skip(f"needs the right to end connections: {error}")
             assert client.stdout.readline() == "ConnectionAbortedError\n"
-            assert kernel.under_way([(address, port)])[address, port] == 0
+            assert len(kernel.under_way([(address, port)])[address, port]) == 0
             own.setblocking(False)
             with pytest.raises(BlockingIOError):  # this program's own was left alone
                 own.recv(1)
@@ -74,9 +77,57 @@ def test_of_many_servers_each_has_its_own_count(listener: socket.socket) -> None
         try:
             assert client.stdout.readline() == "connected\n"
             servers = [(address, port), (address, second.getsockname()[1]), (other, port)]
-            assert list(kernel.under_way(servers).values()) == [1, 0, 0]
+            assert [len(found) for found in kernel.under_way(servers).values()] == [1, 0, 0]
         finally:
             client.kill()
+
+
+# Sends more than anybody reads.
+SENDER = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
+try:
+    connection.sendall(bytes(int(sys.argv[3])))
+    connection.recv(1)
+except OSError as error:
+    print(type(error).__name__, flush=True)
+"""
+
+
+def to(listener: socket.socket, wanted: Callable[[kernel.Connection], bool]) -> kernel.Connection:
+    """Return the only connection to a listener, once it is as wanted."""
+    place = listener.getsockname()[:2]
+    deadline = time.monotonic() + 60
+    while True:
+        found = kernel.under_way([place])[place]
+        if len(found) == 1 and wanted(found[0]):
+            return found[0]
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def test_what_is_lost_on_the_way_is_told_from_what_a_worker_does_not_read(listener: socket.socket) -> None:
+    """A large photograph for a busy worker waits for room and is not late. What the way swallows is, and is cut off."""
+    address, port = listener.getsockname()[:2]
+    command = [sys.executable, "-c", SENDER, address]
+    with socket.create_server((address, 0), family=listener.family) as behind_a_lossy_link, ExitStack() as stack:
+        swallow(behind_a_lossy_link)
+        lossy_port = behind_a_lossy_link.getsockname()[1]
+        for number, size in ((port, 2**24), (lossy_port, 8000)):
+            sender = subprocess.Popen([*command, str(number), str(size)], stdout=subprocess.PIPE, text=True)
+            stack.enter_context(sender)
+            stack.callback(sender.kill)
+        before = to(listener, lambda each: each.begun)
+        late = to(behind_a_lossy_link, lambda each: each.sending_s > 1)
+        assert (late.begun, late.acknowledged < 1000, late.unsent) == (False, True, 8000)
+        assert to(listener, lambda each: each.begun).sending_s - before.sending_s < 0.5
+        try:
+            assert kernel.cut_off(address, lossy_port, spare_begun=True) == 1
+        except kernel.NotAllowedError as error:
+            pytest.skip(f"needs the right to end connections: {error}")
+        assert sender.stdout is not None
+        assert sender.stdout.readline() == "ConnectionAbortedError\n"
+        assert kernel.cut_off(address, port, spare_begun=True) == 0
 
 
 def test_without_the_right_it_says_so(listener: socket.socket) -> None:
@@ -90,7 +141,7 @@ address, port = sys.argv[1], int(sys.argv[2])
 connection = socket.create_connection((address, port))
 os.setuid(65534)
 kernel._own_inodes = set
-print(kernel.under_way([(address, port)])[address, port])
+print(len(kernel.under_way([(address, port)])[address, port]))
 try:
     kernel.cut_off(address, port)
 except kernel.NotAllowedError as error:

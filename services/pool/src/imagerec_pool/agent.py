@@ -21,7 +21,7 @@ from imagerec_pool.nginx import Nginx, Server, marked, servers_in
 from imagerec_pool.probes import Probe
 from imagerec_pool.settings import Settings
 from imagerec_pool.standby import Standby
-from imagerec_pool.under_way import UnderWay
+from imagerec_pool.under_way import Place, UnderWay
 
 _TICK_S = 0.1
 # Of a longer pause (a machine that stood still, a clock that jumped) nothing is held against the workers.
@@ -56,7 +56,9 @@ class Agent:
         self._nginx_absent = False
         self.begun = asyncio.Event()
         self._may_cut = True
-        self._connections = UnderWay(lambda text: self._notice("count", text))
+        self._connections = UnderWay(
+            lambda: {name: self._place(name) for name in self._servers}, lambda text: self._notice("count", text)
+        )
         self._said: dict[str, str] = {}
         self._text = ""
 
@@ -90,7 +92,8 @@ class Agent:
             probe.tick(now_s, passed_s, self._settings.probe_interval_s, serves=serves)
             if self._arrivals.grow(name, probe.waited_s, self._place(name), now_s):
                 probe.moved()
-        seen = {name: probe.seen() for name, probe in self._probes.items()}
+        late = self._connections.late(now_s)
+        seen = {name: replace(probe.seen(), late_s=late.get(name, 0.0)) for name, probe in self._probes.items()}
         self._pool, cut = decide(before := self._pool, seen, now_s, self._rules)
         for name, condition in self._pool.items():
             if condition.state != before[name].state:
@@ -101,7 +104,7 @@ class Agent:
         if self.begun.is_set():
             self._tell_nginx(now_s)
         for name in cut:
-            self._cut_off(name)
+            self._cut_off(name, spare_begun=seen[name].waited_s < self._rules.silent_s)
         self.figures.close(time.time(), self.serving(), len(self._pool))
 
     def serving(self) -> int:
@@ -113,7 +116,7 @@ class Agent:
         now_s, now = time.monotonic(), time.time()
         told = not self._reload_due or self._nginx_absent  # one that starts reads the list
         settled = told and now_s - self._reloaded_s >= _SETTLE_S
-        counts = self._under_way(now_s)
+        counts = self._connections.counts(now_s)
         return [
             {
                 "name": name,
@@ -214,30 +217,27 @@ class Agent:
             self._said[about] = text
             _say(notice=text)
 
-    def _cut_off(self, name: str) -> None:
+    def _cut_off(self, name: str, *, spare_begun: bool = False) -> None:
         place = self._place(name)
         if not self._may_cut or place is None:
             return
         try:
-            ended = kernel.cut_off(*place)
+            ended = kernel.cut_off(*place, spare_begun=spare_begun)
         except (kernel.NotAllowedError, PermissionError) as error:
             self._may_cut = False
-            _say(notice=f"connections to a silent worker cannot be ended ({error}); nginx's own timeout remains")
+            _say(notice=f"connections to a worker cannot be ended ({error}); nginx's own timeout remains")
             return
         except OSError as error:
-            self._notice("cut", f"connections to {name} cannot be ended ({error}); tried again while it is silent")
+            self._notice("cut", f"connections to {name} cannot be ended ({error}); tried again while they wait")
             return
         self._said.pop("cut", None)
         if ended:
             _say(worker=name, ended_connections=ended)
 
-    def _place(self, name: str) -> tuple[str, int] | None:
+    def _place(self, name: str) -> Place:
         """Return a worker's address and port; None where its address is not known."""
         address = self._addresses.of(self._servers[name])
         return None if address is None else (address, self._servers[name].port)
-
-    def _under_way(self, now_s: float) -> dict[str, int]:
-        return self._connections.counts({name: self._place(name) for name in self._servers}, now_s)
 
 
 def _iso(seconds: float) -> str:

@@ -18,6 +18,7 @@ class Rules:
 
     Attributes:
         silent_s: Seconds without any answer after which a worker that was asked is down.
+        late_s: Seconds on the way to a worker, of two requests, after which its link is too slow.
         patience: Factor of silent_s before the connections of a second worker are cut off. A request has two tries:
             one that moved from the first must not be cut off again by a second worker that is only slow.
         calm_s: Seconds after a cut for which that patience lasts.
@@ -30,6 +31,7 @@ class Rules:
     """
 
     silent_s: float = 1.2
+    late_s: float = 0.6
     patience: float = 3.0
     calm_s: float = 10.0
     memory_s: float = 60.0
@@ -48,11 +50,13 @@ class Seen:
         answer: ``ready``, ``draining`` or ``standby``, or in words why the probe failed; None while there is no news.
         waited_s: Seconds for which a probe has been under way without any sign of life, in the access log either.
         failures: Of each answer in the access log, whether it was a 500.
+        late_s: Seconds for which two requests have been on their way to it.
     """
 
     answer: str | None = None
     waited_s: float = 0.0
     failures: tuple[bool, ...] = ()
+    late_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,10 @@ def decide(
         What each worker is now, and the names of those whose connections are to be cut off, so that nginx asks another
         worker. Nobody is cut off while nobody else serves.
     """
+    slow = _slow(pool, seen, rules)
+    seen = {
+        name: replace(each, answer="is reached too slowly") if name in slow else each for name, each in seen.items()
+    }
     after = {name: _step(was, seen.get(name, Seen()), now_s, rules) for name, was in pool.items()}
     for name in _failing(after, rules):
         was = after[name]
@@ -122,13 +130,23 @@ def decide(
         after[name] = replace(
             _become(was, FAILING, bad, now_s), ejections=times, latest=(), retry_s=now_s + wait_s, ready=0
         )
-    cut = _cut(after, seen, now_s, rules)
+    cut = _cut(after, seen, slow, now_s, rules)
     fresh = {name for name in cut if _moved(after[name], now_s)}
     return {name: replace(each, cut_s=now_s) if name in fresh else each for name, each in after.items()}, cut
 
 
 def _become(was: Condition, state: str, why: str, now_s: float) -> Condition:
     return replace(was, state=state, why=why, since_s=was.since_s if was.state == state else now_s)
+
+
+def _slow(pool: Mapping[str, Condition], seen: Mapping[str, Seen], rules: Rules) -> set[str]:
+    """Return whose link is too slow. Where that were more than half of the pool it is the balancer's own."""
+    slow = {
+        name
+        for name, each in seen.items()
+        if each.late_s >= rules.late_s and each.answer != STANDBY and pool[name].state in {UP, DOWN}
+    }
+    return slow if 2 * len(slow) <= len(pool) and set(serving(pool)) - slow else set()
 
 
 def _step(was: Condition, seen: Seen, now_s: float, rules: Rules) -> Condition:
@@ -190,7 +208,9 @@ def _share(failures: Collection[bool]) -> float:
     return sum(failures) / len(failures) if failures else 0.0
 
 
-def _cut(pool: Mapping[str, Condition], seen: Mapping[str, Seen], now_s: float, rules: Rules) -> set[str]:
+def _cut(
+    pool: Mapping[str, Condition], seen: Mapping[str, Seen], slow: Collection[str], now_s: float, rules: Rules
+) -> set[str]:
     cut: set[str] = set()
 
     def is_fresh(name: str) -> bool:
@@ -200,7 +220,7 @@ def _cut(pool: Mapping[str, Condition], seen: Mapping[str, Seen], now_s: float, 
         if pool[name].state in {STANDBY, WAKING}:
             continue
         factor = rules.patience if any(is_fresh(other) for other in pool if other != name) else 1
-        if seen.get(name, Seen()).waited_s >= rules.silent_s * factor:
+        if seen.get(name, Seen()).waited_s >= rules.silent_s * factor or (name in slow and factor == 1):
             cut.add(name)
     return cut
 

@@ -1,4 +1,4 @@
-"""TCP connections to a worker, asked of the kernel (sock_diag, Linux 4.9): how many, what arrives, and their end."""
+"""TCP connections to a worker, asked of the kernel (sock_diag, Linux 4.10): how many, what arrives, and their end."""
 
 from __future__ import annotations
 
@@ -20,30 +20,57 @@ _ASK = struct.Struct("=BBBBI48s")  # family, protocol, extensions, padding, stat
 _TOLD = struct.Struct("=BBBB48sIIIII")  # family, state, timer, retransmits, socket, expires, queues, user, inode
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _INFO = 2  # INET_DIAG_INFO, a struct tcp_info
-_ACKED = struct.Struct("=120xQ")  # its tcpi_bytes_acked
+_SENT = struct.Struct("=120xQ40xQQ")  # its tcpi_bytes_acked, tcpi_busy_time and tcpi_rwnd_limited, in microseconds
 _IDENTITY = struct.Struct(">HH16s16s4s8s")  # ports, addresses, interface, cookie
 _ESTABLISHED, _SYN_SENT = 1, 2
+# No listener has less room for what it has not read yet, so a worker that is only busy acknowledges as much.
+_MUCH = 32 * 1024
 
 
 class NotAllowedError(Exception):
     """This process may not end connections, or this kernel cannot."""
 
 
-def under_way(servers: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """Return how many connections of this host to each ``(address, port)`` are under way.
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection of this host.
 
-    This process's own are not counted. The kernel is asked once for each family of addresses, however many servers
+    Attributes:
+        server: Where it leads, as the kernel writes it.
+        identity: What the kernel knows it by.
+        acknowledged: Bytes that the other side has acknowledged.
+        unsent: Bytes that it has not, sent or not.
+        sending_s: Seconds for which there was something to acknowledge, without those for which the other side had no
+            room for it: so long the way has taken. 0 where the kernel is too old to say.
+    """
+
+    server: tuple[bytes, int]
+    identity: bytes
+    acknowledged: int
+    unsent: int
+    sending_s: float
+
+    @property
+    def begun(self) -> bool:
+        """Whether much has arrived, and there is more: a large photograph is on its way, however slowly."""
+        return self.unsent > 0 and self.acknowledged >= _MUCH
+
+
+def under_way(servers: Collection[tuple[str, int]]) -> dict[tuple[str, int], list[Connection]]:
+    """Return the connections of this host to each ``(address, port)`` that are under way.
+
+    This process's own are not among them. The kernel is asked once for each family of addresses, however many servers
     there are.
     """
-    counts = dict.fromkeys(servers, 0)
+    told: dict[tuple[str, int], list[Connection]] = {server: [] for server in servers}
     ports = {port for _, port in servers}
     for family in {_family(address) for address, _ in servers}:
         wanted = {_packed(address, port): (address, port) for address, port in servers if _family(address) == family}
         with _opened() as kernel:
             for found in _connections(kernel, family, min(ports) if len(ports) == 1 else 0):
                 if found.server in wanted:
-                    counts[wanted[found.server]] += 1
-    return counts
+                    told[wanted[found.server]].append(found)
+    return told
 
 
 def arrived(address: str, port: int) -> dict[bytes, int]:
@@ -58,17 +85,23 @@ def arrived(address: str, port: int) -> dict[bytes, int]:
         return {each.identity: each.acknowledged for each in found if each.server == wanted and each.unsent}
 
 
-def cut_off(address: str, port: int) -> int:
+def cut_off(address: str, port: int, *, spare_begun: bool = False) -> int:
     """End the connections of this host to ``address:port``, but this process's own; return how many were ended.
 
     Who waits for an answer on one of them gets ECONNABORTED at once.
+
+    Args:
+        address: The worker's.
+        port: The worker's.
+        spare_begun: Whether those stay that a large photograph is on its way by.
 
     Raises:
         NotAllowedError: CAP_NET_ADMIN is missing, or the kernel was built without INET_DIAG_DESTROY.
     """
     with _opened() as kernel:
         wanted = _packed(address, port)
-        found = [each.identity for each in _connections(kernel, _family(address), port) if each.server == wanted]
+        there = [each for each in _connections(kernel, _family(address), port) if each.server == wanted]
+        found = [each.identity for each in there if not (spare_begun and each.begun)]
         for identity in found:
             kernel.send(_message(_DESTROY, _REQUEST | _ACK, _family(address), identity))
             code = -struct.unpack_from("=i", kernel.recv(65536), _HEADER.size)[0]
@@ -98,17 +131,7 @@ def _message(kind: int, flags: int, family: int, identity: bytes) -> bytes:
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
 
 
-@dataclass(frozen=True, slots=True)
-class _Connection:
-    """A connection: where it leads, what the kernel knows it by, its bytes that are acknowledged, and the others."""
-
-    server: tuple[bytes, int]
-    identity: bytes
-    acknowledged: int
-    unsent: int
-
-
-def _connections(kernel: socket.socket, family: int, port: int) -> Iterator[_Connection]:
+def _connections(kernel: socket.socket, family: int, port: int) -> Iterator[Connection]:
     """Yield each connection to a port, or to any (0), but this process's own."""
     own = _own_inodes()
     anything = _IDENTITY.pack(0, port, bytes(16), bytes(16), bytes(4), bytes(8))
@@ -123,19 +146,21 @@ def _connections(kernel: socket.socket, family: int, port: int) -> Iterator[_Con
             identity, inode = told[4], told[-1]
             if inode not in own:
                 there = _IDENTITY.unpack(identity)
-                yield _Connection((there[3], there[1]), identity, _acknowledged(data[:length]), unsent=told[7])
+                acknowledged, sending_s = _sent(data[:length])
+                yield Connection((there[3], there[1]), identity, acknowledged, told[7], sending_s)
             data = data[(length + 3) // 4 * 4 :]
 
 
-def _acknowledged(message: bytes) -> int:
-    """Return the bytes that the other side has acknowledged; 0 where the kernel is too old to say."""
+def _sent(message: bytes) -> tuple[int, float]:
+    """Return the bytes that the other side has acknowledged, and the seconds for which the way was busy with them."""
     at = _HEADER.size + _TOLD.size
     while at + _ATTRIBUTE.size <= len(message):
         length, kind = _ATTRIBUTE.unpack_from(message, at)
-        if kind == _INFO and length >= _ATTRIBUTE.size + _ACKED.size:
-            return int(_ACKED.unpack_from(message, at + _ATTRIBUTE.size)[0])
+        if kind == _INFO and length >= _ATTRIBUTE.size + _SENT.size:
+            acknowledged, busy, no_room = _SENT.unpack_from(message, at + _ATTRIBUTE.size)
+            return acknowledged, (busy - no_room) / 1e6
         at += max(_ATTRIBUTE.size, (length + 3) // 4 * 4)
-    return 0
+    return 0, 0.0
 
 
 def _own_inodes() -> set[int]:

@@ -1,4 +1,4 @@
-"""How many connections to each worker are under way, asked of the kernel twice a second at most."""
+"""What is under way to each worker, asked of the kernel three times a second: how many connections, and who is late."""
 
 from __future__ import annotations
 
@@ -6,38 +6,52 @@ from collections.abc import Callable, Mapping
 
 from imagerec_pool import kernel
 
+# An address and a port; None where the address is not known.
+Place = tuple[str, int] | None
 # Whoever asks this program often must not make it ask the kernel as often.
-_COUNTED_S = 0.5
+_ASKED_S = 0.3
 
 
 class UnderWay:
     """What the kernel said last.
 
     Attributes:
+        places: Returns where each worker listens.
         notice: Called with what is wrong; with None when nothing is any more.
     """
 
-    def __init__(self, notice: Callable[[str | None], None]) -> None:
-        self.notice = notice
-        self._counts: dict[str, int] = {}
-        self._counted_s = -_COUNTED_S
+    def __init__(self, places: Callable[[], Mapping[str, Place]], notice: Callable[[str | None], None]) -> None:
+        self.places, self.notice = places, notice
+        self._told: dict[str, list[kernel.Connection]] = {}
+        self._asked_s = -_ASKED_S
 
-    def counts(self, known: Mapping[str, tuple[str, int] | None], now_s: float) -> dict[str, int]:
-        """Return the connections to each worker; of one that cannot be counted there is no number.
+    def counts(self, now_s: float) -> dict[str, int]:
+        """Return the connections to each worker, at a time of the agent's clock; of one that is not known no number."""
+        return {name: len(found) for name, found in self._connections(now_s).items()}
 
-        Args:
-            known: Each worker's address and port; None where its address is not known.
-            now_s: The time, on the agent's clock.
+    def late(self, now_s: float) -> dict[str, float]:
+        """Return for how many seconds two requests have been on their way to each worker, or half of one's seconds.
+
+        A packet that is lost delays one request. A link that is too slow for what it is given delays several. Of a
+        large photograph there is always something on its way; it is late only while little has arrived.
         """
-        if now_s - self._counted_s >= _COUNTED_S:
-            self._counted_s = now_s
-            places = {name: place for name, place in known.items() if place is not None}
+        late = {}
+        for name, found in self._connections(now_s).items():
+            waits = sorted((each.sending_s for each in found if each.unsent and not each.begun), reverse=True)
+            longest, second = (*waits, 0.0, 0.0)[:2]
+            late[name] = max(longest / 2, second)
+        return late
+
+    def _connections(self, now_s: float) -> dict[str, list[kernel.Connection]]:
+        if now_s - self._asked_s >= _ASKED_S:
+            self._asked_s = now_s
+            places = {name: place for name, place in self.places().items() if place is not None}
             try:
-                counts = kernel.under_way(places.values())
+                told = kernel.under_way(places.values())
             except OSError as error:
-                self._counts = {}
+                self._told = {}
                 self.notice(f"connections to the workers cannot be counted ({error})")
             else:
-                self._counts = {name: counts[place] for name, place in places.items()}
+                self._told = {name: told[place] for name, place in places.items()}
                 self.notice(None)
-        return self._counts
+        return self._told
