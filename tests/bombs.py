@@ -2,7 +2,8 @@
 
     python -m tests.bombs dist/bundles/imagenet --into results/requests/README.md
 
-Each file of the corpus goes to a process of gunicorn's that has classified one ordinary photograph and nothing else.
+Each file of the corpus goes to a process of gunicorn's that has classified one ordinary photograph and nothing else. It
+is gunicorn's own class of processes, which decodes everything itself: ours lets a child decode what is dear.
 Its memory is the peak while it answers, less what it held before; its time is that of the processor. A file that takes
 longer than the bar is sent to two more processes, and the least counts: neighbours on the machine make processor time
 longer, never shorter. The raw figures go into bombs.json beside the page. Without BUNDLE the page is written anew from
@@ -49,7 +50,7 @@ def worker(bundle: Path, folder: Path) -> Iterator[Server]:
     """Run gunicorn as the role configures it, with one process, which shares its metrics."""
     server = start_server(
         bundle,
-        "imagerec_worker.gunicorn_worker.ImageWorker",
+        "sync",
         folder,
         *("--config", str(CONFIGURATION)),
         **{shared_metrics.VARIABLE: str(folder / "metrics")},

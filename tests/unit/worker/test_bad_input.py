@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from imagerec_worker import budget
+
 Form = Callable[..., tuple[bytes, dict[str, str]]]
 MEBIBYTE = 1024 * 1024
 
@@ -134,6 +136,14 @@ def test_largest_accepted_png_has_bounded_memory(unharmed: Any, predict: Callabl
     before = unharmed.resident_bytes("VmHWM")
     assert_seen(predict(large), "blue", "PNG", 5850, 5850)
     assert unharmed.resident_bytes("VmHWM") - before < 150_000_000
+
+
+def test_the_dearest_json_takes_no_more_than_its_price(unharmed: Any) -> None:
+    """Half of what is read at most, for the time that it takes."""
+    before = unharmed.resident_bytes("VmHWM")
+    text = b"[" + b"1.5," * 1_300_000 + b"1]"
+    assert unharmed.ask("POST", "/v2/models/colours/infer", text).status == 400
+    assert unharmed.resident_bytes("VmHWM") - before < budget.MAX_MEMORY_BYTES // 2 + 16 * MEBIBYTE
 
 
 def test_memory_of_large_images_is_given_back(server: Any) -> None:

@@ -60,6 +60,8 @@ class BatchWorker(ImageWorker):
         service = service_of(self.wsgi)
         gathers = self._answers_plain and service is not None and service.settings.batch_max > 1
         self._service: Service | None = service if gathers else None
+        if gathers:
+            self._offload = None  # a child would have the connections of the whole batch
 
     def accept(self, listener: Any) -> None:
         """Serve the connection that waits, and with it others of its batch."""

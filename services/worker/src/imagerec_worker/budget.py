@@ -9,10 +9,15 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from imagerec_worker import offload
 from imagerec_worker.errors import TooLargeError, UnsupportedFormatError
 
 MAX_MEMORY_BYTES = 140_000_000
 MAX_WORK_NS = 1_000_000_000
+
+# About 0.1 s of a core, whatever the format: 8 million pixels of a PNG, a JPEG file of 10 MB.
+DEAR_MEMORY_BYTES = 30_000_000
+DEAR_WORK_NS = 100_000_000
 
 # A JSON text as long as this holds 16 pictures of 224 by 224 pixels, written as numbers.
 MAX_JSON_BYTES = 12 * 1024 * 1024
@@ -146,7 +151,7 @@ def check_png(header: PngHeader, held_bytes: int, sixteen_bytes: int) -> None:
 
 
 def check(kind: str, held_bytes: int, decoded_bytes: int, work_ns: int = 0) -> None:
-    """Refuse what would take more memory or time than one upload may.
+    """Refuse what would take more memory or time than one upload may; hand what is dear over, as ``offload`` says.
 
     Args:
         kind: Name of the format.
@@ -163,6 +168,8 @@ def check(kind: str, held_bytes: int, decoded_bytes: int, work_ns: int = 0) -> N
     elif work_ns > MAX_WORK_NS:
         need = f"{work_ns / 1e9:.1f} s to decode, at most {MAX_WORK_NS / 1e9:.0f} s is"
     else:
+        if memory_bytes > DEAR_MEMORY_BYTES or work_ns > DEAR_WORK_NS:
+            offload.hand_over()
         return
     raise TooLargeError(f"the {kind} image needs {need} spent on an image; make it smaller, or send an ordinary JPEG")
 
@@ -183,6 +190,8 @@ def check_json(text: bytes) -> None:
     if memory_bytes > MAX_MEMORY_BYTES:
         need, most = -(-memory_bytes // 1_000_000), MAX_MEMORY_BYTES // 1_000_000
         raise TooLargeError(f"the JSON of the request needs {need} MB of memory, at most {most} MB are spent; {advice}")
+    if memory_bytes > DEAR_MEMORY_BYTES:
+        offload.hand_over()
 
 
 def _unsupported(what: str) -> UnsupportedFormatError:

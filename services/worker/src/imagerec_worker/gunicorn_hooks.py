@@ -25,11 +25,7 @@ def on_starting(_server: Arbiter) -> None:
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
     """Take a process that ended out of the gauges; its counts stay in the sums."""
-    if (shared := shared_metrics.folder()) is not None:
-        try:
-            shared_metrics.inherit(shared, worker.pid)
-        except Exception as error:  # half a file of a killed process must not end the listener
-            server.log.warning("the counts of process %s are lost: %s", worker.pid, error)
+    shared_metrics.inherit_safely(worker.pid, server.log)
 
 
 def on_exit(server: Arbiter) -> None:

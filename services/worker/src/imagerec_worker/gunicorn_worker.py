@@ -5,6 +5,8 @@ one queue. Plain requests it reads and answers by itself, as :mod:`imagerec_work
 each received by one system call, the answer leaves by one, and the connection is closed at once, without waiting for
 the other side.
 
+A request that is dear goes on in a child process, as :mod:`imagerec_worker.offload` says.
+
 Whatever is not such a plain request takes the ordinary way. What gunicorn refuses by itself is answered by a problem
 document, counted, and has its one line in the log, like every other error.
 """
@@ -28,7 +30,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
 
-from imagerec_worker import idleness, plain_http, request_log
+from imagerec_worker import idleness, offload, plain_http, request_log
 from imagerec_worker.service import service_of
 from imagerec_worker.waiting import remember_wait
 
@@ -52,6 +54,7 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
     """The ``sync`` worker with fewer steps a request."""
 
     _idleness: idleness.Idleness | None = None
+    _offload: offload.Offload | None = None
 
     def init_process(self) -> None:
         """Serve requests; see the base class."""
@@ -59,10 +62,20 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         self._answers_plain = not is_watched(self.cfg, self.log)
         self._listeners: dict[Any, plain_http.Listener] = {}
         self._idleness = idleness.shared()
+        self._offload = offload.Offload(self.cfg.timeout, self.sockets, self.log)
+        offload.use(self._offload)
         super().init_process()
+
+    def run(self) -> None:
+        """Serve until told to stop, and let the children finish; see the base class."""
+        super().run()
+        if self._offload is not None:
+            self._offload.reap(wait=True)
 
     def wait(self, timeout: float) -> Any:
         """Wait for a connection, and let the listener end where none came for long; see the base class."""
+        if self._offload is not None:
+            self._offload.reap()
         if self._idleness is None:
             return super().wait(timeout)
         ready = super().wait(min(timeout, self._idleness.limit_s / 4))
@@ -76,7 +89,17 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         self.handle(listener, client, addr)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serve an accepted connection; see the base class."""
+        """Serve an accepted connection, or let a child serve it; see the base class."""
+        if self._offload is None:
+            self._serve(listener, client, addr)
+            return
+        self._offload.begin(client)
+        try:
+            self._serve(listener, client, addr)
+        finally:
+            self._offload.end()
+
+    def _serve(self, listener: Any, client: Any, addr: Any) -> None:
         remember_wait(client)
         if self._idleness is not None:
             self._idleness.asked()
@@ -93,6 +116,8 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
             else:
                 self.log.exception("Socket error processing %s", _name(environ))
             client.close()
+        except offload.HandedOver:
+            return
         except BaseException:  # like the base class, SystemExit included
             self.log.exception("Error handling %s", _name(environ))
             if not answer:  # else a part of it may have left
@@ -104,6 +129,8 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Refuse a request, or say why it failed; see the base class. What the client did wrong has a line already."""
+        if isinstance(exc, offload.HandedOver):
+            return
         said = self.log.error_log
         level = said.level
         said.setLevel(max(level, logging.ERROR))

@@ -11,9 +11,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 from prometheus_client.mmap_dict import MmapedDict
+
+if TYPE_CHECKING:
+    from gunicorn.glogging import Logger
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _LOCK = "lock"
@@ -41,6 +45,15 @@ def inherit(shared: Path, pid: int) -> None:
                 _add(own, shared / f"{kind}_ended.db")
                 own.unlink()
         multiprocess.mark_process_dead(pid, str(shared))  # type: ignore[no-untyped-call]
+
+
+def inherit_safely(pid: int, log: Logger) -> None:
+    """Do so where counts are shared; half a file of a killed process is told, and ends nothing."""
+    if (shared := folder()) is not None:
+        try:
+            inherit(shared, pid)
+        except Exception as error:
+            log.warning("the counts of process %s are lost: %s", pid, error)
 
 
 def render(shared: Path) -> bytes:

@@ -1,0 +1,125 @@
+"""Dear uploads go on in a child process of low priority, while the worker's process serves the next request.
+
+A worker's process answers one request at a time. Half a second of decoding would keep everybody waiting who stands
+behind it. So a request whose price, told from its header, is high is handed over before anything is decoded: the
+process forks, the child answers that one request and ends, the parent forgets it. The children of a process decode in
+turns, so that together they hold no more memory than one upload may.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagerec_worker import held_lines, shared_metrics
+
+if TYPE_CHECKING:
+    from gunicorn.glogging import Logger
+
+MOST_CHILDREN = 4
+NICENESS = 10  # a tenth of the time of who serves, as long as both have work
+_ENDED_FIRST = "1000"  # by the kernel, when memory ends
+
+
+class HandedOver(BaseException):
+    """A child answers the present request. It is no error: whoever answers errors must let it pass."""
+
+
+class Offload:
+    """The children of one worker process.
+
+    Args:
+        limit_s: Seconds after which a child is ended without an answer; 0 for never.
+        listeners: What the process listens on; a child closes its copies.
+        log: Is told of a child that was killed.
+    """
+
+    def __init__(self, limit_s: int, listeners: Iterable[Any], log: Logger) -> None:
+        self._limit_s, self._listeners, self._log = limit_s, listeners, log
+        self._turn = os.memfd_create("turn")
+        self._children: set[int] = set()
+        self._client: socket.socket | None = None
+        self._is_child = self._has_turn = False
+
+    def begin(self, client: socket.socket) -> None:
+        """Say that a request begins, which may be handed over."""
+        self._client = client
+
+    def end(self) -> None:
+        """Say that a request has ended, and with it the child that answered it."""
+        if self._is_child:
+            held_lines.flush()
+            os._exit(0)
+        self._client = None
+        if self._has_turn:
+            fcntl.lockf(self._turn, fcntl.LOCK_UN)
+            self._has_turn = False
+
+    def hand_over(self) -> None:
+        """Return in a child; here too, where there are as many children as may be. Either way this one's turn has come.
+
+        Raises:
+            HandedOver: A child has the request.
+        """
+        if self._client is None:
+            return  # nothing that can be handed over, or it has been already
+        client, self._client = self._client, None
+        self.reap()
+        child = _fork() if len(self._children) < MOST_CHILDREN else None
+        if child:
+            self._children.add(child)
+            client.close()
+            raise HandedOver
+        if child == 0:
+            self._become_child()
+        fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, and gone with it
+        self._has_turn = True
+
+    def reap(self, *, wait: bool = False) -> None:
+        """Take leave of the children that have ended, and keep what they counted; ``wait`` for all of them."""
+        for child in list(self._children):
+            ended, status = os.waitpid(child, 0 if wait else os.WNOHANG)
+            if ended:
+                self._children.remove(child)
+                shared_metrics.inherit_safely(child, self._log)
+                if status:
+                    self._log.error("Process %s with a dear upload was ended by signal %s", child, status & 0x7F)
+
+    def _become_child(self) -> None:
+        self._is_child, self._children = True, set()
+        for listener in self._listeners:
+            listener.close()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(self._limit_s)
+        with contextlib.suppress(OSError):  # where a sandbox forbids it, it goes on as it is
+            os.nice(NICENESS)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(_ENDED_FIRST)
+
+
+def _fork() -> int | None:
+    try:
+        return os.fork()
+    except OSError:  # no memory, or no more processes
+        return None
+
+
+class _Current:
+    offload: Offload | None = None
+
+
+def use(offload: Offload) -> None:
+    """Hand dear requests of this process over by ``offload`` from now on."""
+    _Current.offload = offload
+
+
+def hand_over() -> None:
+    """Hand the present request over, where this process can; see :meth:`Offload.hand_over`."""
+    if _Current.offload is not None:
+        _Current.offload.hand_over()

@@ -1,0 +1,180 @@
+"""A dear upload is answered by a child of low priority, which the tests stop, while its parent serves on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from imagerec_worker import shared_metrics
+from imagerec_worker.bundle import Bundle
+from imagerec_worker.offload import MOST_CHILDREN, NICENESS
+from tests.conftest import REPOSITORY
+from tests.unit.worker.bomb_files import bomb, encode, flat
+from tests.unit.worker.conftest import Server, form_body, start_server, stop_server
+
+CONFIGURATION = REPOSITORY / "tests/ansible/golden/gunicorn.conf.py"
+DEAR = bomb("png-grey-16-bit-7071")  # nearly half a second of a core, in which its child is found and stopped
+CHEAP = encode(flat(64), "PNG")
+PLAIN = b"POST /predict HTTP/1.1\r\nHost: worker\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+# gunicorn reads these: ours leaves what is not plain to it.
+ORDINARY = PLAIN.replace(b"Content-Type", b"Expect: 100-continue\r\nContent-Type")
+
+# Numbers of system calls.
+WAIT4, FCNTL = {"x86_64": ("61", "72"), "aarch64": ("260", "25")}[platform.machine()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server's log and the metrics of its processes are."""
+    return tmp_path_factory.mktemp("offload")
+
+
+@pytest.fixture(scope="module")
+def server(colours: Bundle, folder: Path) -> Iterator[Server]:
+    """gunicorn as the role configures it, with one process."""
+    shared = {shared_metrics.VARIABLE: str(folder / "metrics")}
+    image_worker = "imagerec_worker.gunicorn_worker.ImageWorker"
+    running = start_server(colours.path, image_worker, folder, "--config", str(CONFIGURATION), **shared)
+    yield running
+    stop_server(running)
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """Return what the condition returns as soon as it is true."""
+    deadline_s = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.002)
+    return found
+
+
+def children_of(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def state_of(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+
+
+def call_of(process: int) -> str:
+    """Return the number of the system call that a process waits in."""
+    return Path(f"/proc/{process}/syscall").read_text().split()[0]
+
+
+@contextlib.contextmanager
+def held(server: Server, head: bytes = PLAIN) -> Iterator[tuple[socket.socket, int]]:
+    """Send a dear upload and stop the child that has it; yield the connection and the child."""
+    before = set(children_of(server.worker_pid()))  # one that has ended may not be forgotten yet
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(head % len(DEAR) + DEAR)
+        (child,) = wait_for(lambda: set(children_of(server.worker_pid())) - before)
+        wait_for(lambda: Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n")
+        os.kill(child, signal.SIGSTOP)
+        wait_for(lambda: state_of(child) == "T")
+        yield connection, child
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    answer = b""
+    while data := connection.recv(65536):
+        answer += data
+    return answer
+
+
+def counted(server: Server, status: int) -> float:
+    """Return how many classifications were answered so, as a scrape says."""
+    text = server.ask("GET", "/metrics").body.decode()
+    line = f'imagerec_answers_total{{route="/predict",status="{status}"}} '
+    return sum(float(each.removeprefix(line)) for each in text.splitlines() if each.startswith(line))
+
+
+@pytest.mark.parametrize("head", [PLAIN, ORDINARY], ids=["plain", "ordinary"])
+def test_others_are_served_while_a_dear_upload_is_decoded(server: Server, head: bytes) -> None:
+    before = counted(server, 200)
+    with held(server, head) as (connection, child):
+        assert os.getpriority(os.PRIO_PROCESS, child) == min(19, os.nice(0) + NICENESS)
+        assert server.ask("POST", "/predict", *form_body(("image", "a", CHEAP))).status == 200
+        connection.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.settimeout(60)
+        os.kill(child, signal.SIGCONT)
+        answer = answer_of(connection)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'"image":{"format":"PNG","width":7071,"height":7071}' in answer.replace(b", ", b",").replace(b": ", b":")
+    assert counted(server, 200) == before + 2
+
+
+def test_what_a_child_counted_is_kept_and_its_files_are_not(server: Server, folder: Path) -> None:
+    before = counted(server, 200)
+    for _ in range(2):
+        with held(server) as (connection, child):
+            os.kill(child, signal.SIGCONT)
+            assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+        wait_for(lambda: server.ask("GET", "/readyz").status == 200 and not children_of(server.worker_pid()))
+        wait_for(lambda: not list((folder / "metrics").glob(f"*_{child}.db")))
+    assert counted(server, 200) == before + 2
+
+
+def test_a_child_that_is_killed_takes_its_own_request_with_it_and_nothing_else(server: Server, folder: Path) -> None:
+    serving = server.worker_pid()
+    with held(server) as (connection, child):
+        os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ConnectionResetError):
+            assert answer_of(connection) == b""
+    with held(server) as (connection, next_child):
+        os.kill(next_child, signal.SIGCONT)
+        assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+    assert server.worker_pid() == serving
+    said = (folder / "gunicorn.log").read_text()
+    assert f"Process {child} with a dear upload was ended by signal 9" in said
+
+
+def test_a_process_that_leaves_lets_its_child_finish(server: Server) -> None:
+    with held(server) as (connection, child):
+        serving = server.worker_pid()
+        os.kill(serving, signal.SIGTERM)
+        wait_for(lambda: call_of(serving) == WAIT4)
+        os.kill(child, signal.SIGCONT)
+        assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+    wait_for(lambda: not Path(f"/proc/{serving}").exists() and children_of(server.process.pid))
+    assert server.ask("GET", "/readyz").status == 200
+
+
+def test_children_take_turns_and_are_no_more_than_allowed(server: Server) -> None:
+    """The first child is stopped while it has its turn; of the others none can use any time."""
+    before = counted(server, 200)
+    with contextlib.ExitStack() as stack:
+        first, child = stack.enter_context(held(server))
+        others = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            for _ in range(MOST_CHILDREN + 1)
+        ]
+        for connection in others:
+            connection.sendall(PLAIN % len(DEAR) + DEAR)
+        # One more than children may be is the process's own; it too waits for its turn.
+        serving = server.worker_pid()
+        wait_for(lambda: call_of(serving) == FCNTL)
+        children = children_of(serving)
+        assert len(children) == MOST_CHILDREN
+        wait_for(lambda: all(call_of(each) == FCNTL for each in children if each != child))
+        os.kill(child, signal.SIGCONT)
+        for connection in (first, *others):
+            assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+    assert counted(server, 200) == before + MOST_CHILDREN + 2
+
+
+def test_without_a_process_of_ours_a_dear_upload_is_decoded_where_it_came(client: FlaskClient) -> None:
+    before = children_of(os.getpid())
+    assert client.post("/predict", data=DEAR, content_type="image/png").status_code == 200
+    assert children_of(os.getpid()) == before
