@@ -40,6 +40,8 @@ export LC_ALL := C.UTF-8
 # Progress in a few lines and one summary; Ansible's usual output for who asks to see more than that.
 export ANSIBLE_STDOUT_CALLBACK ?= $(if $(filter -v% --verbose --check -C --diff -D --step --list-%,$(ARGS)),default,brief)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Images of Python for containers set it. Each start of a program would then compile all that it imports once more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: # what most people need has two hash signs, the rest a hash sign and a colon

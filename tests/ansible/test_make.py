@@ -72,6 +72,13 @@ def test_the_locale_of_the_user_does_not_matter(locale: str) -> None:
     assert "there is no design" in said
 
 
+def test_what_python_has_compiled_is_kept() -> None:
+    """Else each start of a program compiles every package that it imports."""
+    said = make("--eval", "said: ; @env", "said", PYTHONDONTWRITEBYTECODE="1").stdout
+    assert "PATH=" in said
+    assert "PYTHONDONTWRITEBYTECODE" not in said
+
+
 def test_what_is_not_done_is_not_listed(tmp_path: Path) -> None:
     """Every task of this playbook is left out by its condition but the gathering of facts and the step."""
     done = play("releases", {"folder": str(tmp_path), "kind": "none", "steps": [["none", "a"]]})
