@@ -68,6 +68,11 @@ def test_check_mode_is_clean(deployed: Slice) -> None:
     assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
 
 
+def test_what_a_deployment_does_on_a_worker_yields_to_what_it_serves(deployed: Slice) -> None:
+    asked = deployed.run("ansible", "-i", "inventory/slice", "worker1", "--module-name", "command", "--args", "nice")
+    assert asked.stdout.splitlines()[-1] == "19"
+
+
 @pytest.mark.parametrize(
     ("machine", "service", "bar"),
     [("worker1", "imagerec-worker", 1.5), ("balancer", "imagerec-balancer", 3.0), ("balancer", "imagerec-pool", 3.0)],
