@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,17 @@ def forget(choices: dict[str, Any], words: dict[str, str]) -> list[str]:
     return [f"Forgotten: {kept}."] if kept else []
 
 
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write the file whole or not at all: after a power cut there is the old one or the new one."""
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_suffix(".new")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     """The action."""
 
@@ -96,8 +108,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         if back := str(arguments.get("back", "")).split():
             said.insert(0, f"Back to what the inventory says: {', '.join(words[name] for name in back)}.")
         if not self._task.check_mode:
-            file.parent.mkdir(exist_ok=True)
-            beside = file.with_suffix(".new")
-            beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            beside.replace(file)
+            write(file, content)
         return {"changed": False, "said": said}

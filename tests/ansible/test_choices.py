@@ -8,11 +8,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.ansible.plays import briefly
 from tests.conftest import REPOSITORY
+from tests.power import disk
 
 PLAYBOOK = f"""
 - hosts: one
@@ -25,11 +27,16 @@ PLAYBOOK = f"""
 """
 
 
-spec = importlib.util.spec_from_file_location("choices", REPOSITORY / "playbooks/vars_plugins/choices.py")
-assert spec is not None
-assert spec.loader is not None
-plugin = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(plugin)
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("choices", REPOSITORY / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+plugin, action = load("playbooks/vars_plugins/choices.py"), load("playbooks/action_plugins/choices.py")
 
 
 class Inventory:
@@ -108,3 +115,13 @@ def test_a_damaged_file_is_no_choice(inventory: Inventory) -> None:
     for content in ("", "{", "[]", json.dumps({"kept": {}})):
         file.write_text(content)
         assert "policy=of-the-inventory" in inventory.run(), content
+
+
+def test_what_is_kept_outlives_a_power_cut(tmp_path: Path) -> None:
+    """A file without content would mean that nothing was chosen."""
+    with disk(tmp_path) as own:
+        file = own.folder / ".choices/local.json"
+        action.write(file, {"kept": {"model": {"value": "lite2", "at": "today"}}, "once": {}})
+        with own.cut() as left:
+            found = plugin.choices_of(left / ".choices/local.json")
+            assert found["kept"]["model"]["value"] == "lite2"

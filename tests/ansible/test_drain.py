@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.ansible.plays import briefly
+from tests.power import disk
 
 
 class Pool:
@@ -117,3 +118,16 @@ def test_a_deployment_takes_back_whom_a_power_cut_left_out_without_a_word(pool: 
         done = pool.take_out("deployment", "-e", "way=undrain")
         assert done.returncode == 0, done.stderr
         assert pool.drain.exists() == stays
+
+
+def test_an_operator_s_word_outlives_a_power_cut(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its word the file would be a deployment's, and the next one would take the worker back."""
+    pool.say(worker1="up", worker2="up")
+    with disk(tmp_path) as own:
+        monkeypatch.setenv("ANSIBLE_REMOTE_TMP", str(own.folder / "ansible"))  # a host has one disk for both
+        pool.drain.parent.rmdir()
+        pool.drain.parent.symlink_to(own.folder)
+        done = pool.take_out("operator")
+        assert done.returncode == 0, done.stderr
+        with own.cut() as left:
+            assert (left / "drain").read_text() == "operator\n"

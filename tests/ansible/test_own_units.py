@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.ansible.plays import play
+from tests.power import disk
 
 # systemd as far as the roles ask it: a folder by unit, with an empty file for each thing that it is.
 SYSTEMCTL = """#!/bin/sh
@@ -95,3 +96,20 @@ def test_a_unit_is_given_back_as_it_was(given_back: dict[str, set[str]], case: s
 def test_a_host_without_a_balancer_keeps_its_nginx(given_back: dict[str, set[str]]) -> None:
     """`make down` for the second time, or where nothing was deployed."""
     assert given_back["none"] == {"enabled", "active"}
+
+
+def test_what_is_written_down_outlives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty record is no record: the unit would be left as the deployment made it."""
+    with disk(tmp_path) as own:
+        monkeypatch.setenv("ANSIBLE_REMOTE_TMP", str(own.folder / "ansible"))  # a host has one disk for both
+        hosts = {role: Host(tmp_path / role, role, {"enabled", "active"}) for role in UNITS}
+        variables = {role: host.variables() for role, host in hosts.items()}
+        for role, told in variables.items():
+            told[f"{role}_config_dir"] = str(own.folder / role)
+        (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": variables}}))
+        done = play("own_units", {"do": "remember"}, inventory=str(tmp_path / "hosts.yml"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        with own.cut() as left:
+            records = {path.name: path.read_text() for path in left.glob("*/own-*")}
+            assert sorted(records) == ["own-nginx", "own-units"]
+            assert [name for name, text in records.items() if "UnitFileState=enabled" not in text] == []
