@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -173,6 +174,20 @@ def test_what_counts_as_whole_is_whole_after_a_power_cut(tmp_path: Path) -> None
                 assert (left / name).exists()
             # Where the mark stands, in whatever state, the rest does.
             assert [name for name in own.spoilt(left) if not name.endswith("/.complete")] == []
+
+
+def test_an_application_is_mended_whatever_is_cut_short_of_it(tmp_path: Path) -> None:
+    """Its mark stands, and says of what sizes its files were."""
+    pack_application(tmp_path / "app.tar")
+    done = steps(tmp_path, "install a", "install a", python_app_archive=str(tmp_path / "app.tar"))
+    assert done.returncode == 0, done.stdout
+    made = re.findall(r"Create the virtual environment\] \*+\n(\w+)", done.stdout)
+    assert made == ["changed"]
+    module = next(tmp_path.glob("app/*/venv/lib/*/site-packages/small.py"))
+    os.truncate(module, 5)
+    done = steps(tmp_path, "install a", python_app_archive=str(tmp_path / "app.tar"))
+    assert done.returncode == 0, done.stdout
+    assert module.read_text() == "ANSWER = 42\n" * 9000
 
 
 def pack_bundle(folder: Path, text: str) -> str:

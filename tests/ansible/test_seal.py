@@ -57,6 +57,10 @@ def host(tmp_path: Path) -> Path:
     (tmp_path / "etc/nginx.conf").write_text("listen 1;")
     (tmp_path / "release").mkdir()
     (tmp_path / "current").symlink_to("release")
+    (tmp_path / "release/model.tflite").write_bytes(bytes(1000))
+    (tmp_path / "release/bundle.json").write_text("{}")
+    (tmp_path / "release/venv/lib").mkdir(parents=True)
+    (tmp_path / "release/venv/lib/module.py").write_text("ANSWER = 42\n")
     (tmp_path / "elsewhere.pem").write_text("certificate 1")
     (tmp_path / "certificate.pem").symlink_to("elsewhere.pem")
     return tmp_path
@@ -65,14 +69,14 @@ def host(tmp_path: Path) -> Path:
 @pytest.fixture
 def seal(host: Path, server: HTTPServer) -> dict[str, Any]:
     """A seal of the host as it is, written where the host's other files are."""
-    covers = [str(host / name) for name in ("etc", "etc/nginx.conf", "current", "certificate.pem", "not-there")]
+    names = ("etc", "etc/nginx.conf", "current", "current/*", "release/**", "certificate.pem", "not-there")
     content = {
         "inputs": "digest",
         "ready_url": f"http://127.0.0.1:{server.server_address[1]}/readyz",
         "ready_socket": "",
         "supervisor": {},
         "at_s": time.time(),
-        "covers": {path: service_seal.state_of(path) for path in covers},
+        "covers": service_seal.states([str(host / name) for name in names]),
     }
     (host / "seal").write_text(json.dumps(content))
     return content
@@ -80,6 +84,7 @@ def seal(host: Path, server: HTTPServer) -> dict[str, Any]:
 
 def test_what_is_as_it_was_left_is_intact(host: Path, seal: dict[str, Any]) -> None:
     del seal
+    (host / "release/venv/lib/module.cpython-311.pyc").write_text("written by Python when it likes")
     said = service_seal.read(host / "seal")
     assert said == {"changed": False, "intact": True, "inputs": "digest", "why": ""}
 
@@ -95,6 +100,11 @@ def test_what_is_as_it_was_left_is_intact(host: Path, seal: dict[str, Any]) -> N
         pytest.param(
             lambda host: (host / "elsewhere.pem").write_text("certificate 2"), "certificate.pem", id="behind-a-link"
         ),
+        pytest.param(lambda host: os.truncate(host / "release/model.tflite", 500), "model.tflite", id="cut-short"),
+        pytest.param(
+            lambda host: os.truncate(host / "release/venv/lib/module.py", 5), "release/**", id="module-cut-short"
+        ),
+        pytest.param(lambda host: (host / "release/model.tflite").unlink(), "model.tflite", id="model-removed"),
         pytest.param(
             lambda host: ((host / "current").unlink(), (host / "current").symlink_to("other")),
             "current",
