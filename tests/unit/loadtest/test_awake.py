@@ -175,6 +175,8 @@ def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     whole = folder.read_level(folder.design.level("awake-all"))
     assert whole is not None
     assert record["capacity"] == whole["capacity"]
+    kinds = {path.name for path in (folder.path / "calibration").iterdir()}
+    assert kinds == {f"as-deployed.16px.{kind}.jsonl.gz" for kind in ("unloaded", "saturated")}
 
     rows = {row["level"]: row for row in summarize(folder).cells}
     assert {row["workers_awake"] for row in rows.values()} == {"auto", "all"}

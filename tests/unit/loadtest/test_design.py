@@ -190,6 +190,17 @@ def test_a_pool_that_has_to_shrink_before_each_trial_takes_longer(tmp_path: Path
     assert free.minutes - held.minutes == pytest.approx(5 * SHRINKS_S / 60)
 
 
+def test_a_pool_is_calibrated_once_whatever_else_its_levels_differ_in(tmp_path: Path) -> None:
+    one = load(tmp_path).minutes
+    alike = load(tmp_path, deployment={"policy": ["random", "least_conn"], "workers_awake": ["all", "least"]}).minutes
+    others = load(tmp_path, deployment={"pool_size": [1, 2, 3, 4]}).minutes
+    calibration, level = (others - alike) / 3, 0.5  # 20 s to deploy it, five trials of 2 s
+    assert alike == pytest.approx(one + 3 * level)
+    assert one == pytest.approx(calibration + level)
+    closed = load(tmp_path, calibration={"idle_requests": 0}).minutes
+    assert closed == load(tmp_path, calibration={"idle_requests": 0, "busy_s": 0}).minutes < one
+
+
 def test_scale_lengthens_trials_and_is_recorded(tmp_path: Path) -> None:
     design = load(tmp_path)
     longer = design.scaled(5)

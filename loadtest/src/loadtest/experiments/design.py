@@ -92,17 +92,20 @@ class Design:
         """Roughly how long it takes.
 
         It counts with an answer in 50 ms, 100 labelled images, 20 s to deploy a level, and 80 s before each trial in
-        which an autoscaler decides.
+        which an autoscaler decides. Levels that differ in nothing that changes a capacity share one calibration.
         """
-        trials_s = sum(len(self.numbers(cell)) * cell.expected_s(_ANSWER_S, _LABELLED) for cell in self.cells)
         calibrated = {cell.images_id for cell in self.cells if cell.arrivals != "closed"}
-        unloaded_s = _ANSWER_S * float(self.calibration["unloaded_requests"])
-        idle_s = min(IDLE_MOST_S, _ANSWER_S * float(self.calibration.get("idle_requests", 0)) / IDLE_LOAD)
-        busy_s = float(self.calibration["saturated_s"]) + float(self.calibration.get("busy_s", 0))
-        level_s = trials_s + len(calibrated) * (unloaded_s + idle_s + busy_s) + _DEPLOY_S
-        count = sum(len(self.numbers(cell)) for cell in self.cells)
-        shrinks_s = SHRINKS_S * count * sum(level.workers_awake == "auto" for level in self.levels)
-        return (len(self.levels) * level_s + shrinks_s) / 60
+        pools = {level.hardware_id for level in self.levels}
+        closed_s = _ANSWER_S * float(self.calibration["unloaded_requests"]) + float(self.calibration["saturated_s"])
+        requests, busy_s = (float(self.calibration.get(key, 0)) for key in ("idle_requests", "busy_s"))
+        open_s = min(IDLE_MOST_S, _ANSWER_S * requests / IDLE_LOAD) + busy_s if requests and busy_s else 0.0
+        calibrations_s = len(pools) * len(calibrated) * (closed_s + open_s)
+        return (calibrations_s + sum(self._level_s(level) for level in self.levels)) / 60
+
+    def _level_s(self, level: Level) -> float:
+        trials = self.trials(level)
+        shrinks_s = SHRINKS_S * len(trials) * (level.workers_awake == "auto")
+        return _DEPLOY_S + shrinks_s + sum(cell.expected_s(_ANSWER_S, _LABELLED) for cell, _ in trials)
 
     def numbers(self, cell: Cell) -> range:
         """The numbers of a cell's trials, from 1."""
