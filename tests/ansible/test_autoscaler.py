@@ -28,15 +28,19 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     ),
 }
 # What an autoscaler that ran in the folder before had measured, and settings.
+SLOW, MODEL = '{"asleep": [], "service_s": 0.3, "model": "slow+1-0f"}', {"autoscaler_model": "slow+1-0f"}
 BEFORE: dict[str, tuple[str, dict[str, object]]] = {
-    "slow": ('{"asleep": [], "service_s": 0.3}', {}),
-    "fast": ('{"asleep": [], "service_s": 0.02}', {}),
-    "faster-now": ('{"asleep": [], "service_s": 0.3}', {"autoscaler_service_s": 0.02}),
-    "nothing-yet": ('{"asleep": ["worker2"], "service_s": null}', {}),
-    "cut-off": ('{"asleep": ["wor', {}),
+    "slow": (SLOW, {**MODEL}),
+    "fast": (SLOW.replace("0.3", "0.02"), {**MODEL}),
+    "faster-now": (SLOW, {**MODEL, "autoscaler_service_s": 0.02}),
+    "another-model": (SLOW, {"autoscaler_model": "lite0-0f"}),
+    "model-unknown": (SLOW, {}),
+    "of-an-earlier-version": ('{"asleep": [], "service_s": 0.3}', {**MODEL}),
+    "nothing-yet": (SLOW.replace("0.3", "null"), {**MODEL}),
+    "cut-off": ('{"asleep": ["wor', {**MODEL}),
 }
 ACCEPTED: dict[str, dict[str, object]] = {
-    "usual": {},
+    "usual": {"autoscaler_model": "lite0-0f"},
     "texts": {"autoscaler_minimum": "2", "autoscaler_objective_s": "0.5", "autoscaler_down_after_s": "60"},
     "machines": {"autoscaler_hook": ["/usr/local/bin/machines", "--pool"], "autoscaler_maximum": "9"},
 }
@@ -68,7 +72,7 @@ def test_what_cannot_work_is_refused_before_anything_is_written(applied: tuple[P
 def test_an_objective_below_what_was_measured_before_is_refused(applied: tuple[Path, str]) -> None:
     folder, said = applied
     assert "slow: autoscaler_objective_s is 0.25 and one answer takes 0.3 s, however many workers serve; set" in said
-    assert "(so it was measured here before; give autoscaler_service_s where it takes less now)" in said
+    assert "(so it was measured here before, of this model; give autoscaler_service_s where it takes less now)" in said
     assert [name for name in BEFORE if not (folder / name / "etc/autoscaler.json").exists()] == ["slow"]
 
 
@@ -86,6 +90,7 @@ def test_the_program_reads_what_the_role_writes(applied: tuple[Path, str], name:
         "texts": (2, 2, 0.5, 60),
         "machines": (1, 9, 0.25, 30),
     }[name]
+    assert settings.model == ACCEPTED[name].get("autoscaler_model", "")
     assert settings.hook == tuple(ACCEPTED[name].get("autoscaler_hook", ()))  # type: ignore[arg-type]
 
 

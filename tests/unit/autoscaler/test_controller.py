@@ -113,6 +113,19 @@ def test_an_idle_pool_goes_to_sleep_and_a_loaded_one_is_woken(loop: Loop, capsys
     )
 
 
+def test_what_an_answer_took_is_kept_by_its_model(make: Callable[..., Loop]) -> None:
+    loop = make(model="slow-0f")
+    loop.seconds(100, requests=5)
+    record = json.loads(loop.settings.standby.read_text())
+    assert (record["service_s"], record["model"]) == (pytest.approx(0.02), "slow-0f")
+    assert Standby(loop.settings.standby).read("fast-0f") == ({"worker2", "worker3"}, None)
+    for model, says in (("slow-0f", "the objective of 0.01 s is below the service time"), ("fast-0f", "")):
+        other = make(model=model, objective_s=0.01)
+        other.seconds(1)
+        assert says in "".join(map(str, other.controller.report()["notices"]))
+        assert bool(says) == bool(other.controller.report()["notices"])
+
+
 def test_a_restart_leaves_the_pool_as_it_is(loop: Loop) -> None:
     loop.seconds(100, requests=5)
     before = loop.settings.standby.read_bytes()

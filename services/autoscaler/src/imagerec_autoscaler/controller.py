@@ -38,7 +38,7 @@ class Controller:
     def __init__(self, settings: Settings, standby: Standby) -> None:
         self.settings = settings
         self._standby = standby
-        self._asleep, self._service_s = standby.read()
+        self._asleep, self._service_s = standby.read(settings.model)
         self._log = AccessLog(settings.access_log)
         self._hook = Hook(settings.hook, lambda text: self._notice("hook", text))
         self._fitness = Fitness(settings.start_timeout_s)
@@ -196,7 +196,7 @@ class Controller:
             return
         service_s = None if self._state is None else self._state.service_s
         try:
-            self._standby.write(asleep, service_s)
+            self._standby.write(asleep, service_s, self.settings.model)
         except OSError as error:
             self._notice("write", f"who sleeps cannot be written ({error}); the pool stays as it is")
             return

@@ -38,6 +38,7 @@ class Settings:
         address: Virtual address that the acting balancer holds; empty where there is none.
         peers: Where the autoscalers of the other balancers answer, those first that go before this one.
         before: How many of them go before this one where there is no virtual address.
+        model: Name of what the workers serve; what one answer took is kept by it. Empty where it is not known.
     """
 
     access_log: Path
@@ -55,6 +56,7 @@ class Settings:
     address: str = ""
     peers: tuple[str, ...] = ()
     before: int = 0
+    model: str = ""
 
     @property
     def rules(self) -> Rules:

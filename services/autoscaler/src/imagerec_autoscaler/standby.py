@@ -33,23 +33,23 @@ class Standby:
         self._lock = file
         return True
 
-    def read(self) -> tuple[set[str], float | None]:
-        """Return who sleeps, and the seconds of one answer; nobody and None where nothing was written yet."""
+    def read(self, model: str) -> tuple[set[str], float | None]:
+        """Return who sleeps, and the seconds of one answer of this model; nobody and None where nothing says so."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             said = json.loads(self._path.read_bytes())
-            service_s = said.get("service_s")
+            service_s = said.get("service_s") if said.get("model", "") == model else None
             return set(map(str, said["asleep"])), None if service_s is None else float(service_s)
         return set(), None
 
-    def write(self, asleep: Collection[str], service_s: float | None) -> None:
-        """Say who sleeps.
+    def write(self, asleep: Collection[str], service_s: float | None, model: str) -> None:
+        """Say who sleeps, and what one answer of which model takes.
 
         Raises:
             OSError: The folder cannot be written; what stood there stands.
         """
         aside = self._path.with_name(f".{self._path.name}.partial")
         with aside.open("w", encoding="utf-8") as file:
-            json.dump({"asleep": sorted(asleep), "service_s": service_s}, file)
+            json.dump({"asleep": sorted(asleep), "service_s": service_s, "model": model}, file)
             file.flush()
             os.fsync(file.fileno())
         aside.chmod(0o644)
