@@ -182,6 +182,7 @@ def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     assert {row["workers_awake"] for row in rows.values()} == {"auto", "all"}
     assert [rows[f"awake-{awake}"]["worker_s"] for awake in ("all", "auto")] == pytest.approx([2 * 0.3, 0.3])
     assert {(row["refused"], row["lost"]) for row in rows.values()} == {(0, 0)}
+    assert [bar["met"] for bar in summarize(folder).bars] == ["no"] * 3  # so few requests show nothing
     assert main(["summarize", str(folder.path)]) == 0
     assert draw(folder) == ["pool"]
     assert (folder.path / "figures/pool.png").stat().st_size > 10_000

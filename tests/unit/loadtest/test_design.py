@@ -50,7 +50,9 @@ def load(folder: Path, **changes: Any) -> Design:
         pytest.param({"deployment": {"workers_awake": ["auto", "least"]}}, "needs the level all", id="never-all-awake"),
         pytest.param({"deployment": {"model": "a/../b"}}, "is not the name of a model", id="model-by-path"),
         pytest.param({"deployment": {"model": ["lite0", "lite0"]}}, "lite0 stands twice", id="same-model-twice"),
-        pytest.param({"cells": [{**GOOD["cells"][0], "repetitions": 4}]}, "are for requests: all", id="few-of-a-cell"),
+        pytest.param(
+            {"cells": [{**GOOD["cells"][0], "repetitions": 4}]}, "repetitions under 5 are for", id="few-of-a-cell"
+        ),
         pytest.param({"cells": [{**GOOD["cells"][0], "rate_hz": -1}]}, "-1 is impossible", id="negative-rate"),
         pytest.param({"cells": [{**GOOD["cells"][0], "utilisation": 0.5}]}, "need one of rate_hz", id="two-rates"),
         pytest.param({"cells": [{"arrivals": "closed", "image_px": 1, "requests": 1}]}, "in_flight", id="closed-alone"),
@@ -125,19 +127,45 @@ def test_the_designs_are_those_of_the_house() -> None:
 def test_the_design_of_the_autoscaler_is_short_and_sends_enough() -> None:
     """Four workers of a slice, each with a third of a core, answer nearly 200 a second; half of that has to do."""
     design = load_design(find_design("autoscale"))
-    assert design.minutes <= 90
+    assert design.minutes <= 100
     assert {level.workers_awake for level in design.levels} == {"auto", "least", "all"}
-    assert [(cell.arrivals, cell.factor) for cell in design.cells] == [
+    assert [(cell.arrivals, cell.factor or cell.period_s) for cell in design.cells] == [
         ("step", 4),
         ("ramp", 4),
-        ("sine", None),
+        ("sine", 600),
         ("step", 10),
+        ("poisson", None),
     ]
     for cell in design.cells:
         assert cell.duration_s is not None
         rate_hz = cell.rate(100.0)
         assert rate_hz is not None
-        assert mean_rate(cell, rate_hz, cell.duration_s) * cell.duration_s * design.repetitions >= 5000
+        trials = len(design.numbers(cell))
+        assert mean_rate(cell, rate_hz, cell.duration_s) * cell.duration_s * trials >= 5000
+    (sine,) = (cell for cell in design.cells if cell.arrivals == "sine")
+    assert sine.duration_s == sine.period_s
+
+
+def test_a_load_may_be_for_one_kind_of_level_alone(tmp_path: Path) -> None:
+    cells = [GOOD["cells"][0], {**GOOD["cells"][0], "image_px": 32, "only_awake": "auto"}]
+    design = load(tmp_path, deployment={"workers_awake": ["auto", "all"]}, cells=cells)
+    asked = {level.workers_awake: {cell.images_id for cell, _ in design.trials(level)} for level in design.levels}
+    assert asked == {"auto": {"64px", "32px"}, "all": {"64px"}}
+    shared = load(tmp_path, deployment={"workers_awake": ["auto", "all"]}, cells=[cells[0]])
+    everywhere = load(
+        tmp_path, deployment={"workers_awake": ["auto", "all"]}, cells=[cells[0], {**cells[0], "image_px": 32}]
+    )
+    assert shared.minutes < design.minutes == pytest.approx(everywhere.minutes - 10 / 60)
+    assert design_from_resolved(design.resolved()) == design
+    with pytest.raises(LoadtestError, match="only_awake is auto, and no level of the deployment has that"):
+        load(tmp_path, cells=cells)
+
+
+def test_a_trial_of_many_minutes_may_be_run_once(tmp_path: Path) -> None:
+    (cell,) = load(tmp_path, cells=[{**GOOD["cells"][0], "duration_s": 300, "repetitions": 1}]).cells
+    assert cell.repetitions == 1
+    with pytest.raises(LoadtestError, match="repetitions under 5"):
+        load(tmp_path, cells=[{**GOOD["cells"][0], "duration_s": 299, "repetitions": 1}])
 
 
 def test_trials_run_in_random_order_that_the_seed_decides() -> None:

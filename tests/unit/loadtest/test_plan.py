@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from loadtest.analyse.plan import _Question, plan
+from loadtest.analyse.plan import Sizing, plan
 from loadtest.analyse.plan_text import text
 from loadtest.analyse.smallest import smallest
 from loadtest.errors import LoadtestError
@@ -68,7 +68,7 @@ def test_a_failed_worker_is_told() -> None:
 def test_what_a_failure_does_hardly_depends_on_the_seed() -> None:
     """Of one failure alone 0 to 15 % would be late, by the seed."""
     found = [
-        _Question(EXPONENTIAL, 40.0, "random", max_conns=16, seed=seed).late_after_failure(2, 0.31) for seed in range(5)
+        Sizing(EXPONENTIAL, 40.0, "random", max_conns=16, seed=seed).late_after_failure(2, 0.31) for seed in range(5)
     ]
     means = [mean for mean, _ in found]
     assert max(means) - min(means) <= 2 * max(half for _, half in found)
@@ -86,7 +86,7 @@ def test_the_steady_state_of_a_large_pool_is_known(monkeypatch: pytest.MonkeyPat
     """Of 9,000 workers more than a million requests would pass before their queues have settled."""
     monkeypatch.setattr("loadtest.analyse.plan._COUNTED", 600_000)
     rate_hz = 0.9 * 9000 / SERVICE_S
-    steady = _Question(EXPONENTIAL, rate_hz, "random", max_conns=0, seed=1).steady(9000)
+    steady = Sizing(EXPONENTIAL, rate_hz, "random", max_conns=0, seed=1).steady(9000)
     assert steady is not None
     assert steady.utilisation == pytest.approx(0.9)
     assert steady.p99_s == pytest.approx(p99_s(rate_hz, 9000), rel=0.1)
@@ -94,8 +94,8 @@ def test_the_steady_state_of_a_large_pool_is_known(monkeypatch: pytest.MonkeyPat
 
 def test_a_pool_that_settles_at_once_is_simulated_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadtest.analyse.plan._MOST_PLAYED", 1000)
-    assert _Question(EXPONENTIAL, 90 / SERVICE_S, "least_conn", max_conns=0, seed=1).steady(100) is not None
-    assert _Question(EXPONENTIAL, 95 / SERVICE_S, "random", max_conns=0, seed=1).steady(100) is None
+    assert Sizing(EXPONENTIAL, 90 / SERVICE_S, "least_conn", max_conns=0, seed=1).steady(100) is not None
+    assert Sizing(EXPONENTIAL, 95 / SERVICE_S, "random", max_conns=0, seed=1).steady(100) is None
 
 
 def test_workers_that_are_taken_for_too_few_are_told() -> None:

@@ -54,14 +54,15 @@ def test_a_changed_number_changes_the_page(results: Path) -> None:
     assert "9000.0 ± " in results_page.render(results)
 
 
-def also(folder: Path, run: str, rows: list[dict[str, object]]) -> None:
-    """Make a run of these cells; what is known of it as a whole is another's."""
+def also(folder: Path, run: str, cells: list[dict[str, object]], **tables: list[dict[str, object]]) -> None:
+    """Make a run of these cells, and other tables; what is known of it as a whole is another's."""
     made = folder / "reference" / run
     shutil.copytree(RESULTS / "reference/rtt", made, ignore=LEFT_OUT)
-    with (made / "summary/cells.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    for name, rows in {"cells": cells, **tables}.items():
+        with (made / f"summary/{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def test_a_section_stands_only_where_its_run_is_recorded(results: Path) -> None:
@@ -79,6 +80,11 @@ def test_a_section_stands_only_where_its_run_is_recorded(results: Path) -> None:
             often
             | {"cell": "step-u0.15", "workers_awake": awake, "p99_s": p99_s, "refused": refused, "worker_s": spent}
             for awake, p99_s, refused, spent in cells
+        ]
+        + [often | {"cell": "poisson-u0.3", "workers_awake": "auto", "p99_s": 0.2, "refused": 0, "worker_s": 90.0}],
+        bars=[
+            {"cell": cell, "what": "lost", "figure": figure, "bar": 5.0, "requests": 6000, "trials": 5, "met": met}
+            for cell, figure, met in (("step-u0.15", 1.25, "yes"), ("poisson-u0.3", "", "no"))
         ],
     )
     text = results_page.render(results)
@@ -87,6 +93,9 @@ def test_a_section_stands_only_where_its_run_is_recorded(results: Path) -> None:
         "took 50 % of the worker-seconds of all. Its p99 was 2.0 times that of\n  all awake; that of the minimum"
         in text
     )
+    assert "| `poisson-u0.3` | the autoscaler | 6,000 | 50.0 ± 1.0 | 200.0 | 0.00 | 0 | 90 ± 2 |\n\n- `step" in text
+    assert text.count("times that of\n  all awake") == 1  # of the load that is not only the autoscaler's
+    assert "| `step-u0.15` | lost | 1.25 | 5 | 6,000 | 5 | yes |\n| `poisson-u0.3` | lost | – | 5 |" in text
     assert text.count("autoscale](reference/autoscale)") == 1
     assert "batching" not in text
     # where no trial counts there is nothing to divide by

@@ -29,12 +29,12 @@ def law_of(folder: RunFolder, level: Level, record: dict[str, Any], cell: Cell) 
         if busy.exists():
             alone = read_trial(idle).samples if idle.exists() else ()
             return service_law(
-                capacity, alone, read_trial(busy).samples, max_conns=_max_conns(record, capacity.processes)
+                capacity, alone, read_trial(busy).samples, max_conns=max_conns_of(record, capacity.processes)
             )
     return None
 
 
-def _max_conns(record: dict[str, Any], processes: int) -> int:
+def max_conns_of(record: dict[str, Any], processes: int) -> int:
     """The balancer's limit of requests at one worker, as the level had it; 0 for none.
 
     The balancer says it at /status, for each process; in earlier runs it stands in nginx's settings, for each worker.

@@ -90,7 +90,7 @@ class Plan:
         return 1e6 * self.workers / (self.rate_hz * (1 - self.tried[self.workers].refused))
 
 
-class _Question:
+class Sizing:
     """The steady state of any number of workers, and what follows from it."""
 
     def __init__(
@@ -212,12 +212,12 @@ def plan(measured: Measured, rate_hz: float, slo_p99_s: float, policy: str, *, s
             f"no number of workers gives p99 ≤ {1e3 * slo_p99_s:g} ms: a request that never waits takes "
             f"{1e3 * floor_s:.1f} ms at p99. Give workers more CPU, or a larger --slo-p99"
         )
-    own = _Question(measured, rate_hz, policy, max_conns=max_conns, seed=seed)
+    own = Sizing(measured, rate_hz, policy, max_conns=max_conns, seed=seed)
     workers = smallest(own.within(slo_p99_s, 1.0), own.least())
     # the service times are a sample too: as if they were shorter, and longer, by its interval
     off = _off(measured.service)
     quick, slow = (
-        _Question(measured, rate_hz, policy, max_conns=max_conns, seed=seed, scale=1 + sign * off) for sign in (-1, 1)
+        Sizing(measured, rate_hz, policy, max_conns=max_conns, seed=seed, scale=1 + sign * off) for sign in (-1, 1)
     )
     fewest = smallest(quick.within(slo_p99_s, -1.0), quick.least(), near=workers)
     most = smallest(slow.within(slo_p99_s, 1.0), slow.least(), near=workers)

@@ -9,7 +9,7 @@ from loadtest.experiments.cells import Cell
 from loadtest.experiments.design import Design
 from loadtest.generate.samples import Trial
 
-_REFUSED = (429, 503)
+REFUSED = (429, 503)
 # Seconds since the load began, workers that serve, workers that are awake.
 Seen = Sequence[tuple[float, int, int]]
 
@@ -45,7 +45,7 @@ def worker_seconds(seen: Seen, begin_s: float, end_s: float) -> float | None:
 def trial_columns(trial: Trial, cell: Cell, image: str) -> dict[str, Any]:
     """Columns of a trial: requests `refused` with 429 or 503, requests `lost` otherwise, `worker_s`."""
     failed = [one for one in kept(trial, cell, image) if not one.ok]
-    refused = sum(one.status in _REFUSED for one in failed)
+    refused = sum(one.status in REFUSED for one in failed)
     return {
         "refused": refused,
         "lost": len(failed) - refused,

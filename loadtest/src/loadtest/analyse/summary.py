@@ -5,7 +5,8 @@ value is the mean over its valid trials of each trial's value, with the half-wid
 quantiles are those of the requests of all valid trials together, with the t-interval of how far the trials' own
 differ. A quantile stands where ten requests or more lie beyond it: p99 from 1,000 requests on, p99.9 from 10,000.
 Incomplete and invalid trials are listed, and left out of their cell. Where levels say who is awake there are `refused`
-(429 or 503), `lost` (other failures) and `worker_s` (seconds for which workers were awake, in a trial).
+(429 or 503), `lost` (other failures) and `worker_s` (seconds for which workers were awake, in a trial), and one row for
+each figure that is promised of an autoscaler (`bars`).
 """
 
 import csv
@@ -20,6 +21,7 @@ import numpy as np
 
 from loadtest.analyse.accuracy import ACCURACY, accuracy
 from loadtest.analyse.against_theory import predictions
+from loadtest.analyse.bars import bars_of
 from loadtest.analyse.laws import law_of
 from loadtest.analyse.models import model_rows
 from loadtest.analyse.pool import cell_columns, is_watched, trial_columns
@@ -55,11 +57,13 @@ class Summary:
         cells: One row for each level and cell, and for each image where several are mixed.
         trials: The same for each repetition.
         models: One row for each level that names its model; empty where none does.
+        bars: One row for each figure that is promised of an autoscaler; empty where none decides.
     """
 
     cells: list[Row]
     trials: list[Row]
     models: list[Row]
+    bars: list[Row]
 
     def write(self, folder: Path) -> None:
         """Write each table as .csv, .json and .parquet into a folder; the same bytes for the same samples.
@@ -72,13 +76,13 @@ class Summary:
 
         try:
             folder.mkdir(exist_ok=True)
-            for name, rows in (("cells", self.cells), ("trials", self.trials), ("models", self.models)):
-                if name == "models" and not rows:
+            for name, rows in asdict(self).items():
+                if not rows:
                     continue
                 (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
                 flat = [{key: _flat(value) for key, value in row.items()} for row in rows]
                 text = io.StringIO()
-                writer = csv.DictWriter(text, list(flat[0]) if flat else [], lineterminator="\n")
+                writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(flat)
                 (folder / f"{name}.csv").write_text(text.getvalue(), encoding="utf-8")
@@ -116,8 +120,8 @@ def summarize(folder: RunFolder) -> Summary:
                     cells.append(_cell_row(folder, level, cell, image=image, rows=rows, valid=valid, law=law))
     if not trials:
         raise LoadtestError(f"{folder.path} holds no trial yet; `loadtest run` adds them")
-    models = model_rows(folder, cells)
-    return Summary(*([_rounded(row) for row in rows] for rows in (cells, trials, models)))
+    found = (cells, trials, model_rows(folder, cells), bars_of(folder, cells))
+    return Summary(*([_rounded(row) for row in rows] for rows in found))
 
 
 def models_of(folder: RunFolder) -> list[Row]:

@@ -101,6 +101,7 @@ class Cell:
         max_duration_s: … or longer.
         warmup_s: Samples due before it are recorded, but cut from summaries.
         repetitions: Trials of this cell; None: as many as the design says.
+        only_awake: It is run at levels with this workers_awake alone; None: at all.
     """
 
     arrivals: str
@@ -127,6 +128,7 @@ class Cell:
     max_duration_s: float | None = None
     warmup_s: float = 0.0
     repetitions: int | None = None
+    only_awake: str | None = None
 
     @property
     def id(self) -> str:

@@ -84,6 +84,7 @@ def image_mix(value: object) -> str | None:
     return None
 
 
+AWAKE = ("auto", "least", "all")
 IMAGE_PX = whole(1, 8000)
 
 DEPLOYMENT: dict[str, Check] = {
@@ -94,7 +95,7 @@ DEPLOYMENT: dict[str, Check] = {
     "model": model_name,
     "batch": whole(1, 16),
     "batch_window_ms": number(0, 100),
-    "workers_awake": one_of("auto", "least", "all"),
+    "workers_awake": one_of(*AWAKE),
 }
 LOAD: dict[str, Check] = {
     "arrivals": one_of(*ARRIVALS),
@@ -118,6 +119,7 @@ LOAD: dict[str, Check] = {
     "max_duration_s": number(0, 86_400, above=True),
     "warmup_s": number(0, 3600),
     "repetitions": whole(1, 1000),
+    "only_awake": one_of(*AWAKE),
 }
 SECTIONS: dict[str, dict[str, Check]] = {
     "images": {"jpeg_quality": whole(1, 95), "photo": text, "labelled": flag},

@@ -24,6 +24,7 @@ _LATER = (
     "batch",
     "batch_window_ms",
     "workers_awake",
+    "only_awake",
     "precision",
     "dirty",
     *CHANGES,
@@ -111,9 +112,13 @@ class Design:
         """The numbers of a cell's trials, from 1."""
         return range(1, (cell.repetitions or self.repetitions) + 1)
 
+    def cells_at(self, level: Level) -> list[Cell]:
+        """The loads that are run at a level."""
+        return [cell for cell in self.cells if cell.only_awake in (None, level.workers_awake)]
+
     def trials(self, level: Level) -> list[tuple[Cell, int]]:
         """Every cell and repetition (from 1) of a level, in the random order in which they run."""
-        everything = [(cell, number) for cell in self.cells for number in self.numbers(cell)]
+        everything = [(cell, number) for cell in self.cells_at(level) for number in self.numbers(cell)]
         return [everything[index] for index in shuffled(len(everything), self.seed, f"trials {level.id}")]
 
     def level(self, level_id: str) -> Level:

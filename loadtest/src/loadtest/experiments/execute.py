@@ -97,7 +97,7 @@ class _Session:
             self.bodies.prepare(cell)
         capacities = await self._capacities(record, described)
         self._keep_record(record, capacities)
-        for warning in refused_ahead(self.folder.design.cells, capacities, limits):
+        for warning in refused_ahead(self.folder.design.cells_at(self.level), capacities, limits):
             self.reporter.say(warning)
         for cell, repetition in missing:
             await self._trial(cell, repetition, capacities.get(cell.images_id), limits)

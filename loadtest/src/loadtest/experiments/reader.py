@@ -13,7 +13,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level, in_order
 from loadtest.experiments.checks import DEPLOYMENT, FIGURES, LOAD, SECTIONS, TOP, Check, flag
 from loadtest.experiments.design import Design
-from loadtest.experiments.rules import against_levels, against_precision, reasons_against
+from loadtest.experiments.rules import against_cells, against_levels, against_precision, reasons_against
 from loadtest.generate.images import PHOTO
 from loadtest.generate.sized import Sized
 from loadtest.generate.traces import read_trace
@@ -93,6 +93,7 @@ class _Reader:
         sections = {name: self._section(name, content.get(name)) for name in SECTIONS}
         levels = self._levels(content.get("deployment"))
         cells = self._cells(content.get("cells"), sections)
+        self._faults += [f"cells: {reason}" for reason in against_cells(cells, levels)]
         precision = content.get("precision")
         self._faults += against_precision(precision, cells)
         self._check("dirty", content.get("dirty", False), flag)

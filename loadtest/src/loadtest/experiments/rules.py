@@ -13,6 +13,8 @@ RATES = ("rate_hz", "interval_s", "utilisation")
 _STEADY = ("poisson", "constant", "jittered")
 _CHANGING = ("step", "ramp", "sine")
 _NEEDS_RATE = (*_STEADY, *_CHANGING)
+# Five trials of this length are too long for anybody; the times within one are many.
+_LONG_S = 300.0
 # Factors that mean something for some arrivals alone.
 _ONLY = {
     "in_flight": ("closed",),
@@ -74,6 +76,21 @@ def against_levels(levels: Sequence[Level]) -> list[str]:
     if awake != {None} and levels and "all" not in awake:
         found.append("workers_awake needs the level all: loads are shares of what all workers can do")
     return found
+
+
+def against_cells(cells: Sequence[Cell], levels: Sequence[Level]) -> list[str]:
+    """Why some cells would be run at no level; empty where each is.
+
+    Args:
+        cells: A design's, each sound by itself.
+        levels: Its levels.
+    """
+    awake = {level.workers_awake for level in levels}
+    return [
+        f"{cell.id}: only_awake is {cell.only_awake}, and no level of the deployment has that workers_awake"
+        for cell in cells
+        if cell.only_awake not in {None, *awake}
+    ]
 
 
 def against_precision(given: object, cells: Sequence[Cell]) -> list[str]:
@@ -168,8 +185,9 @@ _RULES = (
         lambda v, labelled: v.get("requests") == "all" and not (labelled and _is(v, "closed")),
     ),
     Rule(
-        "repetitions under 5 are for requests: all alone; of other trials fewer give no interval",
-        lambda v, _: v.get("repetitions", 5) < 5 and v.get("requests") != "all",
+        f"repetitions under 5 are for requests: all, and for duration_s of {_LONG_S:g} or more; of other trials fewer "
+        "give no interval",
+        lambda v, _: v.get("repetitions", 5) < 5 and v.get("requests") != "all" and v.get("duration_s", 0) < _LONG_S,
     ),
     Rule("labelled images have one size a cell; give image_px", lambda v, labelled: labelled and "image_px" not in v),
     Rule(
