@@ -292,7 +292,7 @@ figures: setup-measure ## rebuild every summary, figure and report, and the READ
 	test ! -e results/batching || $(BIN)/python -m bench.batching --redraw results/batching > /dev/null
 
 scale: setup-measure #: write the tables of docs/scale.md by its commands, minutes
-	@PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.scale_page docs/scale.md results/reference/scaling
+	@PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.scale_page docs/scale.md results/reference/scaling results
 
 plan: setup-measure ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
 	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)

@@ -17,7 +17,8 @@ from loadtest.experiments.folder import RunFolder
 from tests.conftest import REPOSITORY
 
 PAGE = REPOSITORY / "docs/scale.md"
-SCALING = REPOSITORY / "results/reference/scaling"
+RESULTS = REPOSITORY / "results"
+SCALING = RESULTS / "reference/scaling"
 
 
 def between(name: str, text: str) -> str:
@@ -27,7 +28,7 @@ def between(name: str, text: str) -> str:
 
 def test_the_committed_tables_are_what_the_recorded_run_says() -> None:
     text = PAGE.read_text()
-    for name, table in scale_page.tables(PAGE, RunFolder.open(SCALING)).items():
+    for name, table in scale_page.tables(PAGE, RunFolder.open(SCALING), scale_page.nginx_spends(RESULTS)).items():
         assert between(name, text) == table
 
 
@@ -76,22 +77,39 @@ def test_what_random_costs_follows_from_the_printed_rows() -> None:
     ]
 
 
+def test_what_nginx_spends_is_of_the_record_and_says_which(tmp_path: Path) -> None:
+    (tmp_path / "hotpath.json").write_text('{"commit": "abc1234", "images": "three photographs"}')
+    times = {"decode and inference": [9.0], "as it is": [0.1, 0.2, 0.4], "all by Flask": [7.0]}
+    rows = [f"1,{way},5.0,{ms}" for way, every in times.items() for ms in every]
+    (tmp_path / "hotpath.csv").write_text("\n".join(["round,way,worker_ms,nginx_ms", *rows, ""]))
+    spent = scale_page.nginx_spends(tmp_path)
+    assert spent == (0.2, 3, "abc1234", "three photographs")
+    text = scale_page.balancers_table(0.02, spent)
+    assert "0.200 ms of CPU a request. That is the median of 3 rounds of `make hotpath` at abc1234" in text
+    assert "| 10,000 | 20.00 | 400,000 | 80.0 | 17 |" in text
+    (tmp_path / "hotpath.csv").write_text("round,way,worker_ms,nginx_ms\n")
+    with pytest.raises(LoadtestError, match=r"holds no record of nginx's CPU time .*; make hotpath RECORD="):
+        scale_page.nginx_spends(tmp_path)
+    with pytest.raises(LoadtestError, match="No such file"):
+        scale_page.nginx_spends(tmp_path / "none")
+
+
 def test_it_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale_page, "_TIMED", ())
     page = tmp_path / "page.md"
     asked = "simulate --workers 2 --utilisation 0.3,0.5 --policy random,random_two --requests 2000"
     marks = "".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("fit", "cost", "balancers"))
     page.write_text(f"```console\n$ loadtest {asked}\nof before\n```\n{marks}")
-    assert scale_page.main([str(page), str(tmp_path)]) == 1
+    assert scale_page.main([str(page), str(tmp_path), str(RESULTS)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
-    assert scale_page.main([str(page), str(SCALING)]) == 1
+    assert scale_page.main([str(page), str(SCALING), str(RESULTS)]) == 1
     assert "write <!-- speed:begin --> and <!-- speed:end -->" in capsys.readouterr().err
     text = page.read_text()
     assert "of before" not in text
     assert between("fit", text).startswith("| requests/s |")
     page.write_text(f"{text}<!-- speed:begin -->\n<!-- speed:end -->\n")
-    assert scale_page.main([str(page), str(SCALING)]) == 0
+    assert scale_page.main([str(page), str(SCALING), str(RESULTS)]) == 0
     assert between("speed", page.read_text()).startswith("| policy |")
     page.write_text("```console\n$ loadtest simulate --workers 0\n```\n")
-    assert scale_page.main([str(page), str(SCALING)]) == 1
+    assert scale_page.main([str(page), str(SCALING), str(RESULTS)]) == 1
     assert "loadtest simulate --workers 0 ended with 2" in capsys.readouterr().err

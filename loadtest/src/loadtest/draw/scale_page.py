@@ -1,18 +1,22 @@
 """`docs/scale.md`: runs its commands and writes what they print, and the tables between its marks.
 
-python -m loadtest.draw.scale_page docs/scale.md results/reference/scaling
+python -m loadtest.draw.scale_page docs/scale.md results/reference/scaling results
 """
 
 import argparse
 import contextlib
+import csv
 import io
+import json
 import math
 import re
 import shlex
+import statistics
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,11 +33,47 @@ from loadtest.simulate.service import Service
 _BLOCK = re.compile(r"```console\n\$ loadtest (.*)\n((?:.*\n)*?)```")
 _COST = "--utilisation 0.3,"  # of the block that the table of costs is made from
 _RHO, _FILLED, _CORES = 0.8, 0.6, 8
-_NGINX_MS = 0.54  # CPU of a request (0.17 user, 0.37 system), as the page says where from
+_SERVED = "as it is"  # of the ways that `make hotpath` records
 _PHOTOGRAPH_BYTES = 120e3
 _QUICK_MS = 7.0
 _COLUMNS = 120
 _TIMED = (10, 1000)  # workers of the cases whose CPU time is taken
+
+
+class Spent(NamedTuple):
+    """What nginx spends on a request, by a record of `make hotpath`.
+
+    Attributes:
+        ms: CPU milliseconds, the median of the rounds.
+        rounds: How many there were.
+        commit: At which it was measured.
+        photographs: Which were sent.
+    """
+
+    ms: float
+    rounds: int
+    commit: str
+    photographs: str
+
+
+def nginx_spends(folder: Path) -> Spent:
+    """Read the record of `make hotpath`.
+
+    Args:
+        folder: Holds hotpath.csv and hotpath.json.
+
+    Raises:
+        LoadtestError: There is none, or it cannot be read.
+    """
+    try:
+        facts = json.loads((folder / "hotpath.json").read_text(encoding="utf-8"))
+        with (folder / "hotpath.csv").open(encoding="utf-8", newline="") as file:
+            times = [float(row["nginx_ms"]) for row in csv.DictReader(file) if row["way"] == _SERVED]
+        return Spent(statistics.median(times), len(times), str(facts["commit"]), str(facts["images"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LoadtestError(
+            f"{folder} holds no record of nginx's CPU time ({error}); make hotpath RECORD={folder} makes it"
+        ) from error
 
 
 def fit_table(forecast: Forecast) -> str:
@@ -73,9 +113,15 @@ def cost_table(printed: str) -> str:
     return "\n".join(lines)
 
 
-def balancers_table(service_s: float) -> str:
+def balancers_table(service_s: float, spent: Spent) -> str:
     """Balancers for so many workers of a service time in seconds, and for the most of them with a quicker one."""
+    source = (
+        f"nginx takes {spent.ms:.3f} ms of CPU a request. That is the median of {spent.rounds} rounds of `make "
+        f"hotpath` at {spent.commit} ([hotpath.md](../results/hotpath.md)): {spent.photographs}, one at a time."
+    )
     lines = [
+        *textwrap.wrap(source, _COLUMNS),
+        "",
         f"| n | S, ms | requests/s at ρ = {_RHO:g} | nginx's cores | balancers of {_CORES} cores at {_FILLED:.0%} |",
         "|---|---|---|---|---|",
     ]
@@ -83,16 +129,17 @@ def balancers_table(service_s: float) -> str:
     for workers, own_s in [(100, service_s), (1000, service_s), (most, service_s), (most, _QUICK_MS / 1e3)]:
         hz = _RHO * workers / own_s
         lines.append(
-            f"| {workers:,} | {milliseconds(own_s, digits=2)} | {hz:,.0f} | {_cores(hz):.1f} | {_balancers(hz):,} |"
+            f"| {workers:,} | {milliseconds(own_s, digits=2)} | {hz:,.0f} | {_cores(hz, spent):.1f} "
+            f"| {_balancers(hz, spent):,} |"
         )
-    each = [math.floor(_CORES * _FILLED * 1e3 / _NGINX_MS * own_s / _RHO) for own_s in (service_s, _QUICK_MS / 1e3)]
+    each = [math.floor(_CORES * _FILLED * 1e3 / spent.ms * own_s / _RHO) for own_s in (service_s, _QUICK_MS / 1e3)]
     hz = _RHO * most / service_s
-    gigabits = 8e-9 * _PHOTOGRAPH_BYTES * hz
+    gigabits, needed = 8e-9 * _PHOTOGRAPH_BYTES * hz, _balancers(hz, spent)
     note = (
         f"So one balancer of {_CORES} cores serves about {each[0]} workers of {milliseconds(service_s)} ms, or "
         f"{each[1]} of {_QUICK_MS:g} ms. Links are not in this table: {hz:,.0f} photographs of "
-        f"{_PHOTOGRAPH_BYTES / 1e3:.0f} kB a second are {gigabits:.0f} Gbit/s, {gigabits / _balancers(hz):.1f} Gbit/s "
-        f"for each of {_balancers(hz)} balancers."
+        f"{_PHOTOGRAPH_BYTES / 1e3:.0f} kB a second are {gigabits:.0f} Gbit/s, {gigabits / needed:.1f} Gbit/s "
+        f"for each of {needed} balancers."
     )
     return "\n".join([*lines, "", *textwrap.wrap(note, _COLUMNS)])
 
@@ -130,23 +177,29 @@ def printed_by(words: str) -> str:
     return said.getvalue()
 
 
-def write(page: Path, folder: RunFolder) -> None:
+def write(page: Path, folder: RunFolder, results: Path) -> None:
     """Write the page anew; minutes of CPU.
 
+    Args:
+        page: The page.
+        folder: A run of scaling.
+        results: Holds the record of `make hotpath`.
+
     Raises:
-        LoadtestError: A command of it fails, a mark is missing, or the run does not have what it needs.
+        LoadtestError: A command of it fails, a mark is missing, or the run or the record lacks what it needs.
     """
+    spent = nginx_spends(results)
     text = _BLOCK.sub(
         lambda block: f"```console\n$ loadtest {block[1]}\n{printed_by(block[1])}```", page.read_text(encoding="utf-8")
     )
     page.write_text(text, encoding="utf-8")
     service = of_run(folder).service
-    for name, table in (*tables(page, folder).items(), ("speed", speed_table(service))):
+    for name, table in (*tables(page, folder, spent).items(), ("speed", speed_table(service))):
         write_between(page, table, f"<!-- {name}:begin -->", f"<!-- {name}:end -->")
 
 
-def tables(page: Path, folder: RunFolder) -> dict[str, str]:
-    """The tables that follow from the page's blocks and the run, by the name of their marks."""
+def tables(page: Path, folder: RunFolder, spent: Spent) -> dict[str, str]:
+    """The tables that follow from the page's blocks, the run and nginx's CPU time, by the name of their marks."""
     costs = next((block[2] for block in _BLOCK.finditer(page.read_text(encoding="utf-8")) if _COST in block[1]), None)
     if costs is None:
         raise LoadtestError(f"{page} has no command with {_COST}…, from which the table of costs is made")
@@ -154,16 +207,16 @@ def tables(page: Path, folder: RunFolder) -> dict[str, str]:
     return {
         "fit": fit_table(foretell(folder, rows)),
         "cost": cost_table(costs),
-        "balancers": balancers_table(of_run(folder).service.mean_s),
+        "balancers": balancers_table(of_run(folder).service.mean_s, spent),
     }
 
 
-def _cores(hz: float) -> float:
-    return hz * _NGINX_MS / 1e3
+def _cores(hz: float, spent: Spent) -> float:
+    return hz * spent.ms / 1e3
 
 
-def _balancers(hz: float) -> int:
-    return math.ceil(_cores(hz) / (_CORES * _FILLED))
+def _balancers(hz: float, spent: Spent) -> int:
+    return math.ceil(_cores(hz, spent) / (_CORES * _FILLED))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -171,9 +224,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scale_page", description="write the figures of docs/scale.md")
     parser.add_argument("page", type=Path, help="holds the commands and the marks")
     parser.add_argument("run", type=Path, help="a run of the design scaling")
+    parser.add_argument("results", type=Path, help="holds the record of make hotpath")
     options = parser.parse_args(arguments)
     try:
-        write(options.page, RunFolder.open(options.run))
+        write(options.page, RunFolder.open(options.run), options.results)
     except LoadtestError as error:
         sys.stderr.write(f"scale: {error}\n")
         return 1
