@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.cli import main
-from loadtest.generate.bench import known_server
+from tests.unit.loadtest.known import known_fork
 
 DESIGN = """
 name: small
@@ -43,7 +43,7 @@ def _frozen() -> Iterator[None]:
 def serve() -> Iterator[Callable[..., str]]:
     """Start a service of known service time with these options; gives its address."""
     with ExitStack() as stack:
-        yield lambda *options: stack.enter_context(known_server(*options))
+        yield lambda *options: stack.enter_context(known_fork(*options))
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits, and finds the run
         if not folder.exists():
             (own / "small.yml").write_text(DESIGN)
-            with known_server("--workers", "2", "--service-ms", "20", "--exponential") as target:
+            with known_fork("--workers", "2", "--service-ms", "20", "--exponential") as target:
                 assert main(["run", str(own / "small.yml"), "--target", target, "--out", str(own / "run")]) == 0
             own.rename(folder)
     return folder / "run"

@@ -20,6 +20,7 @@ from loadtest.experiments import host, link, processes
 from loadtest.experiments.host import HostWatch
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate import arrivals, effort
+from loadtest.generate.bench import known_server
 from loadtest.generate.client import Client
 from loadtest.generate.effort import busy_share, cpu_s, machine_times
 from loadtest.generate.payload import encode
@@ -87,14 +88,15 @@ LISTENER = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.g
 SUPERVISOR = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {LISTENER!r}])"
 
 
-def test_a_service_on_this_host_is_none_of_the_others(serve: Callable[..., str]) -> None:
+def test_a_service_on_this_host_is_none_of_the_others() -> None:
     """It is found by its socket, with the supervisor that keeps it, and without the test that started both."""
-    port = urlsplit(serve()).port
-    assert port is not None
-    root = processes.root_of_listener(port)
-    assert root is not None
-    assert root != os.getpid()
-    assert b"knownserver" in Path(f"/proc/{root}/cmdline").read_bytes()
+    with known_server() as target:
+        port = urlsplit(target).port
+        assert port is not None
+        root = processes.root_of_listener(port)
+        assert root is not None
+        assert root != os.getpid()
+        assert b"knownserver" in Path(f"/proc/{root}/cmdline").read_bytes()
     with running(sys.executable, "-c", SUPERVISOR, start_new_session=True) as supervisor:
         assert supervisor.stdout is not None
         port = int(supervisor.stdout.readline())
