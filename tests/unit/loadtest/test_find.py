@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loadtest.analyse.theory.formulas import settling_s
 from loadtest.arrays import Floats
 from loadtest.cli import main
 from loadtest.errors import LoadtestError
@@ -89,8 +90,19 @@ def test_the_rate_of_an_objective_is_right_and_its_interval_holds_it(slo_s: floa
     for seed in range(runs):
         found = find_rate(Queues(seed, workers), slo_s, SERVICE_S, precision=0.03)
         tally.add(truth_hz, found.rate_hz, found.low_hz, found.high_hz)
-    assert tally.right >= 0.95 * runs
-    assert tally.covered >= 0.95 * runs
+    misses = max(1, round(0.05 * runs))  # one of a few may be chance
+    assert tally.right >= runs - misses
+    assert tally.covered >= runs - misses
+
+
+def test_blocks_begin_when_queues_have_settled_as_everywhere_else() -> None:
+    """Of M/M/1 99 of 100 are in time at ρ = 1 − ln(100) S/t."""
+    queues = Queues(1)
+    objective_s = 2.0
+    settled_s = settling_s(SERVICE_S, 1.0, 1 - math.log(100) * SERVICE_S / objective_s)
+    with pytest.raises(LoadtestError, match="give more --minutes"):
+        find_rate(queues, objective_s, SERVICE_S, precision=0.03, longest_s=6 * settled_s)
+    assert queues.asked_s == pytest.approx(4 * settled_s)
 
 
 def test_no_more_is_asked_than_may_be() -> None:
@@ -199,11 +211,11 @@ def test_an_objective_needs_time_and_seconds(
 def test_the_rate_of_an_objective_of_a_real_server(
     serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute of load; what is printed is what the samples say, however fast this machine is."""
+    """Two minutes of load; what is printed is what the samples say, however fast this machine is."""
     monkeypatch.setattr("loadtest.find.objective._REQUESTS", 150)
     out = tmp_path / "slo"
     target = serve("--service-ms", "5", "--exponential")
-    words = ["slo", "--p99", "0.1", "--target", target, "--out", str(out), "--precision", "0.2", "--minutes", "1"]
+    words = ["slo", "--p99", "0.1", "--target", target, "--out", str(out), "--precision", "0.2", "--minutes", "2"]
     assert main(words) == 0
     answer = json.loads((out / "answer.json").read_text())["rate"]
     assert answer["low_hz"] <= answer["rate_hz"]

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from loadtest.analyse.theory.formulas import settling_s
 from loadtest.arrays import Floats
 from loadtest.simulate.arrivals import poisson, swinging
-from loadtest.simulate.cases import Question, answer, figures, settling_s
+from loadtest.simulate.cases import Question, answer, figures
 from loadtest.simulate.events import LOST, REFUSED, Fault, play
 from loadtest.simulate.service import Service, supposed
 from loadtest.simulate.steps import serve
@@ -33,7 +34,7 @@ def test_random_balancing_is_so_many_mm1_queues() -> None:
 def test_a_queue_has_forgotten_that_it_began_empty(rho: float) -> None:
     """Of the M/M/1 queues that are longer than the 99th percentile, hardly one is missing yet."""
     longest = math.ceil(math.log(0.01) / math.log(rho))
-    begin = settling_s(EXPONENTIAL, rho) / EXPONENTIAL.mean_s
+    begin = settling_s(EXPONENTIAL.mean_s, EXPONENTIAL.cv2, rho) / EXPONENTIAL.mean_s
     assert queues.mm1_beyond(rho, begin, longest) > 0.9 * rho**longest
 
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from loadtest.analyse.smallest import smallest
 from loadtest.analyse.statistics import t_interval
+from loadtest.analyse.theory.formulas import LEAST_SETTLING, settling_s
 from loadtest.errors import LoadtestError
 from loadtest.experiments.checks import POLICIES
 from loadtest.simulate.arrivals import poisson
-from loadtest.simulate.cases import LEAST_SETTLING, settling_s
 from loadtest.simulate.events import Fault
 from loadtest.simulate.measured import Measured
 from loadtest.simulate.service import Service
@@ -150,7 +150,7 @@ class Sizing:
         """Seconds until queues no longer know that they began empty; policies that look settle sooner."""
         utilisation = self.rate_hz * self.service.mean_s / (workers * self.processes)
         queues = 1 if self.policy in BLIND else workers
-        return settling_s(self.service, utilisation, queues * self.processes)
+        return settling_s(self.service.mean_s, self.service.cv2, utilisation, queues * self.processes)
 
     def play(
         self, workers: int, count: int, fault: Fault | None = None, number: int = 0, *, rate_hz: float | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from loadtest.analyse.theory.formulas import settling_s
 from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
 from loadtest.find.probe import Probe
@@ -125,9 +126,8 @@ class _Search:
         self.probe, self.slo_s, self.alone_s, self.left_s = probe, slo_s, alone_s, longest_s
         self.most_hz = most_hz
         self.blocks: list[Block] = []
-        # the nearer to ρ = 1 the objective lets the queue come, the longer it remembers: of M/M/1 3 S/(1 − ρ)² seconds,
-        # and 1 − ρ = ln(100) S/t
-        self.settling_s = max(20 * alone_s, 0.2 * slo_s**2 / alone_s)
+        # the nearer to ρ = 1 the objective lets the queue come, the longer it remembers; of M/M/1 1 − ρ = ln(100) S/t
+        self.settling_s = settling_s(alone_s, 1.0, max(0.0, 1 - math.log(1 / SHARE) * alone_s / slo_s))
 
     def ask(self, rate_hz: float) -> Block | None:
         """One block; None where the time is over."""

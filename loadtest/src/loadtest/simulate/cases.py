@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.analyse.statistics import quantile, t_interval
+from loadtest.analyse.theory.formulas import settling_s
 from loadtest.errors import LoadtestError
 from loadtest.simulate.arrivals import MOST_REQUESTS
 from loadtest.simulate.events import Fault
@@ -19,7 +20,6 @@ from loadtest.simulate.system import Outcome, System, arrive, simulate
 Row = dict[str, Any]
 _LEAST_REQUESTS = 300_000
 _A_WORKER = 240
-LEAST_SETTLING = 20.0  # mean service times until any queue has settled
 _PARTS = 10
 _QUANTILES = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
 
@@ -72,21 +72,6 @@ def answer(question: Question, service: Service) -> list[Row]:
     ]
 
 
-def settling_s(service: Service, utilisation: float, servers: int = 1) -> float:
-    """Time in seconds after which a queue of Poisson arrivals no longer knows that it began empty.
-
-    Near ρ = 1 the queue is a reflected Brownian motion, whose unit of time is (1 + c²) S/(1 − ρ)². After 5 of them all
-    but 6 % of the waits beyond p99 are there, which makes p99 1 % too short.
-
-    Args:
-        service: Service times of one server, with mean S and c².
-        utilisation: ρ.
-        servers: How many share the queue.
-    """
-    forgotten = 5 * (1 + service.cv2) / (1 - utilisation) ** 2 / servers if utilisation < 1 else math.inf
-    return service.mean_s * max(LEAST_SETTLING, forgotten)
-
-
 def _rate_hz(service: Service, utilisation: float, workers: int) -> float:
     """Requests a second; the capacity of so many processes is n / the mean of busy service times."""
     return utilisation * workers / service.mean_s
@@ -96,7 +81,7 @@ def _size(question: Question, service: Service, utilisation: float, workers: int
     """Number of requests and the second from which they count; None where a third of them is cut."""
     rate_hz = _rate_hz(service, utilisation, workers * question.processes)
     if question.fail:
-        begin_s = min(settling_s(service, utilisation, question.processes), 100 * service.mean_s)
+        begin_s = min(settling_s(service.mean_s, service.cv2, utilisation, question.processes), 100 * service.mean_s)
         what, needed_s = f"a fault of {question.fail[1]:g} s", begin_s + 2 * question.fail[1]
     elif question.swing:
         begin_s = question.swing[1]
@@ -104,7 +89,9 @@ def _size(question: Question, service: Service, utilisation: float, workers: int
     else:
         usual = max(_LEAST_REQUESTS, _A_WORKER * workers * question.processes)
         if utilisation < 1:  # the third that is cut is long enough for queues that are alone
-            usual = max(usual, math.ceil(3 * rate_hz * settling_s(service, utilisation, question.processes)))
+            usual = max(
+                usual, math.ceil(3 * rate_hz * settling_s(service.mean_s, service.cv2, utilisation, question.processes))
+            )
         return question.requests or min(MOST_REQUESTS, usual), None
     needed = math.ceil(1.01 * rate_hz * needed_s)
     if needed > MOST_REQUESTS:

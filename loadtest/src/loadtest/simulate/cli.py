@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loadtest.analyse.theory.formulas import settling_s
 from loadtest.arguments import number_of, several, share_and_seconds, whole_of, word_of
 from loadtest.errors import LoadtestError, UsageError
 from loadtest.experiments.checks import POLICIES, number, one_of, whole
@@ -56,7 +57,7 @@ def add_simulate(add: Callable[..., Any]) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from loadtest.simulate.cases import Question, answer, settling_s, table, write_csv  # noqa: PLC0415 — needs scipy
+    from loadtest.simulate.cases import Question, answer, table, write_csv  # noqa: PLC0415 — needs scipy
     from loadtest.simulate.measured import of_run  # noqa: PLC0415
     from loadtest.simulate.service import supposed  # noqa: PLC0415
 
@@ -98,7 +99,7 @@ def _simulate(options: argparse.Namespace) -> int:
                 continue
             own = min(row["requests"] / row["workers"] / processes for row in rows if row["utilisation"] == load)
             # the warm-up is half of what is counted
-            if own / 2 * service.mean_s / load < settling_s(service, load, processes):
+            if own / 2 * service.mean_s / load < settling_s(service.mean_s, service.cv2, load, processes):
                 print(f"ρ = {load:g}: the warm-up, a third, is short for random balancing; give more --requests.")
     rounds = [
         row["requests"] / row["workers"] / row["balancers"]
