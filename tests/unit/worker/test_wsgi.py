@@ -20,6 +20,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from imagerec_worker import gunicorn_hooks, shared_metrics
 from imagerec_worker.bundle import Bundle
+from tests.unit.worker.conftest import start_server, stop_server
 
 
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -63,6 +64,32 @@ def test_importing_the_package_loads_neither_flask_nor_the_network() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_first_process_has_one_thread_when_it_forks() -> None:
+    """A library's threads do not outlive a fork, and hold memory for nothing where there is a process for each core."""
+    code = "import os, imagerec_worker.gunicorn_worker; print(len(os.listdir('/proc/self/task')))"
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+RECORDING = """
+import sys
+def post_fork(server, worker):
+    worker.had = set(sys.modules)
+def post_worker_init(worker):
+    with open("loaded.txt", "w") as file:
+        print(*sorted(set(sys.modules) - worker.had), file=file)
+"""
+
+
+def test_a_new_process_has_all_code_from_the_first(colours: Bundle, tmp_path: Path) -> None:
+    """Each process that takes the place of another would load what is missing anew, and hold a copy of its own."""
+    (tmp_path / "gunicorn.conf.py").write_text(RECORDING)
+    options = ("--config", str(tmp_path / "gunicorn.conf.py"), "--chdir", str(tmp_path))
+    stop_server(start_server(colours.path, "imagerec_worker.gunicorn_worker.ImageWorker", tmp_path, *options))
+    assert (tmp_path / "loaded.txt").read_text() == "imagerec_worker.wsgi\n"
 
 
 CONFIGURATION = """

@@ -16,6 +16,7 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -25,11 +26,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+# Before numpy is loaded, and in gunicorn's first process, which must have no other thread when it forks.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.sync import SyncWorker
+from PIL import Image
 
+import imagerec_worker.app  # noqa: F401  all that a process runs, loaded before it is forked
 from imagerec_worker import idleness, offload, plain_http, request_log
 from imagerec_worker.service import service_of
 from imagerec_worker.waiting import remember_wait
@@ -55,6 +61,17 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
 
     _idleness: idleness.Idleness | None = None
     _offload: offload.Offload | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        """Make the first process ready for a fork; see the base class.
+
+        What it has loaded is there at once in the new process, and both hold it once. The collector of garbage would
+        write to every object, which copies its page: it leaves alone what was there before the fork.
+        """
+        super().__init__(*arguments)
+        Image.preinit()  # Pillow's formats, else loaded with the first image
+        gc.collect()
+        gc.freeze()
 
     def init_process(self) -> None:
         """Serve requests; see the base class."""
