@@ -99,6 +99,7 @@ def running(folder: Path, rate_hz: int) -> Iterator[Balancer]:
         thread.start()
         entry = {"name": "worker1", "address": "127.0.0.1", "port": worker.server_port, "processes": 2}
         definition = configure(folder, balancer_port=port, balancer_workers=[entry], balancer_address_rate_hz=rate_hz)
+        assert [each["port"] for each in definition["ports"]] == [port]
         with subprocess.Popen(definition["command"]) as nginx:
             url = f"http://127.0.0.1:{port}"
             for _ in range(100):

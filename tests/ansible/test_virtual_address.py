@@ -82,6 +82,8 @@ def test_keepalived_accepts_what_is_written(ran: tuple[subprocess.CompletedProce
     for line in ("virtual_router_id 51", "127.0.0.100/8 dev", "unicast_src_ip 127.0.0.1", "advert_int 0.3"):
         assert line in text
     assert text.count("priority 100") == 1
+    # A check that was not made yet does not count as passed.
+    assert text.count("\n    init_fail\n") == text.count("vrrp_script ") > 1
     assert "nopreempt" not in text  # by it a balancer whose pool is empty would keep the address
 
 
