@@ -22,6 +22,8 @@ from imagerec_worker import gunicorn_hooks, shared_metrics
 from imagerec_worker.bundle import Bundle
 from tests.unit.worker.conftest import start_server, stop_server
 
+SERVER = SimpleNamespace(log=logging.getLogger("gunicorn"))
+
 
 def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("IMAGEREC_", "PROMETHEUS_"))}
@@ -161,7 +163,7 @@ def test_ended_processes_leave_their_counts_and_nothing_else(tmp_path: Path, mon
     gunicorn_hooks.on_starting(None)
     for pid in range(1, 501):
         ended_process(shared, pid)
-        gunicorn_hooks.child_exit(None, SimpleNamespace(pid=pid))
+        gunicorn_hooks.child_exit(SERVER, SimpleNamespace(pid=pid))
     ended_process(shared, 501)
     assert sorted(path.suffix for path in shared.iterdir()) == ["", *[".db"] * 5]
     text = shared_metrics.render(shared).decode()
@@ -217,7 +219,7 @@ def test_half_a_file_of_a_killed_process_does_not_end_the_listener(
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     (tmp_path / "counter_7.db").write_bytes(b"half")
-    gunicorn_hooks.child_exit(SimpleNamespace(log=logging.getLogger("gunicorn")), SimpleNamespace(pid=7))
+    gunicorn_hooks.child_exit(SERVER, SimpleNamespace(pid=7))
     assert "the counts of process 7 are lost" in caplog.text
 
 
@@ -225,5 +227,5 @@ def test_the_hooks_do_nothing_without_shared_metrics(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
     gunicorn_hooks.on_starting(None)
-    gunicorn_hooks.child_exit(None, None)
+    gunicorn_hooks.child_exit(SERVER, SimpleNamespace(pid=7))
     assert list(tmp_path.iterdir()) == []
