@@ -120,7 +120,13 @@ def test_an_upload_that_reaches_the_limit_is_lost_and_nothing_else(group: Group,
         # One that ends closes its connections before it leaves the group.
         until(lambda: set(group.pids()) == before, "the processes are not those that served before")
         log = tmp_path / "gunicorn.log"
-        until(lambda: "with a dear upload was ended by signal 9" in log.read_text(), "nothing is said of it")
+
+        def is_said() -> bool:
+            """Whether its parent says it, which looks after its children when it is asked."""
+            assert server.exchange(head(len(small)) + small).startswith(b"HTTP/1.1 200 ")
+            return "with a dear upload was ended by signal 9" in log.read_text()
+
+        until(is_said, "nothing is said of it")
         for _ in range(10):
             assert server.exchange(head(len(small)) + small).startswith(b"HTTP/1.1 200 ")
     finally:
