@@ -20,6 +20,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import socket
 import termios
 from collections.abc import Mapping
@@ -85,6 +86,7 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to stop, and let the children finish; see the base class."""
+        signal.signal(signal.SIGCHLD, _wake)
         super().run()
         if self._offload is not None:
             self._offload.reap(wait=True)
@@ -176,6 +178,10 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
             self.alive = False
         answer = plain_http.Answer()
         return answer.whole(self.wsgi(environ, answer.start))
+
+
+def _wake(*_: object) -> None:
+    """Do nothing: a signal that somebody waits for ends the wait for a connection, and ended children are forgotten."""
 
 
 def is_watched(config: Config, log: Logger) -> bool:
