@@ -1,8 +1,9 @@
-"""A dear upload is answered by a child of low priority, which the tests stop, while its parent serves on."""
+"""What would hold others up is answered by a child, which the tests stop, while its parent serves on."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import signal
@@ -30,7 +31,7 @@ PLAIN = b"POST /predict HTTP/1.1\r\nHost: worker\r\nContent-Type: image/png\r\nC
 ORDINARY = PLAIN.replace(b"Content-Type", b"Expect: 100-continue\r\nContent-Type")
 
 # Numbers of system calls.
-WAIT4, FCNTL = {"x86_64": ("61", "72"), "aarch64": ("260", "25")}[platform.machine()]
+WAIT4, FCNTL, RECVFROM = {"x86_64": ("61", "72", "45"), "aarch64": ("260", "25", "207")}[platform.machine()]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,26 @@ def test_others_are_served_while_a_dear_upload_is_decoded(server: Server, head: 
     assert counted(server, 200) == before + 2
 
 
+@pytest.mark.parametrize("late_bytes", [len(CHEAP) - 1, 5 * 1024 * 1024], ids=["a late body", "a large body"])
+def test_others_are_served_while_a_body_comes_over_a_slow_link(server: Server, late_bytes: int) -> None:
+    """Zeros behind a PNG do not count."""
+    body = CHEAP + bytes(late_bytes + 1 - len(CHEAP))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(PLAIN % len(body) + body[:-late_bytes])
+        wait_for(lambda: children_of(server.worker_pid()))
+        assert server.ask("POST", "/predict", *form_body(("image", "a", CHEAP))).status == 200
+        connection.sendall(body[-late_bytes:])
+        assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_head_that_is_late_is_waited_for(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        serving = server.worker_pid()
+        wait_for(lambda: call_of(serving) == RECVFROM)
+        connection.sendall(PLAIN % len(CHEAP) + CHEAP)
+        assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+
+
 def test_what_a_child_counted_is_kept_and_its_files_are_not(server: Server, folder: Path) -> None:
     before = counted(server, 200)
     for _ in range(2):
@@ -152,26 +173,29 @@ def test_a_process_that_leaves_lets_its_child_finish(server: Server) -> None:
 
 
 def test_children_take_turns_and_are_no_more_than_allowed(server: Server) -> None:
-    """The first child is stopped while it has its turn; of the others none can use any time."""
+    """The first child is stopped while it has its turn; the other children wait, and one more upload is not theirs."""
     before = counted(server, 200)
+    upload = PLAIN % len(DEAR) + DEAR
     with contextlib.ExitStack() as stack:
         first, child = stack.enter_context(held(server))
-        others = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
-            for _ in range(MOST_CHILDREN + 1)
-        ]
-        for connection in others:
-            connection.sendall(PLAIN % len(DEAR) + DEAR)
-        # One more than children may be is the process's own; it too waits for its turn.
-        serving = server.worker_pid()
-        wait_for(lambda: call_of(serving) == FCNTL)
-        children = children_of(serving)
-        assert len(children) == MOST_CHILDREN
-        wait_for(lambda: all(call_of(each) == FCNTL for each in children if each != child))
+        others = []
+        for number in range(1, MOST_CHILDREN):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            connection.sendall(upload)
+            others.append(connection)
+            wait_for(lambda: len(children_of(server.worker_pid())) > number)  # noqa: B023  at once
+        waiting = [each for each in children_of(server.worker_pid()) if each != child]
+        wait_for(lambda: all(call_of(each) == FCNTL for each in waiting))
+        assert server.exchange(upload).startswith(b"HTTP/1.1 200 ")  # by the process itself, which waits for no child
+        assert all(call_of(each) == FCNTL for each in waiting)
         os.kill(child, signal.SIGCONT)
-        for connection in (first, *others):
-            assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
-    assert counted(server, 200) == before + MOST_CHILDREN + 2
+        answers = [answer_of(connection) for connection in (first, *others)]
+    assert all(each.startswith(b"HTTP/1.1 200 ") for each in answers)
+    assert counted(server, 200) == before + MOST_CHILDREN + 1
+    # Who stood behind a child that was stopped has waited, not decoded, for as long.
+    timing = [json.loads(each.partition(b"\r\n\r\n")[2])["timing_ms"] for each in answers]
+    assert min(each["queue"] for each in timing[1:]) > max(each["read"] for each in timing)
+    assert all(each["queue"] > timing[0]["decode"] / 10 for each in timing[1:])
 
 
 def test_without_a_process_of_ours_a_dear_upload_is_decoded_where_it_came(client: FlaskClient) -> None:

@@ -169,7 +169,7 @@ def check(kind: str, held_bytes: int, decoded_bytes: int, work_ns: int = 0) -> N
         need = f"{work_ns / 1e9:.1f} s to decode, at most {MAX_WORK_NS / 1e9:.0f} s is"
     else:
         if memory_bytes > DEAR_MEMORY_BYTES or work_ns > DEAR_WORK_NS:
-            offload.hand_over()
+            offload.take_turn()
         return
     raise TooLargeError(f"the {kind} image needs {need} spent on an image; make it smaller, or send an ordinary JPEG")
 
@@ -191,7 +191,7 @@ def check_json(text: bytes) -> None:
         need, most = -(-memory_bytes // 1_000_000), MAX_MEMORY_BYTES // 1_000_000
         raise TooLargeError(f"the JSON of the request needs {need} MB of memory, at most {most} MB are spent; {advice}")
     if memory_bytes > DEAR_MEMORY_BYTES:
-        offload.hand_over()
+        offload.take_turn()
 
 
 def _unsupported(what: str) -> UnsupportedFormatError:

@@ -5,7 +5,7 @@ one queue. Plain requests it reads and answers by itself, as :mod:`imagerec_work
 each received by one system call, the answer leaves by one, and the connection is closed at once, without waiting for
 the other side.
 
-A request that is dear goes on in a child process, as :mod:`imagerec_worker.offload` says.
+What would hold others up goes on in a child process, as :mod:`imagerec_worker.offload` says.
 
 Whatever is not such a plain request takes the ordinary way. What gunicorn refuses by itself is answered by a problem
 document, counted, and has its one line in the log, like every other error.
@@ -82,6 +82,8 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         self._idleness = idleness.shared()
         self._offload = offload.Offload(self.cfg.timeout, self.sockets, self.log)
         offload.use(self._offload)
+        for listener in self.sockets:
+            plain_http.limit_waits(listener)
         super().init_process()
 
     def run(self) -> None:

@@ -1,9 +1,9 @@
-"""Dear uploads go on in a child process of low priority, while the worker's process serves the next request.
+"""A request that would hold others up is answered by a child process of low priority; its parent serves the next one.
 
-A worker's process answers one request at a time. Half a second of decoding would keep everybody waiting who stands
-behind it. So a request whose price, told from its header, is high is handed over before anything is decoded: the
-process forks, the child answers that one request and ends, the parent forgets it. The children of a process decode in
-turns, so that together they hold no more memory than one upload may.
+A worker's process answers one request at a time. It would make all others wait while a body comes over a slow link, and
+for half a second of decoding. So it forks: as soon as a body is late or larger than 4 MiB, and before it decodes what
+is dear by its header. The child answers that one request and ends. Of all children one decodes what is dear at a time.
+The others hold only their file and its copies.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,9 @@ class Offload:
         limit_s: Seconds after which a child is ended without an answer; 0 for never.
         listeners: What the process listens on; a child closes its copies.
         log: Is told of a child that was killed.
+
+    Attributes:
+        waited_s: Seconds that the request has waited for its turn.
     """
 
     def __init__(self, limit_s: int, listeners: Iterable[Any], log: Logger) -> None:
@@ -46,6 +50,7 @@ class Offload:
         self._children: set[int] = set()
         self._client: socket.socket | None = None
         self._is_child = self._has_turn = False
+        self.waited_s = 0.0
 
     def begin(self, client: socket.socket) -> None:
         """Say that a request begins, which may be handed over."""
@@ -57,12 +62,9 @@ class Offload:
             held_lines.flush()
             os._exit(0)
         self._client = None
-        if self._has_turn:
-            fcntl.lockf(self._turn, fcntl.LOCK_UN)
-            self._has_turn = False
 
     def hand_over(self) -> None:
-        """Return in a child; here too, where there are as many children as may be. Either way this one's turn has come.
+        """Give the request to a child. Return in the child, or here where no more children may be.
 
         Raises:
             HandedOver: A child has the request.
@@ -78,11 +80,23 @@ class Offload:
             raise HandedOver
         if child == 0:
             self._become_child()
-        fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, and gone with it
-        self._has_turn = True
+
+    def take_turn(self) -> None:
+        """Give the request to a child, which waits until no other child decodes what is dear.
+
+        Where no more children may be this process goes on at once: it must not wait for processes of a lower priority.
+
+        Raises:
+            HandedOver: A child has the request.
+        """
+        self.hand_over()
+        if self._is_child and not self._has_turn:
+            begun_s = time.perf_counter()
+            fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, and gone with it
+            self._has_turn, self.waited_s = True, time.perf_counter() - begun_s
 
     def reap(self, *, wait: bool = False) -> None:
-        """Take leave of the children that have ended, and keep what they counted; ``wait`` for all of them."""
+        """Forget the children that have ended, and keep what they counted. With ``wait``, wait for all of them."""
         for child in list(self._children):
             ended, status = os.waitpid(child, 0 if wait else os.WNOHANG)
             if ended:
@@ -115,7 +129,7 @@ class _Current:
 
 
 def use(offload: Offload) -> None:
-    """Hand dear requests of this process over by ``offload`` from now on."""
+    """Let ``offload`` have the children of this process from now on."""
     _Current.offload = offload
 
 
@@ -123,3 +137,17 @@ def hand_over() -> None:
     """Hand the present request over, where this process can; see :meth:`Offload.hand_over`."""
     if _Current.offload is not None:
         _Current.offload.hand_over()
+
+
+def take_turn() -> None:
+    """Hand over what is dear, where this process can; see :meth:`Offload.take_turn`."""
+    if _Current.offload is not None:
+        _Current.offload.take_turn()
+
+
+def waited_s() -> float:
+    """Return how long the present request has waited for its turn, in seconds, and 0 from then on."""
+    if _Current.offload is None:
+        return 0.0
+    seconds, _Current.offload.waited_s = _Current.offload.waited_s, 0.0
+    return seconds

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from werkzeug.sansio.utils import get_content_length
+
+from imagerec_worker import offload
 from imagerec_worker.answers import Classification, answer, classify, finish
+from imagerec_worker.plain_http import MOST_BODY_BYTES
 from imagerec_worker.request_log import Outcome
 from imagerec_worker.service import Service
 
@@ -41,7 +45,9 @@ class PlainPredict:
         self._classify = classification
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
+        """Answer a request; one whose body has not been read since it is large, in a child."""
+        if (get_content_length(environ.get("CONTENT_LENGTH")) or 0) > MOST_BODY_BYTES:
+            offload.hand_over()
         if is_plain(environ):
             try:
                 headers, body = answer(self._service, self._classify(self._service, environ))

@@ -11,6 +11,7 @@ import email.utils
 import io
 import re
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterable
@@ -20,8 +21,12 @@ from gunicorn import SERVER
 from gunicorn.config import Config
 from gunicorn.http import wsgi
 
+from imagerec_worker import offload
+
 # A larger body may be refused without being read.
-_MOST_BODY_BYTES = 4 * 1024 * 1024
+MOST_BODY_BYTES = 4 * 1024 * 1024
+# A balancer sends a body whole. What is not here after so many microseconds comes over a slow link.
+_PATIENCE_US = 20_000
 _MOST_HEAD_BYTES = 4096
 _HEAD = re.compile(
     rb"(GET|HEAD|POST) ((/[A-Za-z0-9/._-]*)(?:\?([!\"$-~]*))?) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+: [!-~][ -~]*\r\n)*)\r\n"
@@ -63,15 +68,17 @@ class Listener:
         Raises:
             OSError: The connection is broken.
         """
-        match = _HEAD.match(client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK))
+        match = _HEAD.match(_peek(client))
         if match is None:
+            _be_patient(client)
             return None
         method, uri, path, query, block = match.groups(b"")
         lines = _FIELD.findall(block.decode("ascii"))
         fields = {"HTTP_" + name.upper().replace("-", "_"): value.rstrip(" ") for name, value in lines}
         length = fields.get("HTTP_CONTENT_LENGTH", "0")
         usual = len(fields) == len(lines) and _UNUSUAL.isdisjoint(fields) and _LENGTH.fullmatch(length) is not None
-        if not usual or int(length) > _MOST_BODY_BYTES:
+        if not usual or int(length) > MOST_BODY_BYTES:
+            _be_patient(client)
             return None
         for name in _OWN_NAMES:
             if name in fields:
@@ -123,10 +130,38 @@ def _date(now_s: int) -> str:
     return _last_date[1]
 
 
+def limit_waits(listener: Any) -> None:
+    """Let no connection of a listener wait long for what the other side sends; those of a unix socket may wait."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, _PATIENCE_US))
+
+
+def _be_patient(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
+
+
+def _peek(client: socket.socket) -> bytes:
+    try:
+        return client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK)
+    except BlockingIOError:
+        _be_patient(client)
+        return client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK)
+
+
 def _read(client: socket.socket, length: int) -> bytes:
-    """Return the body; less of it where the other side ends early."""
-    body = client.recv(length, socket.MSG_WAITALL) if length else b""
-    while 0 < len(body) < length:  # a signal came in between
+    """Return the body; less of it where the other side ends early. A child waits for what takes long to come."""
+    if not length:
+        return b""
+    try:
+        body = client.recv(length, socket.MSG_WAITALL)
+    except BlockingIOError:
+        body = b""
+    else:
+        if not body:
+            return body
+    if len(body) < length:
+        offload.hand_over()
+        _be_patient(client)
+    while len(body) < length:
         more = client.recv(length - len(body), socket.MSG_WAITALL)
         if not more:
             break

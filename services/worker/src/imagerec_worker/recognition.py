@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from imagerec_worker import request_log
+from imagerec_worker import offload, request_log
 from imagerec_worker.classifier import Prediction, Probabilities
 from imagerec_worker.errors import BusyError
 from imagerec_worker.geometry import Pixels
@@ -103,5 +103,7 @@ class Recognition:
 
     def _lap_s(self) -> float:
         now_s = time.perf_counter()
-        spent_s, self._last_s = now_s - self._last_s, now_s
+        waited_s = offload.waited_s()
+        spent_s, self._last_s = now_s - self._last_s - waited_s, now_s
+        self._queue_s += waited_s
         return spent_s
