@@ -163,10 +163,10 @@ def _sine(case: _Case, cells: Sequence[Row]) -> Figures:
 def _optimum_s(case: _Case) -> float | None:
     """The planner's worker-seconds of a trial; None where there is no calibration to plan by."""
     rate_hz = case.cell.rate(_capacity_hz(case))
-    if rate_hz is None or case.objective_s is None or not case.trials:
+    until_s = length_s(case.trials[0]) if case.trials else 0.0
+    shape = None if rate_hz is None else shape_of(case.cell, rate_hz, until_s)
+    if shape is None or case.objective_s is None or not case.trials:
         return None
-    until_s = length_s(case.trials[0])
-    shape = shape_of(case.cell, rate_hz, until_s)
     try:
         measured = of_run(case.folder)
     except LoadtestError:
@@ -175,7 +175,7 @@ def _optimum_s(case: _Case) -> float | None:
         measured, range(case.least, case.most), case.objective_s, case.level.policy or "random",
         max_conns=max_conns_of(case.record, 1), seed=case.folder.design.seed,
     )  # fmt: skip
-    return None if shape is None else least_worker_s(shape, case.cell.warmup_s, until_s, case.most, highest_hz)
+    return least_worker_s(shape, case.cell.warmup_s, until_s, case.most, highest_hz)
 
 
 def _capacity_hz(case: _Case) -> float | None:
