@@ -1,4 +1,4 @@
-"""A link that swallows what is long, as one that is too slow or has a smaller MTU does; short packets pass."""
+"""A link that drops long packets and passes short ones, like a slow link or one of a smaller MTU."""
 
 from __future__ import annotations
 

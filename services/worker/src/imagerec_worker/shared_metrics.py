@@ -48,7 +48,7 @@ def inherit(shared: Path, pid: int) -> None:
 
 
 def inherit_safely(pid: int, log: Logger) -> None:
-    """Do so where counts are shared; half a file of a killed process is told, and ends nothing."""
+    """Call inherit where counts are shared. A damaged file of a killed process is logged and raises nothing."""
     if (shared := folder()) is not None:
         try:
             inherit(shared, pid)
