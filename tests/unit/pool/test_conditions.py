@@ -84,6 +84,27 @@ def test_where_most_are_reached_too_slowly_it_is_the_balancer_s_link(names: tupl
     assert (serving(state), cut) == ([*NAMES], set())
 
 
+def test_who_was_left_out_for_it_still_counts_in_the_half() -> None:
+    """Its late requests are cut off, so nothing is late there any more. Else the workers would go one by one."""
+    state = pool()
+    for number, name in enumerate(NAMES):
+        state, _ = decide(state, {name: LATE}, number, RULES)
+    assert serving(state) == [*NAMES[2:]]
+    answers = {"worker1": Seen(READY)}
+    state = after(state, answers, answers)
+    state, _ = decide(state, {"worker3": LATE}, 5, RULES)
+    assert serving(state) == ["worker1", "worker4"]
+
+
+@pytest.mark.parametrize("state", [STANDBY, WAKING, UP])
+def test_who_sleeps_does_not_count_in_the_half(state: str) -> None:
+    """Nothing is sent there, so nothing can be late. One of them is told to sleep just now."""
+    late = dict.fromkeys(NAMES[:2], LATE)
+    answer = Seen(None if state == WAKING else STANDBY)
+    found, cut = decide(pool(worker4=Condition(state)), late | {"worker4": answer}, 1, RULES)
+    assert (serving(found), cut) == ([*NAMES[:3]], set())
+
+
 def test_the_last_that_serves_stays_however_slowly_it_is_reached() -> None:
     state, cut = decide(pool(2, worker2=Condition(DOWN)), {"worker1": LATE}, 1, RULES)
     assert (serving(state), cut) == (["worker1"], set())
@@ -217,6 +238,23 @@ def test_500s_never_take_out_more_than_half_of_the_pool(steps: list[dict[str, Se
         state, _ = decide(state, healthy, 0.1 * number, RULES)
         assert sum(each.state == FAILING for each in state.values()) <= len(state) // 2
         assert serving(state)
+
+
+@given(
+    some.lists(
+        some.fixed_dictionaries(
+            {name: some.sampled_from([LATE, Seen(READY), Seen(), Seen(STANDBY)]) for name in NAMES}
+        ),
+        max_size=12,
+    )
+)
+def test_slow_links_never_take_out_more_than_half_of_those_awake(steps: list[dict[str, Seen]]) -> None:
+    state, slow = pool(), set[str]()
+    for number, seen in enumerate(steps):
+        state, _ = decide(state, seen, 0.1 * number, RULES)
+        before, slow = slow, {name for name, each in state.items() if each.why == "is reached too slowly"}
+        awake = [each for each in state.values() if each.state not in {STANDBY, WAKING}]
+        assert slow <= before or 2 * len(slow) <= len(awake)
 
 
 @given(some.binary(min_size=25, max_size=50))

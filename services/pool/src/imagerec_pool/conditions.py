@@ -10,6 +10,7 @@ UP, DRAINING, DOWN, FAILING = "up", "draining", "down", "failing"
 # Told to sleep by the autoscaler, and told to come back.
 STANDBY, WAKING = "standby", "waking"
 READY = "ready"
+_TOO_SLOWLY = "is reached too slowly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,7 @@ def decide(
         worker. Nobody is cut off while nobody else serves.
     """
     slow = _slow(pool, seen, rules)
-    seen = {
-        name: replace(each, answer="is reached too slowly") if name in slow else each for name, each in seen.items()
-    }
+    seen = {name: replace(each, answer=_TOO_SLOWLY) if name in slow else each for name, each in seen.items()}
     after = {name: _step(was, seen.get(name, Seen()), now_s, rules) for name, was in pool.items()}
     for name in _failing(after, rules):
         was = after[name]
@@ -140,13 +139,22 @@ def _become(was: Condition, state: str, why: str, now_s: float) -> Condition:
 
 
 def _slow(pool: Mapping[str, Condition], seen: Mapping[str, Seen], rules: Rules) -> set[str]:
-    """Return whose link is too slow. Where that were more than half of the pool it is the balancer's own."""
+    """Return whose link is too slow. Where that were more than half of those awake it is the balancer's own.
+
+    Who is down for it counts too: its late requests were cut off, so they are seen no more.
+    """
+    awake = {
+        name
+        for name, was in pool.items()
+        if was.state not in {STANDBY, WAKING} and seen.get(name, Seen()).answer != STANDBY
+    }
+    down = {name for name in awake if pool[name].state == DOWN and pool[name].why == _TOO_SLOWLY}
     slow = {
         name
         for name, each in seen.items()
-        if each.late_s >= rules.late_s and each.answer != STANDBY and pool[name].state in {UP, DOWN}
+        if each.late_s >= rules.late_s and name in awake and pool[name].state in {UP, DOWN}
     }
-    return slow if 2 * len(slow) <= len(pool) and set(serving(pool)) - slow else set()
+    return slow if 2 * len(slow | down) <= len(awake) and set(serving(pool)) - slow else set()
 
 
 def _step(was: Condition, seen: Seen, now_s: float, rules: Rules) -> Condition:
