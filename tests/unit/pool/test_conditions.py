@@ -71,6 +71,13 @@ def test_who_is_reached_too_slowly_is_left_out_and_what_goes_there_moves() -> No
     assert decide(pool(), {"worker1": almost}, 1, RULES) == (after(pool(), {"worker1": Seen(READY)}), set())
 
 
+def test_where_silence_may_last_longer_the_way_may_take_longer() -> None:
+    patient = Rules(silent_s=5)
+    for late_s, state in ((2.4, UP), (2.5, DOWN)):
+        found, _ = decide(pool(), {"worker1": Seen(READY, 0, (), late_s)}, 1, patient)
+        assert found["worker1"].state == state
+
+
 def test_a_second_one_that_is_reached_too_slowly_is_left_out_but_what_goes_there_stays() -> None:
     """A request has two tries."""
     state, _ = decide(pool(), {"worker1": LATE}, 1, RULES)

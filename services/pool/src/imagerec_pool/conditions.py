@@ -19,7 +19,6 @@ class Rules:
 
     Attributes:
         silent_s: Seconds without any answer after which a worker that was asked is down.
-        late_s: Seconds on the way to a worker, of two requests, after which its link is too slow.
         patience: Factor of silent_s before the connections of a second worker are cut off. A request has two tries:
             one that moved from the first must not be cut off again by a second worker that is only slow.
         calm_s: Seconds after a cut for which that patience lasts.
@@ -32,7 +31,6 @@ class Rules:
     """
 
     silent_s: float = 1.2
-    late_s: float = 0.6
     patience: float = 3.0
     calm_s: float = 10.0
     memory_s: float = 60.0
@@ -41,6 +39,11 @@ class Rules:
     mostly: float = 0.6
     rarely: float = 0.2
     retry_s: float = 10.0
+
+    @property
+    def late_s(self) -> float:
+        """Seconds on the way to a worker, of two requests, after which its link is too slow."""
+        return self.silent_s / 2
 
 
 @dataclass(frozen=True, slots=True)
