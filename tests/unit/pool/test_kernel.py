@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,36 @@ def test_of_many_servers_each_has_its_own_count(listener: socket.socket) -> None
             assert [len(found) for found in kernel.under_way(servers).values()] == [1, 0, 0]
         finally:
             client.kill()
+
+
+@pytest.mark.parametrize("few", [True, False], ids=["few ports", "many ports"])
+def test_of_few_ports_the_kernel_tells_no_more_than_what_leads_there(
+    listener: socket.socket, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A balancer has thousands of connections to its clients, and looks three times a second."""
+    address, port = listener.getsockname()[:2]
+    command = [sys.executable, "-c", CLIENT, address]
+    told: set[int] = set()
+    ask = kernel._connections
+
+    def overheard(*asked: Any) -> Iterator[kernel.Connection]:
+        for each in ask(*asked):
+            told.add(each.server[1])
+            yield each
+
+    monkeypatch.setattr(kernel, "_connections", overheard)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server((address, 0), family=listener.family)) for _ in range(9)]
+        ports = [each.getsockname()[1] for each in servers[: 2 if few else 9]]
+        for number in (port, ports[0], ports[1]):
+            client = subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True)
+            stack.enter_context(client)
+            stack.callback(client.kill)
+            assert client.stdout is not None
+            assert client.stdout.readline() == "connected\n"
+        found = kernel.under_way([(address, number) for number in ports])
+        assert [len(each) for each in found.values()] == [1, 1, *[0] * (len(ports) - 2)]
+        assert (port in told) == (not few)
 
 
 # Sends more than anybody reads.

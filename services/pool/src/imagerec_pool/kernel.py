@@ -25,6 +25,8 @@ _IDENTITY = struct.Struct(">HH16s16s4s8s")  # ports, addresses, interface, cooki
 _ESTABLISHED, _SYN_SENT = 1, 2
 # No listener has less room for what it has not read yet, so a worker that is only busy acknowledges as much.
 _MUCH = 32 * 1024
+# The kernel walks through all its connections for each question; what it tells of them costs more.
+_FEW = 8
 
 
 class NotAllowedError(Exception):
@@ -59,17 +61,18 @@ class Connection:
 def under_way(servers: Collection[tuple[str, int]]) -> dict[tuple[str, int], list[Connection]]:
     """Return the connections of this host to each ``(address, port)`` that are under way.
 
-    This process's own are not among them. The kernel is asked once for each family of addresses, however many servers
-    there are.
+    This process's own are not among them. The kernel is asked once for each port while these are few, else for all that
+    it has; that is thousands on a balancer, with those of its clients.
     """
     told: dict[tuple[str, int], list[Connection]] = {server: [] for server in servers}
-    ports = {port for _, port in servers}
     for family in {_family(address) for address, _ in servers}:
         wanted = {_packed(address, port): (address, port) for address, port in servers if _family(address) == family}
+        ports = {port for _, port in wanted}
         with _opened() as kernel:
-            for found in _connections(kernel, family, min(ports) if len(ports) == 1 else 0):
-                if found.server in wanted:
-                    told[wanted[found.server]].append(found)
+            for port in ports if len(ports) <= _FEW else {0}:
+                for found in _connections(kernel, family, port):
+                    if found.server in wanted:
+                        told[wanted[found.server]].append(found)
     return told
 
 
