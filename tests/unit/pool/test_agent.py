@@ -224,13 +224,13 @@ def test_cutting_off_goes_on_after_a_passing_error(
 
     monkeypatch.setattr(kernel, "cut_off", cut_off)
     for _ in range(3):
-        loop.agent._cut_off("worker1")
+        loop.agent._cut_off("worker1", spare_begun=False)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["ended_connections"] for line in lines if "ended_connections" in line] == [3]
     assert len([line for line in lines if "notice" in line]) == 1
     errors.append(kernel.NotAllowedError("not permitted"))
     for _ in range(3):
-        loop.agent._cut_off("worker1")
+        loop.agent._cut_off("worker1", spare_begun=False)
     assert len(asked) == 4
 
 

@@ -53,7 +53,7 @@ def test_another_program_s_connection_is_counted_and_cut_off(listener: socket.so
             assert client.stdout.readline() == "connected\n"
             assert len(kernel.under_way([(address, port)])[address, port]) == 1
             try:
-                assert kernel.cut_off(address, port) == 1
+                assert kernel.cut_off(address, port, spare_begun=False) == 1
             except kernel.NotAllowedError as error:
                 pytest.skip(f"needs the right to end connections: {error}")
             assert client.stdout.readline() == "ConnectionAbortedError\n"
@@ -174,7 +174,7 @@ os.setuid(65534)
 kernel._own_inodes = set
 print(len(kernel.under_way([(address, port)])[address, port]))
 try:
-    kernel.cut_off(address, port)
+    kernel.cut_off(address, port, spare_begun=False)
 except kernel.NotAllowedError as error:
     print(error)
 """

@@ -217,7 +217,7 @@ class Agent:
             self._said[about] = text
             _say(notice=text)
 
-    def _cut_off(self, name: str, *, spare_begun: bool = False) -> None:
+    def _cut_off(self, name: str, *, spare_begun: bool) -> None:
         place = self._place(name)
         if not self._may_cut or place is None:
             return

@@ -88,7 +88,7 @@ def arrived(address: str, port: int) -> dict[bytes, int]:
         return {each.identity: each.acknowledged for each in found if each.server == wanted and each.unsent}
 
 
-def cut_off(address: str, port: int, *, spare_begun: bool = False) -> int:
+def cut_off(address: str, port: int, *, spare_begun: bool) -> int:
     """End the connections of this host to ``address:port``, but this process's own; return how many were ended.
 
     Who waits for an answer on one of them gets ECONNABORTED at once.
