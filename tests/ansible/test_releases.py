@@ -130,19 +130,20 @@ def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_dis
     assert {name: (small_disk / name).read_bytes() for name in before} == before
 
 
-def pack_application(archive: Path) -> None:
-    """Put into an archive what an application of one module is installed from, with this environment's own pip."""
+def pack_application(archive: Path, *, requirements: bytes = b"") -> None:
+    """Put into an archive an application of one module and one command, with this environment's own pip."""
     wheels = {"pip-1-py3-none-any.whl": {}, "imagerec_worker-1-py3-none-any.whl": {"small.py": b"ANSWER = 42\n" * 9000}}
     info = "imagerec_worker-1.dist-info"
     wheels["imagerec_worker-1-py3-none-any.whl"] |= {
         f"{info}/METADATA": b"Metadata-Version: 2.1\nName: imagerec-worker\nVersion: 1\n",
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: none\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": b"[console_scripts]\nsmall = builtins:print\n",
         f"{info}/RECORD": b"",
     }
     folder = Path(pip.__path__[0])
     sources = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     wheels["pip-1-py3-none-any.whl"] = {f"pip/{path.relative_to(folder)}": path.read_bytes() for path in sources}
-    contents = {"requirements.txt": b""}
+    contents = {"requirements.txt": requirements}
     for name, members in wheels.items():
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as wheel:
@@ -188,6 +189,43 @@ def test_an_application_is_mended_whatever_is_cut_short_of_it(tmp_path: Path) ->
     done = steps(tmp_path, "install a", python_app_archive=str(tmp_path / "app.tar"))
     assert done.returncode == 0, done.stdout
     assert module.read_text() == "ANSWER = 42\n" * 9000
+    release = module.parents[4]
+    subprocess.run([release / "venv/bin/small"], check=True)
+    texts = [release / "venv/pyvenv.cfg", *(path for path in release.glob("venv/bin/*") if not path.is_symlink())]
+    assert [path.name for path in texts if ".new/" in path.read_text()] == []
+    assert [path.name for path in release.parent.iterdir() if path != release] == ["current"]
+
+
+def test_what_runs_stays_as_it_is_until_it_can_be_mended_whole(tmp_path: Path) -> None:
+    """It is the running release that is spoilt, and the new installation fails after its environment is there."""
+    pack_application(tmp_path / "app.tar")
+    done = steps(tmp_path, "install a", python_app_archive=str(tmp_path / "app.tar"))
+    assert done.returncode == 0, done.stdout
+    release = next(tmp_path.glob("app/*-cp*"))
+    os.truncate(next(release.glob("venv/lib/*/site-packages/small.py")), 5)
+    before = {path: path.stat().st_ino for path in release.rglob("*") if path.suffix != ".pyc"}
+    pack_application(tmp_path / "app.tar", requirements=f"lost==1 --hash=sha256:{'0' * 64}\n".encode())
+    done = steps(tmp_path, "install a", python_app_archive=str(tmp_path / "app.tar"))
+    assert done.returncode != 0
+    assert "No matching distribution found for lost==1" in done.stdout
+    assert (release.parent / "current").resolve() == release
+    assert {path: path.stat().st_ino for path in release.rglob("*") if path.suffix != ".pyc"} == before
+    assert {path.name for path in release.parent.iterdir()} == {release.name, "current"}
+
+
+def test_an_application_of_an_earlier_version_is_not_installed_once_more(tmp_path: Path) -> None:
+    """Its mark names it and no sizes."""
+    pack_application(tmp_path / "app.tar")
+    given = {"python_app_archive": str(tmp_path / "app.tar")}
+    assert steps(tmp_path, "install a", **given).returncode == 0
+    mark = next(tmp_path.glob("app/*-cp*/.complete"))
+    whole = mark.read_text()
+    (mark.parent / "venv/cache.pyc").touch()  # a new environment would not have it
+    mark.write_text(whole.splitlines(keepends=True)[0])
+    done = steps(tmp_path, "install a", **given)
+    assert done.returncode == 0, done.stdout
+    assert mark.read_text() == whole
+    assert (mark.parent / "venv/cache.pyc").exists()
 
 
 def pack_bundle(folder: Path, text: str) -> str:
