@@ -14,11 +14,11 @@ import pytest
 
 
 @contextlib.contextmanager
-def _mounted(image: Path, place: Path) -> Iterator[None]:
+def _mounted(image: Path, place: Path, options: str = "loop") -> Iterator[None]:
     if not Path("/dev/loop-control").exists():
         pytest.skip("needs loop devices: this host has no /dev/loop-control")
     place.mkdir()
-    done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False)
+    done = subprocess.run(["mount", "-o", options, image, place], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"needs root, for a file system of its own: {done.stderr.strip()}")
     try:
@@ -40,15 +40,19 @@ class Disk:
     folder: Path
 
     @contextlib.contextmanager
-    def cut(self) -> Iterator[Path]:
+    def cut(self, *, names: bool = True) -> Iterator[Path]:
         """Show what would be left if the power failed now, right after the names have reached the disk.
 
-        They do so every five seconds, and whenever a program asks for it. What is in the files comes later, or never.
+        They do so whenever a program asks for it, and elsewhere every five seconds. What is in the files comes later.
+
+        Args:
+            names: Whether they do; without it only those have that a program has asked for.
         """
-        with (self.folder / "asks").open("wb") as file:
-            file.write(b"x")
-            file.flush()
-            os.fsync(file.fileno())
+        if names:
+            with (self.folder / "asks").open("wb") as file:
+                file.write(b"x")
+                file.flush()
+                os.fsync(file.fileno())
         left = self.image.with_suffix(".left")
         subprocess.run(["cp", "--sparse=always", self.image, left], check=True)
         with _mounted(left, left.with_suffix(".seen")):
@@ -75,5 +79,5 @@ def disk(place: Path, megabytes: int = 64) -> Iterator[Disk]:
         pytest.skip("needs mkfs.ext4")
     subprocess.run([make, "-q", "-F", image], check=True)
     made = Disk(image, place / "disk")
-    with _mounted(image, made.folder):
+    with _mounted(image, made.folder, "loop,commit=600"):  # names go there when they are asked for, not by the clock
         yield made

@@ -79,7 +79,7 @@ def forget(choices: dict[str, Any], words: dict[str, str]) -> list[str]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write the file whole or not at all: after a power cut there is the old one or the new one."""
+    """Write the file whole or not at all; once this returns, a power cut leaves the new one."""
     path.parent.mkdir(exist_ok=True)
     beside = path.with_suffix(".new")
     with beside.open("w", encoding="utf-8") as file:
@@ -87,6 +87,9 @@ def write(path: Path, content: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types

@@ -36,7 +36,7 @@ class Pool:
     def drain(self) -> Path:
         return self.folder / "etc/drain"
 
-    def take_out(self, by: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def take_out(self, by: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         hosts = {
             "balancers": {"hosts": {"balancer": {**local, "pool_runtime_dir": str(self.folder)}}},
@@ -44,7 +44,9 @@ class Pool:
         }
         (self.folder / "hosts.yml").write_text(json.dumps({"all": {"children": hosts}}))
         extra = json.dumps({"drained_by": by, "drain_patience_s": 1})
-        return briefly("-i", self.folder / "hosts.yml", "tests/ansible/drain.yml", "-e", extra, *arguments)
+        return briefly(
+            "-i", self.folder / "hosts.yml", "tests/ansible/drain.yml", "-e", extra, *arguments, **environment
+        )
 
 
 @pytest.fixture
@@ -82,6 +84,9 @@ def test_a_worker_leaves_where_another_serves(pool: Pool) -> None:
     assert not pool.drain.exists()
     done = pool.take_out("operator")
     assert done.returncode == 0, done.stderr
+    assert pool.drain.read_text() == "operator\n"
+    done = pool.take_out("deployment", ANSIBLE_STDOUT_CALLBACK="default")
+    assert "changed=0" in done.stdout
     assert pool.drain.read_text() == "operator\n"
 
 
@@ -129,5 +134,5 @@ def test_an_operator_s_word_outlives_a_power_cut(pool: Pool, tmp_path: Path, mon
         pool.drain.parent.symlink_to(own.folder)
         done = pool.take_out("operator")
         assert done.returncode == 0, done.stderr
-        with own.cut() as left:
+        with own.cut(names=False) as left:
             assert (left / "drain").read_text() == "operator\n"
