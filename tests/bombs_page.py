@@ -73,7 +73,7 @@ def page(record: dict[str, Any]) -> str:
     )
     origin = (
         f"That is the fault hostile-bombs of [chaos](../chaos/README.md), recorded at {beside['commit'][:7]}: model "
-        f"{beside['model']}, workers of {beside['worker_cores']} cores. It is older than the figures above."
+        f"{beside['model']}, workers of {beside['worker_cores']} cores."
     )
     parts = [
         textwrap.fill(intro, COLUMNS, break_on_hyphens=False),

@@ -157,8 +157,8 @@ def test_a_child_that_is_killed_takes_its_own_request_with_it_and_nothing_else(s
         os.kill(next_child, signal.SIGCONT)
         assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
     assert server.worker_pid() == serving
-    said = (folder / "gunicorn.log").read_text()
-    assert f"Process {child} with a dear upload was ended by signal 9" in said
+    said = f"Process {child} with a dear upload was ended by signal 9"
+    wait_for(lambda: said in (folder / "gunicorn.log").read_text())
 
 
 def test_a_process_that_leaves_lets_its_child_finish(server: Server) -> None:
