@@ -151,7 +151,7 @@ def measure(bundle: Path, names: Sequence[str], ended: int) -> dict[str, Any]:
         record["bombs"] = [measure_bomb(server, each) for each in names]
     with tempfile.TemporaryDirectory(prefix="bombs-") as name, worker(bundle, Path(name)) as server:
         record["scrape"] = measure_scrape(server, Path(name) / "metrics", ended)
-    return record | {"beside": beside_bombs()}
+    return record
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,9 +167,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     kept = options.into.parent / RECORD
-    if options.bundle is not None:
-        kept.write_text(json.dumps(measure(options.bundle.resolve(), options.only, options.ended), indent=1) + "\n")
-    write_between(options.into, page(json.loads(kept.read_text())), BEGIN, END)
+    known = options.bundle is None
+    record = json.loads(kept.read_text()) if known else measure(options.bundle.resolve(), options.only, options.ended)
+    record |= {"beside": beside_bombs()}
+    kept.write_text(json.dumps(record, indent=1) + "\n")
+    write_between(options.into, page(record), BEGIN, END)
     return 0
 
 
