@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,8 +142,9 @@ def test_a_failure_prints_notes_then_hosts_and_reason_once(tmp_path: Path, tasks
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, UNREACHABLE)
     assert done.returncode == 4
-    assert "one, two: Data could not be sent" in done.stderr
-    assert done.stderr.count("Connection refused") == 1
+    # Ansible words it in two ways, by the moment at which ssh ends.
+    named = re.findall(r"^([a-z, ]+): .*Connection refused$", done.stderr, re.MULTILINE)
+    assert named in (["one, two"], ["one", "two"], ["two", "one"])
 
 
 def test_what_a_rescue_has_mended_is_no_failure(tmp_path: Path) -> None:
