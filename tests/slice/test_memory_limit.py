@@ -124,7 +124,7 @@ def test_an_upload_that_reaches_the_limit_is_lost_and_nothing_else(group: Group,
         def is_said() -> bool:
             """Whether its parent says it, which looks after its children when it is asked."""
             assert server.exchange(head(len(small)) + small).startswith(b"HTTP/1.1 200 ")
-            return "with a dear upload was ended by signal 9" in log.read_text()
+            return "which had one request, was ended by signal 9" in log.read_text()
 
         until(is_said, "nothing is said of it")
         for _ in range(10):

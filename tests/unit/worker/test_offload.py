@@ -31,7 +31,9 @@ PLAIN = b"POST /predict HTTP/1.1\r\nHost: worker\r\nContent-Type: image/png\r\nC
 ORDINARY = PLAIN.replace(b"Content-Type", b"Expect: 100-continue\r\nContent-Type")
 
 # Numbers of system calls.
-WAIT4, FCNTL, RECVFROM = {"x86_64": ("61", "72", "45"), "aarch64": ("260", "25", "207")}[platform.machine()]
+WAIT4, FCNTL, RECVFROM, SELECT = {"x86_64": ("61", "72", "45", "270"), "aarch64": ("260", "25", "207", "72")}[
+    platform.machine()
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,11 @@ def call_of(process: int) -> str:
     return Path(f"/proc/{process}/syscall").read_text().split()[0]
 
 
+def faults_of_children(process: int) -> str:
+    """Return the page faults of all its children that have ended, which grow by each."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()[8]
+
+
 @contextlib.contextmanager
 def held(server: Server, head: bytes = PLAIN) -> Iterator[tuple[socket.socket, int]]:
     """Send a dear upload and stop the child that has it; yield the connection and the child."""
@@ -79,7 +86,7 @@ def held(server: Server, head: bytes = PLAIN) -> Iterator[tuple[socket.socket, i
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(head % len(DEAR) + DEAR)
         (child,) = wait_for(lambda: set(children_of(server.worker_pid())) - before)
-        wait_for(lambda: Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n")
+        wait_for(lambda: os.getpriority(os.PRIO_PROCESS, child) == min(19, os.nice(0) + NICENESS))
         os.kill(child, signal.SIGSTOP)
         wait_for(lambda: state_of(child) == "T")
         yield connection, child
@@ -103,7 +110,7 @@ def counted(server: Server, status: int) -> float:
 def test_others_are_served_while_a_dear_upload_is_decoded(server: Server, head: bytes) -> None:
     before = counted(server, 200)
     with held(server, head) as (connection, child):
-        assert os.getpriority(os.PRIO_PROCESS, child) == min(19, os.nice(0) + NICENESS)
+        assert Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n"
         assert server.ask("POST", "/predict", *form_body(("image", "a", CHEAP))).status == 200
         connection.setblocking(False)
         with contextlib.suppress(BlockingIOError):
@@ -128,12 +135,43 @@ def test_others_are_served_while_a_body_comes_over_a_slow_link(server: Server, l
         assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_head_that_is_late_is_waited_for(server: Server) -> None:
+def test_a_head_that_is_late_is_waited_for_and_then_its_body_by_a_child(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         serving = server.worker_pid()
         wait_for(lambda: call_of(serving) == RECVFROM)
-        connection.sendall(PLAIN % len(CHEAP) + CHEAP)
+        connection.sendall(PLAIN % len(CHEAP))
+        (child,) = wait_for(lambda: children_of(serving))
+        assert os.getpriority(os.PRIO_PROCESS, child) == os.getpriority(os.PRIO_PROCESS, serving)
+        connection.sendall(CHEAP)
         assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_ends_early_needs_no_child(server: Server) -> None:
+    serving = server.worker_pid()
+    wait_for(lambda: not children_of(serving) and call_of(serving) == SELECT)
+    before = faults_of_children(serving)
+    assert server.exchange(PLAIN % len(CHEAP) + CHEAP[:-1]).startswith(b"HTTP/1.1 4")
+    wait_for(lambda: not children_of(serving) and call_of(serving) == SELECT)
+    assert faults_of_children(serving) == before
+
+
+def test_a_worker_whose_requests_are_watched_waits_for_what_is_late(colours: Bundle, tmp_path: Path) -> None:
+    server = start_server(
+        colours.path,
+        "imagerec_worker.gunicorn_worker.ImageWorker",
+        tmp_path,
+        "--access-logfile",
+        str(tmp_path / "access"),
+    )
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            for piece in (PLAIN % len(CHEAP), CHEAP):
+                wait_for(lambda: call_of(server.worker_pid()) == RECVFROM)
+                time.sleep(0.1)  # longer than others wait
+                connection.sendall(piece)
+            assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+    finally:
+        stop_server(server)
 
 
 def test_what_a_child_counted_is_kept_and_its_files_are_not(server: Server, folder: Path) -> None:
@@ -157,7 +195,7 @@ def test_a_child_that_is_killed_takes_its_own_request_with_it_and_nothing_else(s
         os.kill(next_child, signal.SIGCONT)
         assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
     assert server.worker_pid() == serving
-    said = f"Process {child} with a dear upload was ended by signal 9"
+    said = f"Process {child}, which had one request, was ended by signal 9"
     wait_for(lambda: said in (folder / "gunicorn.log").read_text())
 
 

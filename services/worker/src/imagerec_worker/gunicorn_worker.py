@@ -82,8 +82,6 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         self._idleness = idleness.shared()
         self._offload = offload.Offload(self.cfg.timeout, self.sockets, self.log)
         offload.use(self._offload)
-        for listener in self.sockets:
-            plain_http.limit_waits(listener)
         super().init_process()
 
     def run(self) -> None:

@@ -1,9 +1,9 @@
-"""A request that would hold others up is answered by a child process of low priority; its parent serves the next one.
+"""A request that would hold others up is answered by a child process; its parent serves the next one.
 
 A worker's process answers one request at a time. It would make all others wait while a body comes over a slow link, and
 for half a second of decoding. So it forks: as soon as a body is late or larger than 4 MiB, and before it decodes what
-is dear by its header. The child answers that one request and ends. Of all children one decodes what is dear at a time.
-The others hold only their file and its copies.
+is dear by its header. The child answers that one request and ends. Of all children one decodes what is dear at a time,
+at a lower priority. The others hold only their file and its copies.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class Offload:
         """
         self.hand_over()
         if self._is_child and not self._has_turn:
+            with contextlib.suppress(OSError):  # where a sandbox forbids it, it goes on as it is
+                os.nice(NICENESS)
             begun_s = time.perf_counter()
             fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, and gone with it
             self._has_turn, self.waited_s = True, time.perf_counter() - begun_s
@@ -103,7 +105,7 @@ class Offload:
                 self._children.remove(child)
                 shared_metrics.inherit_safely(child, self._log)
                 if status:
-                    self._log.error("Process %s with a dear upload was ended by signal %s", child, status & 0x7F)
+                    self._log.error("Process %s, which had one request, was ended by signal %s", child, status & 0x7F)
 
     def _become_child(self) -> None:
         self._is_child, self._children = True, set()
@@ -111,8 +113,6 @@ class Offload:
             listener.close()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(self._limit_s)
-        with contextlib.suppress(OSError):  # where a sandbox forbids it, it goes on as it is
-            os.nice(NICENESS)
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(_ENDED_FIRST)
 

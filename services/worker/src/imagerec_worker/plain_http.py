@@ -25,8 +25,9 @@ from imagerec_worker import offload
 
 # A larger body may be refused without being read.
 MOST_BODY_BYTES = 4 * 1024 * 1024
-# A balancer sends a body whole. What is not here after so many microseconds comes over a slow link.
-_PATIENCE_US = 20_000
+# A balancer sends head and body at once. A body is late when nothing of it comes for so many microseconds, or when it
+# is not whole after twice as long.
+_PATIENCE_US = 25_000
 _MOST_HEAD_BYTES = 4096
 _HEAD = re.compile(
     rb"(GET|HEAD|POST) ((/[A-Za-z0-9/._-]*)(?:\?([!\"$-~]*))?) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+: [!-~][ -~]*\r\n)*)\r\n"
@@ -68,9 +69,10 @@ class Listener:
         Raises:
             OSError: The connection is broken.
         """
+        _limit_waits(client, _PATIENCE_US)
         match = _HEAD.match(_peek(client))
         if match is None:
-            _be_patient(client)
+            _limit_waits(client, 0)
             return None
         method, uri, path, query, block = match.groups(b"")
         lines = _FIELD.findall(block.decode("ascii"))
@@ -78,7 +80,7 @@ class Listener:
         length = fields.get("HTTP_CONTENT_LENGTH", "0")
         usual = len(fields) == len(lines) and _UNUSUAL.isdisjoint(fields) and _LENGTH.fullmatch(length) is not None
         if not usual or int(length) > MOST_BODY_BYTES:
-            _be_patient(client)
+            _limit_waits(client, 0)
             return None
         for name in _OWN_NAMES:
             if name in fields:
@@ -130,40 +132,35 @@ def _date(now_s: int) -> str:
     return _last_date[1]
 
 
-def limit_waits(listener: Any) -> None:
-    """Let no connection of a listener wait long for what the other side sends; those of a unix socket may wait."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, _PATIENCE_US))
-
-
-def _be_patient(client: socket.socket) -> None:
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
+def _limit_waits(client: socket.socket, microseconds: int) -> None:
+    """Let the kernel wait so long for what the other side sends, 0 for ever; Python's own way costs a call for each."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, microseconds))
 
 
 def _peek(client: socket.socket) -> bytes:
     try:
         return client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK)
     except BlockingIOError:
-        _be_patient(client)
-        return client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK)
+        _limit_waits(client, 0)
+        head = client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK)
+        _limit_waits(client, _PATIENCE_US)
+        return head
 
 
 def _read(client: socket.socket, length: int) -> bytes:
-    """Return the body; less of it where the other side ends early. A child waits for what takes long to come."""
-    if not length:
-        return b""
-    try:
-        body = client.recv(length, socket.MSG_WAITALL)
-    except BlockingIOError:
-        body = b""
-    else:
-        if not body:
-            return body
-    if len(body) < length:
-        offload.hand_over()
-        _be_patient(client)
+    """Return the body; less of it where the other side ends early. A child waits for a body that is late."""
+    body, short = b"", 0
     while len(body) < length:
-        more = client.recv(length - len(body), socket.MSG_WAITALL)
-        if not more:
-            break
-        body += more
+        try:
+            more = client.recv(length - len(body), socket.MSG_WAITALL)
+        except BlockingIOError:
+            short = 2
+        else:
+            if not more:
+                break
+            body += more
+            short += 1
+        if short == 2 and len(body) < length:
+            offload.hand_over()
+            _limit_waits(client, 0)
     return body
