@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -88,8 +89,11 @@ def write(path: Path, content: dict[str, Any]) -> None:
         os.fsync(file.fileno())
     beside.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    try:
+        with contextlib.suppress(OSError):  # some file systems of guests sync no folder
+            os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types

@@ -61,6 +61,8 @@ def test_a_good_release_outlives_any_number_of_broken_ones(tmp_path: Path) -> No
     assert steps(tmp_path, "activate a", "remember", *tried).returncode == 0
     everything = list("abcdef")
     assert releases(tmp_path) == {"app": everything, "models": everything}
+    for left in ("z.new", "y.old"):  # of a run that was killed; the newest of all
+        (tmp_path / f"app/{left[0] * 16}-{KIND}{left[1:]}").mkdir()
 
     done = steps(tmp_path, "activate f", "remember", "prune", python_app_keep="3", model_bundle_keep="3")
     assert done.returncode == 0, done.stdout
