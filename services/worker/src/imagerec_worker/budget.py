@@ -15,7 +15,7 @@ from imagerec_worker.errors import TooLargeError, UnsupportedFormatError
 MAX_MEMORY_BYTES = 140_000_000
 MAX_WORK_NS = 1_000_000_000
 
-# About 0.1 s of a core, whatever the format: 8 million pixels of a PNG, a JPEG file of 10 MB.
+# About 0.1 s of a core, whatever the format: 7 million pixels of a PNG, a JPEG file of 10 MB.
 DEAR_MEMORY_BYTES = 30_000_000
 DEAR_WORK_NS = 100_000_000
 
