@@ -28,7 +28,7 @@ ATTACKS = {
     "slow_reader": "",
     "smuggling": "",
     "multipart": "",
-    "bombs": "",
+    "bombs": "--rate 2",  # all at once they are 22 MB, which fill the client's link before any worker is reached
     "mutated": "",  # 2,000 images
     "polyglots": "",
 }
@@ -107,7 +107,7 @@ class _Attack:
 def _fault(name: str, arguments: str) -> Fault:
     attack = _Attack(name, arguments)
     bar: Bar = attack.bar
-    words = f"hostile clients: {name.replace('_', ' ')}"
+    words = f"hostile clients: {name.replace('_', ' ')} {arguments}".strip()
     return Fault(
         f"hostile-{name.replace('_', '-')}", words, attack.begin, attack.end, bar, takes_s=45, hold_s=0, tail_s=5
     )
