@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
 from functools import cache
+
+from PIL import Image
 
 from chaos.attacks.images import (
     BOMB_BYTES,
@@ -23,11 +26,15 @@ from chaos.attacks.images import (
     webp,
 )
 
+_FRAME = b"," + bytes(4) + struct.pack("<HH", 48, 48)  # how it begins in a sound GIF
+
 
 def _gif_frames(number: int) -> bytes:
-    gif = sound("GIF")
-    start = gif_start()
-    return gif[:start] + gif[start:-1] * number + b";"
+    """Frames of one colour, of less than a hundred bytes each."""
+    buffer = io.BytesIO()
+    Image.new("P", (48, 48)).save(buffer, "GIF")
+    plain = buffer.getvalue()
+    return sound("GIF")[: gif_start()] + plain[plain.index(_FRAME) : -1] * number + b";"
 
 
 def _exif(size: int) -> bytes:
@@ -61,7 +68,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "gif-claims-65535-square": ("GIF", lambda: sound("GIF")[:6] + b"\xff" * 4 + sound("GIF")[10:]),
     "gif-frame-larger-than-its-screen": (
         "GIF",
-        lambda: sound("GIF").replace(b"," + bytes(4) + struct.pack("<HH", 48, 48), b"," + bytes(4) + b"\xff" * 4),
+        lambda: sound("GIF").replace(_FRAME, b"," + bytes(4) + b"\xff" * 4),
     ),
     "gif-comment-in-pieces-of-a-byte": ("GIF", lambda: gif_with(b"!\xfe" + b"\1x" * 500_000 + b"\0")),
     "gif-200000-comments": ("GIF", lambda: gif_with(b"!\xfe\1x\0" * 200_000)),

@@ -28,7 +28,7 @@ ATTACKS = {
     "slow_reader": "",
     "smuggling": "",
     "multipart": "",
-    "bombs": "--rate 2",  # all at once they are 22 MB, which fill the client's link before any worker is reached
+    "bombs": "--rate 1",  # all at once their 9 MB fill the client's link for most of a second
     "mutated": "",  # 2,000 images
     "polyglots": "",
 }
