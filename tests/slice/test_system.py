@@ -73,6 +73,12 @@ def test_what_a_deployment_does_on_a_worker_yields_to_what_it_serves(deployed: S
     assert asked.stdout.splitlines()[-1] == "19"
 
 
+def test_a_deployment_leaves_nothing_of_root_s_with_its_login(deployed: Slice) -> None:
+    """What root leaves in the folder of Ansible's modules, Ansible's login cannot remove."""
+    for host in sorted(HOSTS):
+        assert deployed.on(host, "find ~/.ansible -user root") == ""
+
+
 @pytest.mark.parametrize(
     ("machine", "service", "bar"),
     [("worker1", "imagerec-worker", 1.5), ("balancer", "imagerec-balancer", 3.0), ("balancer", "imagerec-pool", 3.0)],
