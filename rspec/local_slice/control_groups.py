@@ -14,6 +14,7 @@ from rspec.local_slice.limiter import KEEPER, Limiter
 from rspec.local_slice.naming import PREFIX
 
 _GROUP = f"{PREFIX}-slice"
+_MOST_WEIGHT = {"cpu.weight": 10_000, "cpu.shares": 262_144}  # the kernel's
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class ControlGroups(Limiter):
                     for folder in (item.mount, group.parent.parent, group.parent):
                         self._delegate(folder)
                     (group / "cpu.max").write_text(f"{quota_us(cores)} {period_us(cores)}" if cores else "max")
-                    (group / "cpu.weight").write_text(str(weight(cores)))
+                    _weigh(group / "cpu.weight", weight(cores))
                     (group / "memory.max").write_text(str(memory_mb * 2**20) if memory_mb else "max")
                 if "cpu" in item.controllers:
                     _set_v1(group, cores)
@@ -131,7 +132,7 @@ class ControlGroups(Limiter):
                     _set_v1(group, cores)
                 elif (group / "cpu.max").exists():
                     (group / "cpu.max").write_text(f"{quota_us(cores)} {period_us(cores)}")
-                    (group / "cpu.weight").write_text(str(weight(cores)))
+                    _weigh(group / "cpu.weight", weight(cores))
         except OSError as error:
             raise SliceError(f"machine {machine} cannot be limited: {error.filename}: {error.strerror}") from error
 
@@ -164,7 +165,18 @@ def _set_v1(group: Path, cores: float | None) -> None:
     if cores:
         (group / "cpu.cfs_period_us").write_text(str(period_us(cores)))
     (group / "cpu.cfs_quota_us").write_text(str(quota_us(cores) if cores else -1))
-    (group / "cpu.shares").write_text(str(weight(cores) * 1024 // 100))
+    _weigh(group / "cpu.shares", weight(cores) * 1024 // 100)
+
+
+def _weigh(file: Path, machine_weight: int) -> None:
+    """Let a machine count so much, its slice as much as its machines, and all slices as much as they do.
+
+    With the weight of one program, a slice of three cores had half of the host while Ansible worked beside it.
+    """
+    file.write_text(str(machine_weight))
+    for folder in (file.parent.parent, file.parent.parent.parent):
+        counted = sum(int(each.read_text()) for each in folder.glob(f"*/{file.name}"))
+        (folder / file.name).write_text(str(min(counted, _MOST_WEIGHT[file.name])))
 
 
 def _remove_tree(group: Path, patience_s: float = 5) -> None:

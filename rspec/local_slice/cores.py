@@ -1,8 +1,9 @@
-"""How a share of the host's cores is dealt out: period, quota and weight of a control group."""
+"""How a share of the host's cores is dealt out: period, quota and weight of a control group, and which cores."""
 
 from __future__ import annotations
 
 import math
+import os
 
 _LEAST_QUOTA_US = 1_000  # the kernel refuses less
 _SHORTEST_PERIOD_US = 2_000
@@ -31,3 +32,17 @@ def weight(cores: float | None) -> int:
     With equal weights four workers of 0.3 cores kept the client of one core waiting, and its requests left late.
     """
     return max(1, round(100 * cores)) if cores else 100
+
+
+def allowed_cores(cores: float | None, number: int) -> set[int]:
+    """Which of the host's cores a machine with `cores` cores may run on: one where it has less than one, or all.
+
+    On several cores the kernel deals a quota out to whoever asks first: a program of the lowest priority had half of
+    it, as long as its neighbour was on another core. On one core the neighbour goes first, as on a slow computer.
+
+    Args:
+        cores: its CPU limit, None for none.
+        number: the machine's; consecutive numbers get the host's cores in turn.
+    """
+    ours = sorted(os.sched_getaffinity(0))
+    return set(ours) if cores is None or cores >= 1 else {ours[number % len(ours)]}

@@ -92,6 +92,18 @@ class Limiter(ABC):
                     found.update(int(word) for word in listing.read_text().split())
         return sorted(found - {0})
 
+    def place(self, machine: str, cores: set[int]) -> None:
+        """Let a machine that is on run on these cores of the host alone, with all it starts from now on."""
+        moved = True
+        while moved:  # a process that was started meanwhile may be where its parent was
+            moved = False
+            for process in self.processes(machine):
+                for task in _tasks(process):
+                    with contextlib.suppress(ProcessLookupError):
+                        if os.sched_getaffinity(task) != cores:
+                            os.sched_setaffinity(task, cores)
+                            moved = True
+
     def running(self, machine: str) -> bool:
         """Whether the machine is on: its systemd-nspawn lives."""
         return any(_command(process) == "systemd-nspawn" for process in self.processes(machine))
@@ -113,6 +125,14 @@ class Limiter(ABC):
                     os.kill(process, signal.SIGKILL)
             time.sleep(0.05)
         return any_found
+
+
+def _tasks(process: int) -> list[int]:
+    """Every thread of a process, none where it ended."""
+    try:
+        return [int(folder.name) for folder in Path(f"/proc/{process}/task").iterdir()]
+    except OSError:
+        return []
 
 
 def _command(process: int) -> str:

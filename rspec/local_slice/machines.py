@@ -10,6 +10,7 @@ import time
 import uuid
 from pathlib import Path
 
+from rspec.local_slice.cores import allowed_cores
 from rspec.local_slice.host import SliceError, give_to_owner_of, mount_points_below, run, succeeds, write
 from rspec.local_slice.limiter import Limiter
 from rspec.local_slice.naming import LOGIN, Names
@@ -153,6 +154,7 @@ def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:
     limits = limiter.prepare(machine.name, machine.cores, machine.memory_mb)
     full_name = names.machine(machine.name)
     command = [
+        *("taskset", "--cpu-list", ",".join(map(str, allowed_cores(machine.cores, machine.number)))),
         *limits,
         "systemd-nspawn",
         "--quiet",
@@ -162,12 +164,7 @@ def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:
         f"--network-namespace-path=/run/netns/{full_name}",
         # To end connections, as the pool's agent does. By itself nspawn gives it only with a network that it made.
         "--capability=CAP_NET_ADMIN",
-        "--register=no",
-        "--keep-unit",
-        "--settings=no",
-        "--resolv-conf=off",
-        "--timezone=off",
-        "--link-journal=no",
+        *("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=off", "--timezone=off", "--link-journal=no"),
         # A load generator tells by it what other programs on this host take.
         *(f"--bind-ro={path}:/run/imagerec-{whose}-cpu" for whose, path in limiter.used_cpu().items() if path.exists()),
     ]

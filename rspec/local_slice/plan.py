@@ -68,6 +68,11 @@ class Machine:
     memory_mb: int | None
     exclusive: bool
 
+    @property
+    def number(self) -> int:
+        """Its address in the control network as a number: consecutive within a slice."""
+        return int(ipaddress.ip_address(self.control_address))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -14,7 +14,7 @@ from typing import Any
 from rspec.checks import load_checked
 from rspec.geni_compat import GeniLibError
 from rspec.local_slice import base, machines, network, preflight, registry
-from rspec.local_slice.cores import LEAST_CORES
+from rspec.local_slice.cores import LEAST_CORES, allowed_cores
 from rspec.local_slice.host import SliceError, mount_points_below, write
 from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.manifest import manifest_text, write_manifest
@@ -164,10 +164,13 @@ def limit(names: Names, machine: str, cores: float | None, slower: float) -> Res
     Raises:
         SliceError: neither cores nor a planned limit is known, or it would be less than the kernel can deal out.
     """
-    wanted = cores or need_plan(names).machine(machine).cores
+    planned = need_plan(names).machine(machine)
+    wanted = cores or planned.cores
     if wanted is None:
         raise SliceError(f"machine {machine} has no CPU limit to start from: give --cores, or make the slice with one")
     if wanted / slower < 0.999 * LEAST_CORES:
         raise SliceError(f"{wanted / slower:g} cores are too few: {LEAST_CORES:g} is the least that can be dealt out")
-    limiter_of(names.slice_name).limit_cpu(machine, wanted / slower)
+    limiter = limiter_of(names.slice_name)
+    limiter.limit_cpu(machine, wanted / slower)
+    limiter.place(machine, allowed_cores(wanted / slower, planned.number))
     return Result(True, f"{machine} has {wanted / slower:g} cores", facts={"cores": wanted / slower})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ while time.monotonic() - wall < 2:
     pass
 print((time.process_time() - used) / (time.monotonic() - wall))
 """
+BESIDE = "import os; os.fork() or os.nice(19)"
 
 
 def changed(output: str) -> set[str]:
@@ -90,6 +92,17 @@ def test_a_worker_gets_no_more_than_its_share_of_a_core(slice_here: Slice) -> No
         assert float(slice_here.on("worker1", "python3 -", BURN)) < 0.3
     finally:
         slice_here.tool("limit", "worker1")
+
+
+def test_priority_counts_on_a_worker_of_less_than_a_core(slice_here: Slice) -> None:
+    """Two busy programs, one of the lowest priority, do not share such a worker evenly."""
+    slice_here.tool("limit", "worker1", "--slower", "4")
+    try:
+        least, most = sorted(map(float, slice_here.on("worker1", "python3 -", BESIDE + BURN).split()))
+        assert most > 4 * least
+    finally:
+        slice_here.tool("limit", "worker1")
+    assert slice_here.on("worker1", "nproc").strip() == str(len(os.sched_getaffinity(0)))
 
 
 def test_memory_is_limited(slice_here: Slice) -> None:

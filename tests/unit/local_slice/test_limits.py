@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from rspec.local_slice.control_groups import Hierarchy
+from rspec.local_slice.cores import allowed_cores
 from rspec.local_slice.host import SliceError
 from rspec.local_slice.limiter import Limiter
 from rspec.local_slice.limits import limiter_of
@@ -36,6 +38,29 @@ def test_a_share_is_written_to_a_version_2_group(tmp_path: Path) -> None:
     made.limit_cpu("worker1", 0.5)
     assert (group / "cpu.max").read_text() == "1000 2000"
     assert (group / "cpu.weight").read_text() == "50"
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "weights"), [(1, "cpu.shares", [153, 512, 665]), (2, "cpu.weight", [15, 50, 65])]
+)
+def test_a_slice_counts_as_much_as_its_machines(tmp_path: Path, version: int, name: str, weights: list[int]) -> None:
+    made, group = limiter(tmp_path, version)
+    made.groups("worker2")[0].mkdir()
+    for each in ("worker1", "worker2"):
+        (made.groups(each)[0] / ("cpu.max" if version == 2 else "cpu.cfs_quota_us")).touch()
+    made.limit_cpu("worker1", 0.15)
+    made.limit_cpu("worker2", 0.5)
+    groups = [group, made.groups("worker2")[0], group.parent]
+    assert [int((each / name).read_text()) for each in groups] == weights
+    assert (group.parent.parent / name).read_text() == str(weights[-1])
+
+
+def test_less_than_a_core_is_of_one_core() -> None:
+    ours = os.sched_getaffinity(0)
+    assert [allowed_cores(cores, 7) for cores in (None, 1.0, 2.5)] == [ours] * 3
+    dealt = [allowed_cores(0.3, number) for number in range(len(ours))]
+    assert all(len(each) == 1 for each in dealt)
+    assert set.union(*dealt) == ours
 
 
 def test_a_machine_that_is_off_is_refused(tmp_path: Path) -> None:
