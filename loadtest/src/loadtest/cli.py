@@ -95,7 +95,7 @@ def _plot(options: argparse.Namespace) -> int:
 
     for run in options.runs:
         folder = RunFolder.open(run)
-        names = draw(folder, original=options.original)
+        names = draw(folder)
         write_report(folder, names)
         print(f"{run}/report.html: {', '.join(names)}")
     return 0
@@ -178,7 +178,6 @@ def _parser() -> argparse.ArgumentParser:
 
     plot = add("plot", "draw a run's figures and write its report.html", _plot, "plot results/runs/*")
     plot.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    plot.add_argument("--no-original", dest="original", action="store_false", help="leave out the original's points")
 
     table = add(
         "table",

@@ -194,7 +194,7 @@ def test_a_design_without_windows_is_drawn(run: RunFolder, monkeypatch: pytest.M
     ]
     drawn: list[str] = []
     monkeypatch.setattr(batching, "save", lambda *told: drawn.append(told[2]))
-    batching.draw(run, rows, original=False)
+    batching.draw(run, rows)
     assert drawn == ["batching"]
 
 

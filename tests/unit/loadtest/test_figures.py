@@ -42,7 +42,7 @@ def of(
 ) -> Callable[[], object]:
     def drawn() -> list[str]:
         folder, rows = run_of(name)
-        return draw(folder, [row for row in rows if keep(row)], original=True)
+        return draw(folder, [row for row in rows if keep(row)])
 
     return drawn
 
@@ -138,8 +138,8 @@ def test_no_bar_stands_on_that_of_another_series(figures: list[Figure]) -> None:
 
 def test_a_time_axis_ends_with_the_trial() -> None:
     folder, rows = run_of("original")
-    (series,) = laid_out(lambda: loops.draw_timeseries(folder, rows, original=True))
-    (both,) = laid_out(lambda: loops.draw_method(folder, rows, original=True))
+    (series,) = laid_out(lambda: loops.draw_timeseries(folder, rows))
+    (both,) = laid_out(lambda: loops.draw_method(folder, rows))
     (fault,) = laid_out(a_fault)
     (level,) = folder.measured_levels()
     lengths = {cell.id: length_s(trial) for cell, number, trial in folder.trials(level) if number == 1}
@@ -176,7 +176,7 @@ def test_a_cell_that_lacks_trials_is_ringed_and_the_caption_says_so(
     few = [row for row in rows if row["utilisation"] == 0.4 and row["pool_size"] in (1, 4)]
     for row, valid in zip(few, (4, 2), strict=True):
         row["valid_trials"] = valid
-    (drawn, cells) = laid_out(lambda: rate.draw(folder, rows, original=True))
+    (drawn, cells) = laid_out(lambda: rate.draw(folder, rows))
     expected = {(round(row["asked_hz"], 6), round(1e3 * row["mean_s"], 6)) for row in few}
     assert ringed(drawn.axes[0]) == expected
     assert {y for _, y in ringed(drawn.axes[1])} == {round(row["answered_hz"], 6) for row in few}
@@ -198,7 +198,7 @@ def test_a_curve_and_a_bar_that_lack_trials_say_so_in_their_names() -> None:
     policies.ccdf_panel(folder, panel, [row for row in rows if row["slow_worker"] == 1])
     names = [str(line.get_label()) for line in panel.lines]
     assert [name for name in names if name.endswith(" (3 of 5 trials)")] == [names[0]]
-    (shares,) = laid_out(lambda: policies.draw_shares(folder, rows, original=True))
+    (shares,) = laid_out(lambda: policies.draw_shares(folder, rows))
     (marked,) = (text for text in texts(shares.axes[0].get_yticklabels()) if "trials)" in text)
     assert marked == "4 workers, random, ρ = 0.8 (3 of 5 trials)"
     plt.close(shares)
@@ -212,14 +212,15 @@ def texts(labels: Sequence[Any]) -> list[str]:
 def test_a_cell_of_one_trial_has_no_bar(scaling: tuple[RunFolder, list[dict[str, Any]]]) -> None:
     folder, rows = scaling
     rows = [row | {"mean_ci": None, "answered_ci": None} for row in rows if row["pool_size"] == 4]
-    (drawn, *_) = laid_out(lambda: rate.draw(folder, rows, original=False))
+    (drawn, cells) = laid_out(lambda: rate.draw(folder, rows))
     assert [bars(panel) for panel in drawn.axes] == [[], [], []]
     plt.close(drawn)
+    plt.close(cells)
 
 
 def test_times_inside_the_worker_have_their_bars() -> None:
     folder, rows = run_of("rtt")
-    (drawn,) = laid_out(lambda: resolution.draw(folder, rows, original=True))
+    (drawn,) = laid_out(lambda: resolution.draw(folder, rows))
     (panel,) = drawn.axes
     assert [len(one) for one in bars(panel)] == [len(rows)] * 3  # mean, p99, inside the worker
     plt.close(drawn)

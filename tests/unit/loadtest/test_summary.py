@@ -213,7 +213,7 @@ def test_the_report_needs_no_other_file(measured: Path, tmp_path: Path) -> None:
     begun["design"]["figures"] = ["rate", "ccdf"]
     write_json(run / "run.json", begun)
     assert main(["summarize", str(run)]) == 0
-    assert main(["plot", str(run), "--no-original"]) == 0
+    assert main(["plot", str(run)]) == 0
     page = (run / "report.html").read_text()
     assert "src=" in page
     assert page.count("src=") == page.count('src="data:image/png;base64,')
@@ -222,7 +222,6 @@ def test_the_report_needs_no_other_file(measured: Path, tmp_path: Path) -> None:
     assert re.search(r"Trials not to trust: \d+ of 45<", page)
     assert "<td>5 of 5" in page
     assert "<td>–" in page  # a p99 of fewer than 1,000 requests
-    assert not (run / "figures" / "original-cells.png").exists()
 
 
 def test_plot_without_summary_says_what_makes_one(made: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

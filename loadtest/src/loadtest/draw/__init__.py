@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from loadtest.draw import batching, loops, mix, models, policies, pool, rate, resolution
+from loadtest.draw.style import Row
 from loadtest.experiments.folder import RunFolder
 
-_FIGURES: dict[str, Callable[..., list[str]]] = {
+_FIGURES: dict[str, Callable[[RunFolder, list[Row]], list[str]]] = {
     "resolution": resolution.draw,
     "rate": rate.draw,
     "ccdf": policies.draw_ccdf,
@@ -19,12 +20,11 @@ _FIGURES: dict[str, Callable[..., list[str]]] = {
 }
 
 
-def draw(folder: RunFolder, *, original: bool = True) -> list[str]:
+def draw(folder: RunFolder) -> list[str]:
     """Draw every figure that the design names; cells without a valid trial are left out.
 
     Args:
         folder: The run; its summary must be there.
-        original: Show the original's published points.
 
     Returns:
         Names of the files in figures/, each there as .svg and .png.
@@ -33,4 +33,4 @@ def draw(folder: RunFolder, *, original: bool = True) -> list[str]:
         LoadtestError: The summary is missing, or a file cannot be written.
     """
     rows = [row for row in folder.read_summary("cells") if row["valid_trials"]]
-    return [name for figure in folder.design.figures for name in _FIGURES[figure](folder, rows, original=original)]
+    return [name for figure in folder.design.figures for name in _FIGURES[figure](folder, rows)]

@@ -24,9 +24,8 @@ from loadtest.experiments.folder import RunFolder
 _ASIDE = 1.06  # times a batch, from one of the series that would stand on each other to the next
 
 
-def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
+def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw three panels by the most photographs of a run; empty where no level names it."""
-    del original  # one shape for all figures
     rows = [row for row in rows if row.get("batch") is not None and not row["image"]]
     if not rows:
         return []

@@ -31,7 +31,7 @@ _ASIDE = 1.06  # times a rate, from one method to the next
 _SECONDS = 15  # of the trials whose arrivals are shown, or as long as both last
 
 
-def draw_method(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — it is the original
+def draw_method(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw, for each mean interval, what the original's loop reports, what it did to all requests, and the truth."""
     loops = sorted(
         (row for row in rows if row["arrivals"] == "original" and row["measured_every"] > 1),
@@ -100,7 +100,7 @@ def _intervals(folder: RunFolder, axes: Axes) -> int:
     return seconds
 
 
-def draw_timeseries(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape
+def draw_timeseries(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw response times and requests in the system over one trial of the most loaded cell."""
     found = _saturated(folder, rows)
     if found is None:

@@ -19,7 +19,7 @@ from loadtest.experiments.folder import RunFolder
 _ASIDE = 0.008  # of the load, from one size to the next
 
 
-def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all
+def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw the mean and a high quantile against load, for each size within the mix and for one size alone."""
     mixed = [row for row in rows if row["image"] and row["utilisation"] is not None]
     if not mixed:

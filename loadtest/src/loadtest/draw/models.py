@@ -16,9 +16,8 @@ _FLOAT = "D"
 _STEPS = [step / 20 for step in range(21)]  # a slanting line as small boxes
 
 
-def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
+def draw(folder: RunFolder, _rows: list[Row]) -> list[str]:
     """Draw both panels; networks without processor time are missing in the second."""
-    del rows, original  # one shape for all figures
     models = models_of(folder)
     if not models:
         return []

@@ -55,14 +55,14 @@ def sheet(folder: Path) -> tuple[Figure, str]:
 
 def _accuracy(run: RunFolder, panel: Axes, rows: list[Row]) -> list[Row]:
     shown = _needed(run, [row for row in resolution.by_side(rows) if row["top1"] is not None])
-    resolution.accuracy_panel(run, panel, shown, original=True)
+    resolution.accuracy_panel(run, panel, shown)
     panel.set_xlabel("side of the square image, px (logarithmic)")
     return shown
 
 
 def _times(run: RunFolder, panel: Axes, rows: list[Row]) -> list[Row]:
     shown = _needed(run, resolution.by_side(rows))
-    resolution.times_panel(run, panel, shown, original=True)
+    resolution.times_panel(run, panel, shown)
     return shown
 
 

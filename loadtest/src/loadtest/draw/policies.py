@@ -14,7 +14,7 @@ from loadtest.generate.samples import read_trial
 _DASHES = {"random": "-", "round_robin": "--", "random_two": "-.", "least_conn": (0, (1, 1))}
 
 
-def draw_ccdf(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all
+def draw_ccdf(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw the share of requests that take longer than t, on logarithmic axes: one panel for each load and slowness."""
     loads = [row for row in rows if row["utilisation"] is not None and not row["image"]]
     if not loads:
@@ -89,7 +89,7 @@ def _times(folder: RunFolder, row: Row) -> "np.ndarray[tuple[int, ...], np.dtype
     return np.sort(np.concatenate([response_times(read_trial(file), cell) for file in files]))
 
 
-def draw_shares(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — one shape for all
+def draw_shares(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw each worker's share of the answers: one bar for each level at the highest load it ran below capacity."""
     loads = [row for row in rows if row["utilisation"] is not None and not row["image"] and row["worker_shares"]]
     shown = []

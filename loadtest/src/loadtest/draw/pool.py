@@ -22,7 +22,7 @@ _LEVELS = {
 }
 
 
-def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:  # noqa: ARG001 — it measured nothing alike
+def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw a column for each load: slowest of a hundred answers over time, and workers that serve below it."""
     watched = [row for row in rows if row["workers_awake"] and not row["image"]]
     cells = [cell for cell in folder.design.cells if any(row["cell"] == cell.id for row in watched)]

@@ -31,11 +31,11 @@ _STEADY = 0.95
 _ASIDE_RHO, _ASIDE_TIMES = 0.014, 1.05  # from one pool size to the next, so that no bar covers another's
 
 
-def draw(folder: RunFolder, rows: list[Row], *, original: bool) -> list[str]:
+def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw response time and throughput against load, and the original's cells."""
     names = _load(folder, by_load(rows))
     cells = [row for row in rows if row["interval_s"] in published.SCALING_S and row["arrivals"] == "poisson"]
-    if original and cells:
+    if cells:
         names += _original(folder, cells)
     return names
 
