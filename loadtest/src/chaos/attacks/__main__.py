@@ -1,21 +1,19 @@
 """One hostile client: `python -m chaos.attacks NAME HOST PORT`; prints a JSON object of what the server did.
 
-Needs the standard library alone. Attacks by corpus also need Pillow and numpy, unless a file of cases is given with
---corpus. What was not as expected of a server is named in "unexpected".
+Needs the standard library alone; attacks by corpus also need Pillow and numpy. What was not as expected of a server is
+named in "unexpected".
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import random
 import resource
 import socket
 import sys
-from pathlib import Path
 
-from chaos.attacks.exchange import Case, replay
+from chaos.attacks.exchange import replay
 from chaos.attacks.expected import EXPECTED, violations
 from chaos.attacks.swarm import HABITS, Swarm
 
@@ -28,18 +26,6 @@ def _allow_open_files(wanted: int) -> None:
         sys.exit(f"{wanted} open files are needed and {hard} are allowed; run as root, or lower --count")
 
 
-def _cases(name: str, corpus: str | None, count: int | None, seed: int) -> list[Case]:
-    if corpus is None:
-        from chaos.attacks.corpus import make  # noqa: PLC0415  it needs Pillow and numpy
-
-        cases = make(name, count, seed)
-    else:
-        items = map(json.loads, Path(corpus).read_text().splitlines())
-        cases = [Case(item["case"], item["requests"], base64.b64decode(item["raw"])) for item in items]
-    random.Random(seed).shuffle(cases)  # noqa: S311  an order, no secret
-    return cases[:count]
-
-
 def main() -> None:
     """Carry one attack out."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -49,7 +35,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="how long: 40 for slow clients, at most 600 for a corpus")
     parser.add_argument("--count", type=int, help="connections at once, or cases of a corpus")
     parser.add_argument("--seed", type=int, default=6, help="of mutations and of the cases' order")
-    parser.add_argument("--corpus", help="file that corpus.py wrote")
     parser.add_argument("--rate", type=float, default=50.0, help="cases a second")
     chosen = parser.parse_args()
     address = (socket.gethostbyname(chosen.host), chosen.port)
@@ -58,7 +43,10 @@ def main() -> None:
         _allow_open_files(count + 100)
         report = Swarm(address, HABITS[chosen.name], count).run(chosen.seconds or 40.0)
     else:
-        cases = _cases(chosen.name, chosen.corpus, chosen.count, chosen.seed)
+        from chaos.attacks.corpus import make  # noqa: PLC0415  it needs Pillow and numpy
+
+        cases = make(chosen.name, chosen.count, chosen.seed)
+        random.Random(chosen.seed).shuffle(cases)  # noqa: S311  an order, no secret
         report = replay(address, cases, chosen.rate, chosen.seconds or 600.0)
     report["attack"] = chosen.name
     print(json.dumps(report | {"unexpected": violations(report)}))

@@ -1,15 +1,8 @@
-"""What the attacks by corpus send: `python -m chaos.attacks.corpus NAME > FILE` writes one JSON object a line.
-
-Each case is one connection's worth of bytes and the number of requests that they are at most.
-"""
+"""What the attacks by corpus send: each case is one connection's worth of bytes, and how many requests they are."""
 
 from __future__ import annotations
 
-import argparse
-import base64
-import json
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from chaos.attacks.bombs import BOMBS, POLYGLOTS
 from chaos.attacks.exchange import Case
@@ -19,14 +12,6 @@ from chaos.attacks.mutations import mutated
 from chaos.attacks.smuggling import smuggling
 
 MUTATED = 2000
-
-
-def write_cases(cases: Iterable[Case]) -> str:
-    """Write one JSON object a line."""
-    return "".join(
-        json.dumps({"case": case.name, "requests": case.requests, "raw": base64.b64encode(case.raw).decode()}) + "\n"
-        for case in cases
-    )
 
 
 def _upload(name: str, content_type: str, body: bytes, fields: bytes = b"") -> Case:
@@ -63,17 +48,3 @@ def make(name: str, count: int | None = None, seed: int = 6) -> list[Case]:
         "mutated": lambda: _mutated(MUTATED if count is None else count, seed),
     }
     return [_upload(*upload, _gzipped(upload)) for upload in uploads[name]()[:count]]
-
-
-def main() -> None:
-    """Write the cases of one attack."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=("smuggling", "multipart", "bombs", "mutated", "polyglots"))
-    parser.add_argument("--count", type=int)
-    parser.add_argument("--seed", type=int, default=6)
-    chosen = parser.parse_args()
-    sys.stdout.write(write_cases(make(chosen.name, chosen.count, chosen.seed)))
-
-
-if __name__ == "__main__":
-    main()
