@@ -1,15 +1,10 @@
-"""Structural checks of a request RSpec: what the schema and geni-lib let pass and a testbed would not grant.
-
-Run as `python -m rspec.checks FILE...`: prints every problem and exits 1, or says that there is none.
-"""
+"""Structural checks of a request RSpec: what the schema and geni-lib let pass and a testbed would not grant."""
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 import itertools
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -148,23 +143,3 @@ def load_checked(path: Path) -> Request:
         listed = "".join(f"\n  - {problem}" for problem in problems)
         raise RSpecError(f"{path} is not a sound request RSpec:{listed}")
     return request
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Check the request RSpecs named on the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m rspec.checks", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a request RSpec")
-    failed = False
-    for path in parser.parse_args(arguments).files:
-        try:
-            request = load_checked(path)
-        except RSpecError as error:
-            sys.stderr.write(f"error: {error}\n")
-            failed = True
-        else:
-            sys.stdout.write(f"{path}: {len(request.nodes)} nodes, {len(request.links)} links, no problem found\n")
-    return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from imagerec_worker import bundle as bundles
 from imagerec_worker.bundle import Bundle, BundleError, load_bundle
 
 
@@ -184,16 +183,3 @@ def test_writing_refuses_a_folder_of_something_else(write_colours: Callable[...,
 def test_a_model_that_is_not_there_is_refused(write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"has no absent\.tflite"):
         write_colours(tmp_path / "bundle", model=tmp_path / "absent.tflite")
-
-
-def test_the_command_prints_the_identity(colours: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bundles.main([str(colours.path)]) == 0
-    assert capsys.readouterr().out == f"colours 1.0 {colours.digest}\n"
-
-
-def test_the_command_prints_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bundles.main([str(tmp_path)]) == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("error: ")
-    assert "has no bundle.json" in printed.err

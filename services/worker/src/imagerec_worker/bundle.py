@@ -2,18 +2,16 @@
 
 A bundle is a folder with three files: ``bundle.json`` (what the model is and the sha256 of the other
 two), ``model.tflite`` and ``classes.json`` (one class an output, in output order). This module is the
-only reader and the only writer of that format; ``python -m imagerec_worker.bundle PATH`` verifies one.
+only reader and the only writer of that format; ``imagerec-model verify PATH`` verifies one.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -176,21 +174,3 @@ def _parse_classes(raw: bytes, path: Path) -> tuple[ClassName, ...]:
         if not all(isinstance(text, str) and text for text in texts):
             raise BundleError(f"{path}: entry {index} must have a wnid and a label; {_REMEDY}")
     return tuple(ClassName(entry["wnid"], entry["label"]) for entry in entries)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify the bundle named on the command line; print its identity, or the reason against it."""
-    parser = argparse.ArgumentParser(prog="python -m imagerec_worker.bundle", description="Verify a model bundle.")
-    parser.add_argument("path", type=Path, help="folder of the bundle")
-    options = parser.parse_args(arguments)
-    try:
-        bundle = load_bundle(options.path)
-    except BundleError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(f"{bundle.name} {bundle.version} {bundle.digest}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
