@@ -30,7 +30,8 @@ from ai_edge_litert import schema_py_generated as tflite
 from flask import Flask
 from flask.testing import FlaskClient
 
-from imagerec_worker import create_app, held_lines, waiting
+from imagerec_worker import held_lines, waiting
+from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
 from imagerec_worker.manifest import Manifest
 from imagerec_worker.settings import Settings

@@ -23,7 +23,8 @@ from flask import Flask
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from imagerec_worker import batch_worker, create_app
+from imagerec_worker import batch_worker
+from imagerec_worker.app import create_app
 from imagerec_worker.batch_classifier import BatchClassifier
 from imagerec_worker.batch_worker import BatchWorker
 from imagerec_worker.batching import Batch

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from imagerec_worker import create_app
+from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.errors import PROBLEMS
 from imagerec_worker.settings import Settings

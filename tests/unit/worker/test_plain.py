@@ -15,7 +15,7 @@ from flask import Flask
 from PIL import Image
 from werkzeug.test import EnvironBuilder
 
-from imagerec_worker import create_app
+from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.settings import Settings
 from tests.conftest import REPOSITORY

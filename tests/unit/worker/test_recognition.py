@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageOps
 
-from imagerec_worker import create_app
+from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.preprocess import preprocess

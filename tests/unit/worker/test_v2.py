@@ -18,7 +18,8 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 from werkzeug.test import TestResponse
 
-from imagerec_worker import budget, create_app
+from imagerec_worker import budget
+from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.settings import Settings
 from tests.unit.worker.conftest import start_server, stop_server

@@ -15,7 +15,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from imagerec_worker import budget, create_app, v2_views
+from imagerec_worker import budget, v2_views
+from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.errors import TooLargeError
 from imagerec_worker.settings import Settings

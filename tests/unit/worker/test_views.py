@@ -18,8 +18,8 @@ from flask import Flask, render_template
 from flask.testing import FlaskClient
 from PIL import Image
 
-from imagerec_worker import create_app
 from imagerec_worker.answers import Classification
+from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.classifier import Prediction
 from imagerec_worker.preprocess import ImageInfo
