@@ -99,8 +99,6 @@ def test_original_pauses_are_whole_seconds_of_poisson_counts() -> None:
         pytest.param(lambda rng: arrivals.poisson(0, 1, rng), id="no-rate"),
         pytest.param(lambda rng: arrivals.poisson(float("nan"), 1, rng), id="rate-not-a-number"),
         pytest.param(lambda _: arrivals.constant(1, 0), id="no-duration"),
-        pytest.param(lambda rng: arrivals.jittered(1, 1, rng, 1.5), id="jitter-over-one"),
-        pytest.param(lambda _: next(arrivals.original_pauses(0, np.random.RandomState(1))), id="no-interval"),
     ],
 )
 def test_impossible_arguments_are_refused(call: Callable[[np.random.Generator], object]) -> None:

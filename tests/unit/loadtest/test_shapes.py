@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.errors import LoadtestError
 from loadtest.generate.arrivals import poisson
 from loadtest.generate.shapes import Ramp, Shape, Sine, Step, share, varying
 from tests.unit.loadtest.laws import poisson_faults
@@ -98,8 +97,3 @@ def test_the_check_rejects_shares_that_take_turns() -> None:
     """Every second arrival of a Poisson process is none: its gaps are the sums of two."""
     whole = list(poisson(40.0, 1000.0, np.random.default_rng(11)))
     assert "gaps" in poisson_faults(np.array(whole[::2]), 20.0, 1000.0)
-
-
-def test_a_client_that_there_is_not_has_no_share() -> None:
-    with pytest.raises(LoadtestError, match="there is no client 3 of 2; give 1 to 2"):
-        share(iter(()), 2, 2, np.random.default_rng(1))

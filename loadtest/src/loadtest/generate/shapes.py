@@ -12,7 +12,6 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from loadtest.errors import LoadtestError
 from loadtest.generate.arrivals import poisson
 
 One = TypeVar("One")
@@ -133,10 +132,5 @@ def share(arrivals: Iterator[One], part: int, parts: int, rng: np.random.Generat
         part: The client's number, from 0.
         parts: How many clients there are.
         rng: Draws the client of each arrival; the same seed for each client, and no generator that draws the arrivals.
-
-    Raises:
-        LoadtestError: There is no such client.
     """
-    if not 0 <= part < parts:
-        raise LoadtestError(f"there is no client {part + 1} of {parts}; give 1 to {parts}")
     return (one for one in arrivals if int(rng.integers(parts)) == part)

@@ -10,8 +10,6 @@ def erlang_c(workers: int, offered: float) -> float:
 
     Computed through Erlang's B by its recursion B(k) = a B(k−1) / (k + a B(k−1)), which stays in range for any n.
     """
-    if workers < 1 or offered < 0:
-        raise ValueError(f"{workers} workers and {offered} offered work: give at least 1 and at least 0")
     if offered >= workers:
         return 1.0
     blocked = 1.0
@@ -46,12 +44,7 @@ def first_service_mgn_response(
 
     Returns:
         Wait plus service in seconds; infinite where ρ ≥ 1, for there is no steady state.
-
-    Raises:
-        ValueError: A time, a coefficient or the rate is negative.
     """
-    if not all(one >= 0 for one in (idle_s, idle_cv2, busy_s, busy_cv2, rate_hz)):
-        raise ValueError(f"{idle_s} s, c² {idle_cv2}, {busy_s} s, c² {busy_cv2}, {rate_hz}/s: none may be negative")
     utilisation = rate_hz * busy_s / servers
     if utilisation >= 1:
         return math.inf
