@@ -63,7 +63,7 @@ def known_server(*options: str) -> Iterator[str]:
             process.wait(timeout=30)
 
 
-def bench(rate_hz: float, duration_s: float, body_bytes: int, seed: int = 1) -> BenchResult:
+def bench(rate_hz: float, duration_s: float, body_bytes: int) -> BenchResult:
     """Send Poisson arrivals of body_bytes each to a null server for duration_s seconds.
 
     Where the machine has two cores or more, generator and server each get one, so that one core is what is measured.
@@ -74,7 +74,7 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int, seed: int = 1) -> 
             os.sched_setaffinity(0, {cores[-1]})
         try:
             path = Path(folder) / "bench.jsonl.gz"
-            effort = punctual.run(_drive(target, path, rate_hz, duration_s, body_bytes, seed=seed))
+            effort = punctual.run(_drive(target, path, rate_hz, duration_s, body_bytes))
         finally:
             os.sched_setaffinity(0, set(cores))
         samples = read_trial(path).samples
@@ -89,9 +89,9 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int, seed: int = 1) -> 
     )
 
 
-async def _drive(target: str, path: Path, rate_hz: float, duration_s: float, body_bytes: int, *, seed: int) -> Effort:
+async def _drive(target: str, path: Path, rate_hz: float, duration_s: float, body_bytes: int) -> Effort:
     payload = encode("bench", bytes(body_bytes), "image/jpeg", multipart=True)
-    offsets = list(arrivals.poisson(rate_hz, duration_s, np.random.default_rng(seed)))
+    offsets = list(arrivals.poisson(rate_hz, duration_s, np.random.default_rng(1)))
     async with Client(target) as client:
         warm_up = path.with_suffix(".warm")
         await record_load(client, warm_up, {}, repeat(payload), lambda runner: runner.closed_loop(8, requests=100))

@@ -158,7 +158,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=1, help="number of workers (default 1)")
     parser.add_argument("--service-ms", type=float, default=0.0, help="mean service time (default 0: a null server)")
     parser.add_argument("--exponential", action="store_true", help="exponential service times, not constant ones")
-    parser.add_argument("--slow", type=float, default=1.0, help="the last worker is slower by this factor (default 1)")
     parser.add_argument("--policy", choices=POLICIES, default="random")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-conns", type=int, default=0, help="requests a worker may have; 0: no limit (default)")
@@ -166,7 +165,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="none", help="name of the model that it says it serves")
     options = parser.parse_args(arguments)
     services_s = [options.service_ms / 1e3] * options.workers
-    services_s[-1] *= options.slow
     draws = {"exponential": options.exponential, "seed": options.seed}
     pool = Pool(services_s, options.policy, **draws, max_conns=options.max_conns)
     with options.access_log.open("a", buffering=1) if options.access_log else nullcontext() as log:
