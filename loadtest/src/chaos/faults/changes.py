@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -9,7 +10,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,22 @@ def _upgrade_wheel(scene: Scene, _marks: Marks) -> None:
         _roll(scene, _deployed_bundle())
 
 
-def _upgrade_to_broken(scene: Scene, _marks: Marks) -> None:
+@contextlib.contextmanager
+def _another_bundle() -> Iterator[Path]:
+    """Give a folder for another bundle; afterwards stands as built what the faults after this one start from."""
     built = REPOSITORY / "dist/bundle.json"
     before = built.read_text()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            broken = copy_bundle(Path(folder), "3.0", b"no model" * 1000)
-            _roll(scene, f"model={broken}", "service_ready_timeout_s=10", check=False)
+            yield Path(folder)
     finally:
-        built.write_text(before)  # of what the faults after this one start from
+        built.write_text(before)
+
+
+def _upgrade_to_broken(scene: Scene, _marks: Marks) -> None:
+    with _another_bundle() as folder:
+        broken = copy_bundle(folder, "3.0", b"no model" * 1000)
+        _roll(scene, f"model={broken}", "service_ready_timeout_s=10", check=False)
 
 
 def _roll_back(scene: Scene, _marks: Marks) -> None:
@@ -97,14 +105,9 @@ def _roll_back(scene: Scene, _marks: Marks) -> None:
 
 
 def _upgrade_and_roll_back(scene: Scene, marks: Marks) -> None:
-    built = REPOSITORY / "dist/bundle.json"
-    before = built.read_text()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            _roll(scene, f"model={copy_bundle(Path(folder), '2.0')}")
-            _roll_back(scene, marks)
-    finally:
-        built.write_text(before)
+    with _another_bundle() as folder:
+        _roll(scene, f"model={copy_bundle(folder, '2.0')}")
+        _roll_back(scene, marks)
 
 
 def _drain(scene: Scene, marks: Marks) -> None:

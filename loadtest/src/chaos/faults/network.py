@@ -9,18 +9,27 @@ from rspec.local_slice.host import run
 from rspec.local_slice.network import shape_commands
 
 
-def link(scene: Scene, state: str) -> None:
-    """Set the victim's interface to the slice's links down or up."""
-    words = ["ip", "-n", scene.namespace(VICTIM), "link", "set", "dev", scene.device(VICTIM), state]
-    run(words)
+def link(scene: Scene, machine: str, state: str) -> None:
+    """Set a machine's interface to the slice's links down or up."""
+    run(["ip", "-n", scene.namespace(machine), "link", "set", "dev", scene.device(machine), state])
+
+
+def switch_ports(scene: Scene, machine: str) -> list[str]:
+    """The switch's ports to a machine."""
+    return [
+        f"lan{number}p{index}"
+        for number, wiring in enumerate(scene.plan.wirings)
+        for index, port in enumerate(wiring.ports)
+        if port.machine == machine and wiring.lan
+    ]
 
 
 def _link_down(scene: Scene, _marks: Marks) -> None:
-    link(scene, "down")
+    link(scene, VICTIM, "down")
 
 
 def _link_up(scene: Scene, _marks: Marks) -> None:
-    link(scene, "up")
+    link(scene, VICTIM, "up")
     scene.until_ready(VICTIM)
 
 
@@ -42,12 +51,8 @@ def _pass_packets(scene: Scene, _marks: Marks) -> None:
 def _ends(scene: Scene) -> list[tuple[str, str, str]]:
     """Both ends of the victim's wire: namespace, device, and whose packets it sends."""
     (port,) = scene.plan.ports(VICTIM)
-    ends = [(scene.namespace(VICTIM), port.device, "sends")]
-    for number, wiring in enumerate(scene.plan.wirings):
-        for index, other in enumerate(wiring.ports):
-            if other == port and wiring.lan:
-                ends.append((scene.system.names.mark, f"lan{number}p{index}", "receives"))
-    return ends
+    outer = [(scene.system.names.mark, device, "receives") for device in switch_ports(scene, VICTIM)]
+    return [(scene.namespace(VICTIM), port.device, "sends"), *outer]
 
 
 def _slow_link(scene: Scene, _marks: Marks) -> None:

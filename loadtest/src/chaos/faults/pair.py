@@ -8,6 +8,7 @@ from collections.abc import Callable
 from chaos.bars import moved, nothing_lost, of_enough
 from chaos.fault import Act, Fault
 from chaos.faults.changes import UPGRADE_S, upgrade_bundle
+from chaos.faults.network import link, switch_ports
 from chaos.scene import Scene
 from chaos.verdict import Marks
 from rspec.local_slice.host import run
@@ -95,12 +96,8 @@ def _reboot(scene: Scene, victim: str) -> tuple[float, None]:
     return float(scene.on(victim, "date +%s.%N; systemctl reboot", check=False)), None
 
 
-def _link(scene: Scene, machine: str, state: str) -> None:
-    run(["ip", "-n", scene.namespace(machine), "link", "set", "dev", scene.device(machine), state])
-
-
 def _unplug(scene: Scene, victim: str) -> None:
-    _link(scene, victim, "down")
+    link(scene, victim, "down")
 
 
 def _power_off(scene: Scene, victim: str) -> tuple[float, float | None]:
@@ -115,18 +112,15 @@ def _power_on(scene: Scene, victim: str) -> None:
     address = scene.virtual_address.partition("/")[0]
     # The network of a machine outlives its power here.
     run(["ip", "-n", scene.namespace(victim), "address", "flush", "to", address])
-    _link(scene, victim, "up")
+    link(scene, victim, "up")
     switch_on(scene.system.names, victim)
 
 
 def _plug(scene: Scene, machine: str, state: str) -> None:
     """Let the switch's port to a machine pass frames (3) or none (0); the machine sees nothing of it."""
-    for number, wiring in enumerate(scene.plan.wirings):
-        for index, port in enumerate(wiring.ports):
-            if port.machine == machine and wiring.lan:
-                device = f"lan{number}p{index}"
-                words = f"bridge link set dev {device} state {state}"
-                run(["ip", "netns", "exec", scene.system.names.mark, *words.split()])
+    for device in switch_ports(scene, machine):
+        words = f"bridge link set dev {device} state {state}"
+        run(["ip", "netns", "exec", scene.system.names.mark, *words.split()])
 
 
 def _cut(scene: Scene, victim: str) -> None:

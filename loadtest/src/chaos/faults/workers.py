@@ -83,13 +83,13 @@ def _signal(scene: Scene, number: signal.Signals) -> None:
 def power_off(scene: Scene, _marks: Marks) -> None:
     """Take the victim's power."""
     # The wire first: a machine without power says no goodbye, but the kernel would send one for its sockets.
-    link(scene, "down")
+    link(scene, VICTIM, "down")
     scene.limiter.kill(VICTIM)
 
 
 def power_on(scene: Scene, _marks: Marks) -> None:
     """Give it back, and wait until the victim is ready."""
-    link(scene, "up")
+    link(scene, VICTIM, "up")
     switch_on(scene.system.names, VICTIM)
     scene.until_ready(VICTIM)
 
