@@ -79,10 +79,6 @@ def run_profile(parameters: list[str], out: Path) -> None:
 def write_request(parameters: list[str], out: Path) -> None:
     """Write and check a request RSpec; an earlier file at `out` is replaced only by a sound one.
 
-    Args:
-        parameters: the profile's own options.
-        out: the file to write; its folder is made.
-
     Raises:
         ProfileError, geni_compat.GeniLibError: see `run_profile`.
         RSpecError: the profile wrote a request that fails the structural checks.

@@ -28,12 +28,7 @@ def known_inventories(folder: Path) -> dict[str, str]:
 
 
 def refusal(source: str, known: dict[str, str]) -> str:
-    """Say that there is no such inventory, with the nearest known one.
-
-    Args:
-        source: The path that was given.
-        known: Paths of the known inventories, by name.
-    """
+    """Say that there is no such inventory, with the nearest known one."""
     path = Path(source)
     name = path.parent.name if path.name == "hosts.yml" else path.name
     near = difflib.get_close_matches(name, known, 1)

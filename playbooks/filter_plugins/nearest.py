@@ -8,13 +8,7 @@ from typing import Any
 
 
 def refusal(name: str, known: Sequence[str], kind: str) -> str:
-    """Say that a name is unknown, with the nearest known one.
-
-    Args:
-        name: What was given; may be empty.
-        known: The names that there are.
-        kind: What they are names of, such as ``worker``.
-    """
+    """Say that a name is unknown, with the nearest known one."""
     if not name:
         return f"name the {kind}: HOST={known[0]}, or one of {', '.join(known)}"
     near = difflib.get_close_matches(name, known, 1)

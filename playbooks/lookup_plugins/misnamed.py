@@ -79,13 +79,7 @@ def options_of(roles: Path) -> dict[str, set[str]]:
 
 
 def misnamed(given: set[str], project: Path, inventories: list[Path]) -> list[str]:
-    """Say of each setting that nobody reads what it may have been meant to be.
-
-    Args:
-        given: Names of the command line.
-        project: The repository.
-        inventories: The inventory's files and folders.
-    """
+    """Say of each setting that nobody reads what it may have been meant to be."""
     roles = options_of(project / "roles")
     settings = {name for options in roles.values() for name in options}
     settings |= names_below([project / "playbooks"])

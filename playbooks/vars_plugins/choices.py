@@ -32,11 +32,7 @@ WORDS = {"model": "MODEL", "balancer_policy": "POLICY"}
 
 
 def file_of(inventory: Path) -> Path:
-    """Return the file of an inventory's choices; the slices that one inventory stands for have one each.
-
-    Args:
-        inventory: The folder of the inventory's hosts.
-    """
+    """Return the file of the choices of an inventory's folder; slices that share an inventory have one each."""
     name = os.path.relpath(inventory, CHECKOUT)
     manifest = Path(os.environ["GENI_MANIFEST"]).stem if "GENI_MANIFEST" in os.environ else ""
     return CHECKOUT / ".choices" / f"{re.sub('[^A-Za-z0-9]+', '-', f'{name}-{manifest}').strip('-')[-200:]}.json"

@@ -58,11 +58,7 @@ def _stanza_sources(text: str) -> Iterator[Source]:
 
 
 def read_sources(folder: Path = Path("/etc/apt")) -> list[Source]:
-    """Read every enabled binary source of a host, in apt's order.
-
-    Args:
-        folder: apt's configuration folder.
-    """
+    """Read every enabled binary source of a host, in apt's order."""
     found: list[Source] = []
     lists = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
     for path in lists:
@@ -75,10 +71,6 @@ def read_sources(folder: Path = Path("/etc/apt")) -> list[Source]:
 
 def sources_of_release(release: str, folder: Path = Path("/etc/apt")) -> list[Source]:
     """The archives of one release that a machine can reach: the release itself, its updates and security.
-
-    Args:
-        release: a code name, such as bookworm.
-        folder: apt's configuration folder.
 
     Returns:
         Sources over http or https, the release's own suite first; empty where the host has no source of it.

@@ -28,10 +28,6 @@ def _known_machines(names: Names, limiter: Limiter) -> list[str]:
 def take_down(names: Names, *, check: bool = False) -> Result:
     """Remove everything a slice made, found by its name: it needs no plan and mends what a crash left.
 
-    Args:
-        names: the slice's names.
-        check: only say whether there is anything.
-
     Raises:
         SliceError: naming all that could not be removed; the rest is gone, and repeating it is safe.
     """

@@ -193,11 +193,6 @@ def _add_way_out(names: Names, plan: Plan) -> bool:
 def add_network(names: Names, plan: Plan, *, netem: bool) -> bool:
     """Make every namespace, wire and rule of a slice that is not there yet; return whether any was missing.
 
-    Args:
-        names: the slice's names.
-        plan: what to make.
-        netem: whether the kernel can delay and drop packets.
-
     Raises:
         SliceError: a command of the host refused.
     """

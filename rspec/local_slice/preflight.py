@@ -62,12 +62,7 @@ def disk_problems(names: Names, machines: int, release: str) -> list[str]:
 
 
 def inotify_problems(machines: int, proc: Path = Path("/proc")) -> list[str]:
-    """Refuse more machines than the kernel has inotify instances for: their root is this host's root.
-
-    Args:
-        machines: how many are to boot.
-        proc: where the kernel tells.
-    """
+    """Refuse more machines than the kernel has inotify instances for: their root is this host's root."""
     limit = int((proc / "sys/fs/inotify/max_user_instances").read_text())
     used = sum(_is_inotify(entry) for entry in proc.glob("[0-9]*/fd/*"))
     needed = machines * INOTIFY_PER_MACHINE

@@ -10,10 +10,7 @@ from loadtest.errors import LoadtestError
 
 
 class Record:
-    """A folder that a run is kept in.
-
-    Args:
-        folder: It is made where it is not there.
+    """A folder that a run is kept in; it is made where it is not there.
 
     Raises:
         LoadtestError: It is a file, or nothing can be written there.

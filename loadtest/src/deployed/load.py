@@ -20,12 +20,7 @@ CLIENT_PYTHON = "/opt/imagerec-loadtest/current/venv/bin/python"
 
 
 class Load:
-    """A load that is being sent; see `python -m loadtest.generate.send --help`.
-
-    Args:
-        system: The slice.
-        images: Files on the client.
-        options: Of the program.
+    """A load of images on the client, which is being sent; see `python -m loadtest.generate.send --help`.
 
     Raises:
         CommandError: It does not start.

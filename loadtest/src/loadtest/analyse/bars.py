@@ -34,10 +34,6 @@ _GRID_S = 0.1
 def bars_of(folder: RunFolder, cells: Sequence[Row]) -> list[Row]:
     """Hold the levels at which an autoscaler decides to what is promised.
 
-    Args:
-        folder: The run.
-        cells: Its summary's rows.
-
     Returns:
         Rows with `level`, `cell`, `what`, `figure`, the most that it may be as `bar`, `met` (yes or no), and the
         `requests` and `trials` that say so.
@@ -201,12 +197,7 @@ def _steady(case: _Case, _cells: Sequence[Row]) -> Figures:
 
 
 def changes_after(trial: Trial, since_s: float) -> int | None:
-    """How often another number of workers served or was awake than a second before; None where nobody counted.
-
-    Args:
-        trial: The trial.
-        since_s: From then on, in seconds since its start.
-    """
+    """How often another number served or was awake than a second before, from since_s on; None where nobody counted."""
     seen = pool_of(trial)
     if not seen or seen[-1][0] <= since_s:
         return None

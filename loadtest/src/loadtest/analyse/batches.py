@@ -32,10 +32,6 @@ def runs_of(folder: RunFolder, rows: Sequence[Row]) -> Runs | None:
 
     Each loop has enough users to fill every run, so a run of b takes b ÷ (answers a second). Numbers between the
     measured ones are interpolated. What is outside is an unloaded answer less a run of one.
-
-    Args:
-        folder: The run.
-        rows: Cells of its summary.
     """
     measured: dict[int, float] = {}
     unloaded_s: float | None = None
@@ -57,11 +53,6 @@ def predicted(runs: Runs, row: Row, seed: int) -> tuple[float, float] | None:
     """Mean and p99 of a cell of Poisson arrivals, in seconds; None where the worker cannot keep up.
 
     The mean is that of theory where no run waits; a simulation of 100,000 requests gives the others.
-
-    Args:
-        runs: How long runs take.
-        row: A cell of the summary.
-        seed: Of the simulation.
     """
     rate_hz, most, window_s = row["asked_hz"], row.get("batch") or 1, (row.get("batch_window_ms") or 0.0) / 1000
     took_s = runs.seconds[:most]

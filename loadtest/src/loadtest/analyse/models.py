@@ -18,10 +18,6 @@ def model_rows(folder: RunFolder, cells: Sequence[Row]) -> list[Row]:
     Accuracy comes from the cell that sends every labelled photograph, throughput from the closed loop with most
     requests in flight. A level that lacks one of them is left out.
 
-    Args:
-        folder: The run.
-        cells: Its summary, one row a cell.
-
     Returns:
         Rows with `answered_hz` in images a second, `cpu_ms` in milliseconds of the workers' processor time an image
         (None where it was not read), `size_mb` in megabytes of 10⁶ bytes, and whether no other network is better in

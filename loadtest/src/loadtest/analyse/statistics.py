@@ -44,12 +44,7 @@ def percentile(values: Sequence[float] | Floats, share: float) -> float:
 
 
 def quantile(times: Floats, share: float) -> float | None:
-    """A quantile of single requests; None where fewer than ten lie beyond it: p99 needs 1,000, p99.9 needs 10,000.
-
-    Args:
-        times: Response times, shape (n,).
-        share: Which one, between 0 and 1.
-    """
+    """A quantile of single requests; None where fewer than ten lie beyond it: p99 needs 1,000, p99.9 needs 10,000."""
     return float(np.quantile(times, share)) if len(times) >= least_for(share) else None
 
 
@@ -57,10 +52,6 @@ def pooled_quantile(trials: Sequence[Floats], share: float) -> tuple[float | Non
     """A quantile of the requests of all trials together, with the half-width of the t-interval of the trials' own.
 
     The trials' own are only asked how far they differ: one of fewer requests than it needs is biased.
-
-    Args:
-        trials: Response times of each trial.
-        share: Which quantile, between 0 and 1.
 
     Returns:
         None and None where there are too few requests for it; no half-width where there is one trial, or one with

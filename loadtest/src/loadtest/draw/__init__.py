@@ -23,9 +23,6 @@ _FIGURES: dict[str, Callable[[RunFolder, list[Row]], list[str]]] = {
 def draw(folder: RunFolder) -> list[str]:
     """Draw every figure that the design names; cells without a valid trial are left out.
 
-    Args:
-        folder: The run; its summary must be there.
-
     Returns:
         Names of the files in figures/, each there as .svg and .png.
 

@@ -75,12 +75,7 @@ def _digest(script: str) -> str:
 
 
 def plot_data(folder: RunFolder, rows: Sequence[Row]) -> dict[str, Any]:
-    """What the program of the page reads, all times in milliseconds but those since a trial's start, in seconds.
-
-    Args:
-        folder: The run.
-        rows: Its cells, from its summary.
-    """
+    """What the program of the page reads, all times in milliseconds but those since a trial's start, in seconds."""
     valid = {(row["level"], row["cell"]): row["valid_numbers"] for row in rows if not row["image"]}
     requests: list[dict[str, Any]] = []
     times: dict[tuple[str, str], Floats] = {}

@@ -25,11 +25,7 @@ _NONE = "–"
 
 
 class Runs:
-    """The recorded runs, as a template asks for them.
-
-    Args:
-        folder: Holds a folder for each run.
-    """
+    """The recorded runs, each in a folder below this one, as a template asks for them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,12 +38,7 @@ class Runs:
         )
 
     def rows(self, run: str, table: str = "cells", **wanted: object) -> list[dict[str, Any]]:
-        """Return the rows of a run's table in which each named column has its value.
-
-        Args:
-            run: Name of the run's folder.
-            table: `cells` or `trials`.
-            wanted: Column and value; None means an empty column.
+        """Return the rows of a run's table, `cells` or `trials`, in which each named column has its value; None: empty.
 
         Raises:
             LoadtestError: There is no such table or column, or no row.
@@ -82,11 +73,6 @@ class Runs:
         """Return how many times as many requests a second one cell answers as another, with a 95 % bootstrap interval.
 
         Trials of the same number are pairs. There is no interval where fewer than two of both cells count.
-
-        Args:
-            run: Name of the run's folder.
-            few: A cell.
-            many: Another one.
         """
         first, second = (
             {one["repetition"]: one["answered_hz"] for one in self.trials_of(run, cell) if not one["invalid"]}

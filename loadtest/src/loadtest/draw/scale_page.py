@@ -57,10 +57,7 @@ class Spent(NamedTuple):
 
 
 def nginx_spends(folder: Path) -> Spent:
-    """Read the record of `make hotpath`.
-
-    Args:
-        folder: Holds hotpath.csv and hotpath.json.
+    """Read the record of `make hotpath`: hotpath.csv and hotpath.json in a folder.
 
     Raises:
         LoadtestError: There is none, or it cannot be read.
@@ -178,12 +175,7 @@ def printed_by(words: str) -> str:
 
 
 def write(page: Path, folder: RunFolder, results: Path) -> None:
-    """Write the page anew; minutes of CPU.
-
-    Args:
-        page: The page.
-        folder: A run of scaling.
-        results: Holds the record of `make hotpath`.
+    """Write the page anew, from a run of scaling and the record of `make hotpath`; minutes of CPU.
 
     Raises:
         LoadtestError: A command of it fails, a mark is missing, or the run or the record lacks what it needs.

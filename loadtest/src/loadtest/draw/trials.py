@@ -66,15 +66,7 @@ def trials_of(folder: RunFolder, row: Row) -> str:
 
 
 def ring(panel: Axes, folder: RunFolder, rows: Sequence[Row], places: Sequence[float], values: Sequence[float]) -> None:
-    """Draw a ring round the points of cells that have fewer valid trials than the design asks for.
-
-    Args:
-        panel: Where the points are.
-        folder: The run.
-        rows: Rows of the summary, a point each.
-        places: Where the points are on the x axis.
-        values: Where they are on the y axis.
-    """
+    """Draw a ring round the points (place, value) of cells that have fewer valid trials than the design asks for."""
     few = [(place, value) for row, place, value in zip(rows, places, values, strict=True) if lacks(folder, row)]
     if few:
         panel.plot(*zip(*few, strict=True), linestyle="none", marker="o", markersize=11, markerfacecolor="none",

@@ -66,10 +66,6 @@ async def watch_of(level: Level, client_of: Callable[[], "Client"]) -> "PoolWatc
 
     Where the autoscaler decides, each trial begins with as few workers as it may keep.
 
-    Args:
-        level: The level.
-        client_of: Makes a client of the service.
-
     Raises:
         LoadtestError: The pool does not shrink though nothing is sent, or the service does not answer.
     """

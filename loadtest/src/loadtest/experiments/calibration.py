@@ -152,13 +152,7 @@ def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample], batch: int
 
 
 def with_regimes(capacity: Capacity, idle: Sequence[Sample], busy: Sequence[Sample]) -> Capacity:
-    """Add what two open loops say of idle and of busy workers; a regime with too few requests stays None.
-
-    Args:
-        capacity: What the closed loops said.
-        idle: Samples of a load of IDLE_LOAD of the capacity.
-        busy: Samples of a load of BUSY_LOAD of it.
-    """
+    """Add what open loops of IDLE_LOAD and of BUSY_LOAD say of workers; a regime with too few requests stays None."""
     network_s = network_of(idle, capacity.processes, capacity.overhead_s)
     return replace(
         capacity,

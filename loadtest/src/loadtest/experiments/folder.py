@@ -183,13 +183,7 @@ class RunFolder:
 
 
 def run_to_continue(runs: Path, design: Design, now: str) -> str:
-    """Name the newest run of this very design that is not complete, or else a new one by design and time.
-
-    Args:
-        runs: Folder of run folders.
-        design: The design that is to be run.
-        now: UTC time, ISO 8601.
-    """
+    """Name the newest run of this very design that is not complete, or else a new one by design and time."""
     for path in sorted(runs.glob("*/run.json"), reverse=True):
         try:
             folder = RunFolder.open(path.parent)

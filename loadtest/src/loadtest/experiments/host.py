@@ -32,9 +32,6 @@ class HostWatch:
     """Reads the host's counters when a trial begins, and again at its end.
 
     A service that runs on this host is none of the others; its processes are found by the socket that listens.
-
-    Args:
-        target: Address of the service.
     """
 
     def __init__(self, target: str) -> None:

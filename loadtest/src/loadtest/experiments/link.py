@@ -68,12 +68,6 @@ def busiest(
 ) -> tuple[float | None, str]:
     """The share of its rate that the busiest interface carried in its busier direction, and what that rate is.
 
-    Args:
-        before: Counters at the beginning.
-        after: Counters at the end.
-        passed_s: Seconds between them.
-        known: Rates; an interface without one is left out.
-
     Returns:
         None and UNKNOWN where no interface has a rate.
     """

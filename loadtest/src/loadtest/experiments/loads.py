@@ -101,13 +101,7 @@ def mean_rate(cell: Cell, rate_hz: float, length_s: float) -> float:
 
 
 def refused_ahead(cells: Iterable[Cell], capacities: Mapping[str, Capacity], limits: Limits | None) -> list[str]:
-    """Say of which cells the balancer will refuse requests, by its limits.
-
-    Args:
-        cells: The cells.
-        capacities: What was calibrated, by the images that are sent.
-        limits: The balancer's; None where they are not known.
-    """
+    """Say of which cells the balancer will refuse requests, by its limits."""
     found = []
     for cell in cells:
         capacity = capacities.get(cell.images_id)
@@ -126,12 +120,7 @@ def legacy_seed(seed: np.random.SeedSequence) -> int:
 
 
 def closed_loops(settings: Mapping[str, Any], workers: int) -> dict[str, Load]:
-    """The two closed loops of a calibration, by kind: one user, and users that leave no worker without a queue.
-
-    Args:
-        settings: A design's calibration.
-        workers: How many there are.
-    """
+    """The two closed loops of a calibration, by kind: one user, and users that leave no worker without a queue."""
     users = settings["in_flight_per_worker"] * workers
     return {
         "unloaded": lambda runner: runner.closed_loop(1, requests=settings["unloaded_requests"]),

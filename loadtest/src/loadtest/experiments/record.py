@@ -26,13 +26,7 @@ def now_utc() -> str:
 
 
 def unlike(level: Level, described: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    """Say in which ways the service is not deployed as a level wants it; empty where it is.
-
-    Args:
-        level: The level.
-        described: What the service says of itself.
-        facts: What is known of the deployment.
-    """
+    """Say in which ways the service is not deployed as a level wants it; empty where it is."""
     status = described["status"] or {}
     wrong = []
     if level.policy is not None and status.get("policy") != level.policy:

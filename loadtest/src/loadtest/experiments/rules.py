@@ -1,4 +1,4 @@
-"""Which factors of a cell go together; each rule says when it is broken."""
+"""Which factors of a cell go together, each of them sound by itself; each rule says when it is broken."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -43,12 +43,7 @@ class Rule(NamedTuple):
 
 
 def reasons_against(values: Values, *, labelled: bool) -> list[str]:
-    """Why such a cell cannot be run; empty where it can.
-
-    Args:
-        values: The cell's factors, each sound by itself.
-        labelled: Whether the design's images have labels.
-    """
+    """Why such a cell cannot be run; empty where it can."""
     arrivals = values.get("arrivals")
     shortest = _shortest_s(values)
     found = [
@@ -62,11 +57,7 @@ def reasons_against(values: Values, *, labelled: bool) -> list[str]:
 
 
 def against_levels(levels: Sequence[Level]) -> list[str]:
-    """Why no deployment can have such levels; empty where one can.
-
-    Args:
-        levels: A design's, each factor sound by itself.
-    """
+    """Why no deployment can have such levels; empty where one can."""
     found = []
     if any(level.slow_worker != 1 and level.pool_size == 1 for level in levels):
         found.append("slow_worker slows one of several workers, but pool_size is 1")
@@ -79,12 +70,7 @@ def against_levels(levels: Sequence[Level]) -> list[str]:
 
 
 def against_cells(cells: Sequence[Cell], levels: Sequence[Level]) -> list[str]:
-    """Why some cells would be run at no level; empty where each is.
-
-    Args:
-        cells: A design's, each sound by itself.
-        levels: Its levels.
-    """
+    """Why some cells would be run at no level; empty where each is."""
     awake = {level.workers_awake for level in levels}
     return [
         f"{cell.id}: only_awake is {cell.only_awake}, and no level of the deployment has that workers_awake"
@@ -94,12 +80,7 @@ def against_cells(cells: Sequence[Cell], levels: Sequence[Level]) -> list[str]:
 
 
 def against_precision(given: object, cells: Sequence[Cell]) -> list[str]:
-    """Why a design's precision cannot end its trials; empty where it can, or there is none.
-
-    Args:
-        given: What stands in the design.
-        cells: Its cells, those that are sound.
-    """
+    """Why a design's precision cannot end its trials; empty where it can, or there is none."""
     if given is None:
         return []
     if not isinstance(given, dict):

@@ -16,13 +16,7 @@ _MOST_COMMENT = 65_533  # its length has two bytes, which count themselves
 
 
 class Sized:
-    """Makes requests of given sizes.
-
-    Args:
-        quality: JPEG quality.
-        source: The photograph.
-        multipart: Whether it is sent as a form.
-    """
+    """Makes requests of given sizes."""
 
     def __init__(self, *, quality: int, source: Path = PHOTO, multipart: bool) -> None:
         self._multipart = multipart

@@ -9,9 +9,6 @@ class Turns:
     nginx adds 1 to the current weight of every worker that may be chosen, takes the first one with the largest, and
     takes the number of workers that could be chosen off its weight. That costs n steps a request. Here a group holds
     its additions in one number and its workers in a heap, so a request costs log n steps and chooses the same worker.
-
-    Args:
-        workers: Number of workers n.
     """
 
     def __init__(self, workers: int) -> None:

@@ -70,14 +70,7 @@ def features(weights: _Weights, depth: float, size: int) -> bytes:
 
 
 def network(weights: _Weights, depth: float, size: int, head: Head) -> bytes:
-    """Return the whole network: float32 `[1, size, size, 3]` to `probabilities`, float32 `[1, classes]`.
-
-    Args:
-        weights: see `features`.
-        depth: see `features`.
-        size: see `features`.
-        head: the last layer.
-    """
+    """Return the whole network: float32 `[1, size, size, 3]` to `probabilities`, float32 `[1, classes]`."""
     graph = Graph()
     logits = graph.dense("logits", _body(graph, weights, depth, size), head.kernel, head.bias)
     return graph.finish({"probabilities": graph.softmax("probabilities", logits)})

@@ -32,13 +32,7 @@ def imagenet_classes() -> tuple[ClassName, ...]:
 
 
 def make(folder: Path, *, model: bytes | None = None, mirror: str | None = None, offline: bool = False) -> Bundle:
-    """Write the bundle.
-
-    Args:
-        folder: bundle to write.
-        model: the pinned file, if it is at hand.
-        mirror: see `download.fetch`.
-        offline: see `download.fetch`.
+    """Write the bundle; `model` is the pinned file, if it is at hand. For the others see `download.fetch`.
 
     Raises:
         DownloadError: the file could not be had.

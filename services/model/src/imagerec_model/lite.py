@@ -122,14 +122,7 @@ def read_weights(
 
 
 def make(folder: Path, choice: Choice, cache: Path, *, mirror: str | None = None, offline: bool = False) -> Bundle:
-    """Write the bundle.
-
-    Args:
-        folder: bundle to write.
-        choice: which one.
-        cache: see `package.read_member`, as for the arguments that follow.
-        mirror: see there.
-        offline: see there.
+    """Write the bundle; for `cache` and what follows see `package.read_member`.
 
     Raises:
         DownloadError: the package could not be had.

@@ -67,11 +67,7 @@ def calibrate(network: bytes, inputs: Iterable[npt.NDArray[np.float32]]) -> dict
 
 
 def read_ranges(network: str, size: int) -> dict[str, tuple[float, float]]:
-    """Return the committed ranges of a network at an input size.
-
-    Args:
-        network: such as `lite0`.
-        size: side of its input in pixels.
+    """Return the committed ranges of a network, such as `lite0`, at an input size in pixels.
 
     Raises:
         ModelError: this size was never measured.
@@ -90,12 +86,7 @@ def sizes(network: str) -> list[int]:
 
 
 def write_ranges(network: str, ranges: Mapping[int, Ranges]) -> str:
-    """Replace the committed table of a network; return its path.
-
-    Args:
-        network: such as `lite0`.
-        ranges: ranges by input size in pixels.
-    """
+    """Replace the committed table of a network by ranges for each input size in pixels; return its path."""
     path = str(_table(network))
     with open(path, "w", newline="", encoding="utf-8") as file:  # noqa: PTH123  # a resource, not always a path
         table = csv.writer(file, lineterminator="\n")

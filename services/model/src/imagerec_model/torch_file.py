@@ -30,9 +30,6 @@ _COUNT_BYTES = 8
 def read_tensors(content: bytes) -> dict[str, Tensor]:
     """Return the tensors of a state file by name, float32 or int64, each in its own shape.
 
-    Args:
-        content: the whole file.
-
     Raises:
         ModelError: the file is of another format, is damaged, or names anything that is not part of a tensor.
     """

@@ -19,10 +19,7 @@ class Scaled(NamedTuple):
 
 
 async def scaled(socket: Path | None) -> Scaled | None:
-    """Ask the autoscaler.
-
-    Args:
-        socket: Where it answers; None where there is none.
+    """Ask the autoscaler at its socket.
 
     Returns:
         What it says; None where there is none, or where it says nothing.

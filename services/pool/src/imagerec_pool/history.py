@@ -64,10 +64,7 @@ class History:
         self._asking = {hours: asyncio.Lock() for hours in WINDOWS_H}
 
     async def tell(self, hours: int) -> dict[str, Any] | None:
-        """Return what is known of a window, a JSON object.
-
-        Args:
-            hours: One of ``WINDOWS_H``.
+        """Return what is known of a window, one of ``WINDOWS_H``, as a JSON object.
 
         Returns:
             ``on``; where that is true also ``hours`` and ``points``: the second of the ``first`` one since 1970,

@@ -19,12 +19,7 @@ Report = Iterable[Mapping[str, Any]]
 
 
 class Metrics(Collector):
-    """Counts requests, and tells what the agent reports when it is asked.
-
-    Args:
-        report: Returns each worker as the agent reports it.
-        serving: Returns how many workers serve.
-    """
+    """Counts requests, and tells what the agent reports when it is asked."""
 
     def __init__(self, report: Callable[[], Report], serving: Callable[[], int]) -> None:
         self._report, self._serving = report, serving
@@ -79,11 +74,7 @@ class Metrics(Collector):
             yield _gauge("imagerec_autoscaler_maximum", "Workers that may be active.", self._scaled.maximum)
 
     def render(self, scaled: Scaled | None = None) -> bytes:
-        """Return all of it in Prometheus' text format.
-
-        Args:
-            scaled: What the autoscaler says; None where it says nothing.
-        """
+        """Return all of it in Prometheus' text format, with what the autoscaler says; None where it says nothing."""
         self._scaled = scaled
         return generate_latest(self._registry)
 

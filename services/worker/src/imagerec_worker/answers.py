@@ -86,13 +86,7 @@ def answer(service: Service, result: Classification) -> tuple[Headers, bytes]:
 
 
 def finish(service: Service, environ: Mapping[str, Any], outcome: Outcome) -> Headers:
-    """Count an answer, write its line in the log and return the header fields that every answer has.
-
-    Args:
-        service: Whose answer it is.
-        environ: The request's WSGI environment.
-        outcome: What was answered.
-    """
+    """Count an answer, write its line in the log and return the header fields that every answer has."""
     settings = service.settings
     identity = request_log.id_of(environ)
     service.metrics.count_answer(outcome.route, outcome.status)

@@ -15,11 +15,7 @@ _FOUND = "imagerec_worker.classification"
 
 
 class Batch:
-    """Requests that wait for one run of the network.
-
-    Args:
-        service: What the views share; its classifier takes several pictures.
-    """
+    """Requests that wait for one run of the network; the classifier of the service takes several pictures."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

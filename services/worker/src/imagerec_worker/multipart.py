@@ -51,11 +51,6 @@ def boundary_of(content_type: str) -> bytes:
 def find_file(body: bytes, content_type: str, field: str) -> bytes:
     """Return the content of the first file of the form field ``field``.
 
-    Args:
-        body: The request's body.
-        content_type: Value of the request's Content-Type.
-        field: Name of the form field.
-
     Raises:
         BadFormError: The form is broken; the message says where.
         NoImageError: The form is whole and has no such file.

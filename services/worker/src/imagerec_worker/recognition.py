@@ -44,10 +44,6 @@ class Timing(NamedTuple):
 class Recognition:
     """The present request's way from bytes to classes; each step ends a phase of its :class:`Timing`.
 
-    Args:
-        service: What the views share.
-        environ: The request's WSGI environment.
-
     Raises:
         BusyError: The request has waited longer than the worker's budget.
     """

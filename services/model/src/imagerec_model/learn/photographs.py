@@ -103,9 +103,6 @@ def collect(root: Path) -> Collection:
     The classes are the folders right below `root`; photographs may lie in folders of their own below a class. Hidden
     files and folders are passed over.
 
-    Args:
-        root: folder with one folder a class.
-
     Raises:
         ModelError: there is no such folder, or it has not two classes of five photographs; the message names the
             remedy.

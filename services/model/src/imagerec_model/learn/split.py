@@ -56,11 +56,7 @@ class Split:
 
 
 def near_duplicates(features: Features) -> list[Pair]:
-    """Return the pairs of near-duplicates, the most alike first.
-
-    Args:
-        features: float32 `[n, 1280]`.
-    """
+    """Return the pairs of near-duplicates, the most alike first."""
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
     pairs = []
     for start in range(0, len(unit), _BLOCK):
@@ -77,11 +73,6 @@ def split(photographs: Sequence[Photograph], pairs: Sequence[Pair], seed: int) -
     The order is drawn from the seed and the photographs' content, so that a new photograph moves few others.
     Photographs that are near-duplicates of each other, directly or by a chain, go to one side together. Where they
     are so many that a class could not be parted (all frames of one film), only closer ones count.
-
-    Args:
-        photographs: five or more a class.
-        pairs: their near-duplicates.
-        seed: of the draw.
     """
     for threshold in _THRESHOLDS:
         groups = _groups(photographs, [pair for pair in pairs if pair.cosine >= threshold], seed)
