@@ -21,6 +21,8 @@ from bench.batch_engines import BATCHES, ENGINES, Setting
 from bench.machine import facts_here
 from imagerec_model.errors import ModelError
 from imagerec_worker.bundle import BundleError
+from loadtest.arguments import whole_of
+from loadtest.experiments import checks
 
 COLUMNS = ("model", "threads", "batch", "round", "wall_ms", "cpu_ms")
 _PICTURES = 2 * max(BATCHES)
@@ -83,16 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=sorted(ENGINES), default="litert", help="what computes (%(default)s)")
     parser.add_argument("--models", default="imagenet,lite0", help="for litert, with commas (%(default)s)")
     parser.add_argument("--mirror", default="", help="folder or URL that a model is looked for before the network")
-    parser.add_argument("--rounds", type=_rounds, default=25, help="interleaved rounds (%(default)s)")
+    rounds = whole_of(checks.whole(1, 10_000))
+    parser.add_argument("--rounds", type=rounds, default=25, help="interleaved rounds (%(default)s)")
     parser.add_argument("--record", type=Path, metavar="FOLDER", default=Path("results/runs/batching"))
     parser.add_argument("--redraw", type=Path, metavar="FOLDER", help="only make page and figure of FOLDER again")
     return parser
-
-
-def _rounds(text: str) -> int:
-    if not 1 <= (value := int(text)) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 10000")
-    return value
 
 
 if __name__ == "__main__":

@@ -184,7 +184,8 @@ def _cell_row(
     good = [row for row in rows if not row["invalid"]]
     count, errors = sum(row["n"] for row in good), sum(row["errors"] for row in good)
     low, high = wilson(errors, count)
-    row: Row = {"level": level.id, **_factors(level), "cell": cell.id, "image": image, "images": cell.images_id}
+    row: Row = {"level": level.id, **without_unused(asdict(level))}
+    row |= {"cell": cell.id, "image": image, "images": cell.images_id}
     row |= {key: getattr(cell, key) for key in ("arrivals", "interval_s", "utilisation", "in_flight", "measured_every")}
     row |= {"trials": len(rows), "valid_trials": len(good), "n": count, "errors": errors}
     row["valid_numbers"] = [one["repetition"] for one in good]
@@ -210,10 +211,6 @@ def _cell_row(
     row |= predictions(folder.design, level, cell, law=law if not image else None, row=row, trials=valid)
     row |= accuracy(valid) if cell.every_image else dict.fromkeys(ACCURACY)
     return row
-
-
-def _factors(level: Level) -> Row:
-    return without_unused(asdict(level))
 
 
 def _flat(value: object) -> object:

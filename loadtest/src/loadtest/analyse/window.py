@@ -37,12 +37,6 @@ def response_times(trial: Trial, cell: Cell, image: str = "") -> Floats:
     return np.array([one.response_s for one in kept(trial, cell, image) if one.ok])
 
 
-def _answered_late(trial: Trial, cell: Cell, image: str = "") -> list[Sample]:
-    """Answers that came after the warm-up, whenever their requests were due: what throughput counts."""
-    begin_s = warmup_s(trial, cell)
-    return [one for one in trial.samples if one.ok and one.done_s >= begin_s and (not image or one.image == image)]
-
-
 def measured_by_original(cell: Cell, samples: Sequence[Sample]) -> list[float]:
     """Response times that the original's scripts would have measured: every k-th request."""
     if cell.measured_every is None:
@@ -52,7 +46,7 @@ def measured_by_original(cell: Cell, samples: Sequence[Sample]) -> list[float]:
 
 
 def answered_hz(trial: Trial, cell: Cell, image: str = "") -> float:
-    """Answers a second between the end of the warm-up and that of the trial: goodput."""
-    until_s = length_s(trial)
-    answers = sum(one.done_s <= until_s for one in _answered_late(trial, cell, image))
-    return answers / max(until_s - warmup_s(trial, cell), 1e-9)
+    """Answers a second between the end of the warm-up and that of the trial, to requests due whenever: goodput."""
+    begin_s, until_s = warmup_s(trial, cell), length_s(trial)
+    answers = [one for one in trial.samples if one.ok and (not image or one.image == image)]
+    return sum(begin_s <= one.done_s <= until_s for one in answers) / max(until_s - begin_s, 1e-9)

@@ -18,7 +18,7 @@ from imagerec_worker.metrics import Metrics
 from imagerec_worker.plain import PlainPredict
 from imagerec_worker.preprocess import warm_up
 from imagerec_worker.request_log import Outcome
-from imagerec_worker.service import Service, current_service, remember_service
+from imagerec_worker.service import EXTENSION, Service, current_service
 from imagerec_worker.settings import Settings
 from imagerec_worker.views import UPLOADS, blueprint, problem_response
 
@@ -48,7 +48,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         classifier=BatchClassifier(bundle, settings.batch_max) if batches else Classifier(bundle),
         metrics=Metrics(bundle, settings.worker_name),
     )
-    remember_service(app, service)
+    app.extensions[EXTENSION] = service
     app.wsgi_app = PlainPredict(service, app.wsgi_app, batching.classify if batches else classify)  # type: ignore[method-assign]
     app.register_blueprint(blueprint)
     app.register_blueprint(v2_views.blueprint)

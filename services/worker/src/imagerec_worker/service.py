@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Flask, current_app
+from flask import current_app
 
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.errors import DrainingError
 from imagerec_worker.metrics import Metrics
 from imagerec_worker.settings import Settings
 
-_EXTENSION = "imagerec_worker"
+EXTENSION = "imagerec_worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +24,15 @@ class Service:
     metrics: Metrics
 
 
-def remember_service(app: Flask, service: Service) -> None:
-    """Attach ``service`` to ``app``."""
-    app.extensions[_EXTENSION] = service
-
-
 def service_of(application: object) -> Service | None:
     """Return the service of an application; None for one that has none."""
-    service = getattr(application, "extensions", {}).get(_EXTENSION)
+    service = getattr(application, "extensions", {}).get(EXTENSION)
     return service if isinstance(service, Service) else None
 
 
 def current_service() -> Service:
     """Return the service of the application that handles the present request."""
-    service = current_app.extensions[_EXTENSION]
+    service = current_app.extensions[EXTENSION]
     assert isinstance(service, Service)
     return service
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,30 +97,23 @@ def _positive_integer(text: str) -> int:
     return number
 
 
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ValueError("must be a number of seconds, 0 or more")
-    return number
+def _number_of(wanted: str, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= most:
+            raise ValueError(f"must be a number of {wanted}")
+        return number
+
+    return parse
 
 
 def _batch(text: str) -> int:
     number = _positive_integer(text)
     if number > BATCH_MAX:
         raise ValueError(f"must be a whole number from 1 to {BATCH_MAX}")
-    return number
-
-
-def _window_ms(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= WINDOW_MAX_MS:
-        raise ValueError(f"must be a number of milliseconds, 0 to {WINDOW_MAX_MS}")
     return number
 
 
@@ -143,7 +137,7 @@ VARIABLES = (
     Variable(
         "IMAGEREC_QUEUE_BUDGET_S",
         "queue_budget_s",
-        _seconds,
+        _number_of("seconds, 0 or more", sys.float_info.max),
         "longest wait for this worker, in seconds, before a request is answered with 429; 0 is no limit",
     ),
     Variable("IMAGEREC_DRAIN_FILE", "drain_file", Path, "while this file exists, /readyz says 503"),
@@ -154,7 +148,7 @@ VARIABLES = (
     Variable(
         "IMAGEREC_BATCH_WINDOW_MS",
         "batch_window_ms",
-        _window_ms,
+        _number_of(f"milliseconds, 0 to {WINDOW_MAX_MS}", WINDOW_MAX_MS),
         "how long a run waits for further photographs, in milliseconds, 0 to 100",
     ),
 )
