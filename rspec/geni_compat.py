@@ -30,14 +30,7 @@ class GeniLibError(Exception):
 
 
 def translate(source: str) -> str:
-    """Return Python 2 source of `geni.portal` as Python 3 source.
-
-    Args:
-        source: the module's text; only print statements and `raw_input` are rewritten.
-
-    Returns:
-        The text with `print x` as a call and `raw_input` as `input`.
-    """
+    """Return Python 2 source of `geni.portal` as Python 3 source; only print and `raw_input` are rewritten."""
     source = _PRINT_STATEMENT.sub(r"\g<indent>print(\g<values>)", source)
     return re.sub(r"\braw_input\b", "input", source)
 
@@ -68,10 +61,7 @@ class _PortalFinder(importlib.abc.MetaPathFinder):
 
 
 def parse_boolean(text: str | bool) -> bool:
-    """Read a BOOLEAN parameter as the portal and people write it.
-
-    Args:
-        text: a bool, or one of true, false, yes, no, on, off, 1, 0 in any case.
+    """Read a BOOLEAN parameter: a bool, or one of true, false, yes, no, on, off, 1, 0 in any case.
 
     Raises:
         ValueError: for any other text.

@@ -107,11 +107,7 @@ def _read_node(element: Any, links: dict[str, str]) -> Node:
 
 
 def read_manifest(text: bytes, source: str) -> list[Node]:
-    """Read the nodes of a manifest RSpec.
-
-    Args:
-        text: the file's bytes, of any encoding that its declaration names.
-        source: what to call it in messages.
+    """Read the nodes of a manifest RSpec in any encoding that it declares; messages call it `source`.
 
     Returns:
         The nodes in the manifest's order, each with the addresses of the links it is on.

@@ -156,11 +156,7 @@ def _read_link(element: Any) -> Link:
 
 
 def parse_request(text: bytes, source: str) -> Request:
-    """Read a request RSpec.
-
-    Args:
-        text: the file's bytes, of any encoding that its declaration names.
-        source: what to call it in messages, usually its path.
+    """Read a request RSpec in any encoding that it declares; messages call it `source`.
 
     Raises:
         RSpecError: it is not XML, not an RSpec, or not a request.

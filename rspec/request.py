@@ -43,11 +43,7 @@ def _explain(report: str) -> str:
 
 
 def run_profile(parameters: list[str], out: Path) -> None:
-    """Run profile.py outside the portal and let it write its request.
-
-    Args:
-        parameters: the profile's own options, such as `["--workers", "4"]`.
-        out: where the request RSpec goes.
+    """Run profile.py outside the portal with options of its own, and let it write its request to `out`.
 
     Raises:
         ProfileError: a parameter is unknown or out of range.

@@ -67,12 +67,7 @@ def group_of(name: str, groups: dict[str, str]) -> str | None:
 
 
 def choose_login(node: Node, user: str, own_user: str) -> Login:
-    """Choose how to reach a node.
-
-    Args:
-        node: the node.
-        user: the login asked for; empty where none is.
-        own_user: the user who runs Ansible.
+    """Choose how to reach a node; an empty `user` asks for no login.
 
     Raises:
         ManifestError: there is no login, not that one, or several of which none is the own user's.
@@ -148,13 +143,7 @@ def host_variables(node: Node, peers: list[Node], user: str, own_user: str) -> d
 def read_hosts(
     nodes: list[Node], groups: dict[str, str], user: str, own_user: str
 ) -> tuple[dict[str, dict[str, dict[str, Any]]], list[str]]:
-    """Sort nodes into groups.
-
-    Args:
-        nodes: the nodes of a manifest.
-        groups: regular expression of each group.
-        user: the login asked for; empty where none is.
-        own_user: the user who runs Ansible.
+    """Sort nodes into groups by a regular expression each; an empty `user` asks for no login.
 
     Returns:
         The variables of each host, by group and host, and the names of the nodes that fit no group.

@@ -40,11 +40,7 @@ _PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy")
 
 
 def host_release(text: str | None = None) -> str:
-    """Code name of the host's release, such as bookworm; empty where the host is no Debian or Ubuntu.
-
-    Args:
-        text: content of os-release(5); the host's own where not given.
-    """
+    """Code name of os-release(5), the host's own by default, such as bookworm; empty if no Debian or Ubuntu."""
     if text is None:
         text = Path("/etc/os-release").read_text()
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)

@@ -27,12 +27,7 @@ class Mount:
 
 
 def run(command: Sequence[str | Path], *, timeout_s: float = 120, text: str | None = None) -> str:
-    """Run a program and return what it printed.
-
-    Args:
-        command: the program and its arguments; no shell is involved.
-        timeout_s: seconds after which it counts as failed.
-        text: what it reads from standard input.
+    """Run a program, without a shell, and return what it printed.
 
     Raises:
         SliceError: it is missing, failed or took too long; the message holds its last words.
@@ -93,11 +88,7 @@ def give_to_owner_of(project: Path, *paths: Path) -> None:
 
 
 def read_mounts(table: bytes | None = None) -> list[Mount]:
-    """Read what is mounted.
-
-    Args:
-        table: content of proc(5)'s mountinfo; this process' own where not given.
-    """
+    """Read what is mounted from proc(5)'s mountinfo, by default this process' own."""
     lines = (Path("/proc/self/mountinfo").read_bytes() if table is None else table).split(b"\n")
     found = []
     for line in filter(None, lines):

@@ -11,13 +11,7 @@ from rspec.local_slice.scopes import Scopes
 
 
 def limiter_of(slice_name: str, hierarchies: list[Hierarchy] | None = None, *, systemd: bool | None = None) -> Limiter:
-    """Return what limits a slice's machines: scopes where systemd is PID 1, otherwise control groups of our own.
-
-    Args:
-        slice_name: the slice.
-        hierarchies: the host's trees; read from the kernel where not given.
-        systemd: whether systemd is PID 1; found out where not given.
-    """
+    """What limits a slice's machines: systemd's scopes, else control groups. The host tells what is not given."""
     if hierarchies is None:
         hierarchies = hierarchies_of(read_mounts())
     # The same tree may be mounted more than once.

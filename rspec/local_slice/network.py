@@ -53,14 +53,7 @@ def host_networks() -> list[tuple[ipaddress.IPv4Network, str]]:
 
 
 def shape_commands(namespace: str, device: str, shape: Shape, *, netem: bool) -> list[list[str]]:
-    """The `tc` commands that give one end of a wire its rate, delay and loss.
-
-    Args:
-        namespace: where the device is.
-        device: the end that sends.
-        shape: what it does to the packets it sends.
-        netem: whether the kernel can delay and drop; without it only the rate is set.
-    """
+    """The `tc` commands that give one end of a wire its rate and, where the kernel has netem, its delay and loss."""
     start = ["tc", "-n", namespace, "qdisc", "replace", "dev", device]
     commands = []
     delayed = netem and (shape.delay_ms or shape.loss)

@@ -122,15 +122,7 @@ def _used_subnets(request: Request) -> Iterator[str]:
 
 
 def problems(names: Names, request: Request, release: str, limiter: Limiter, *, fresh: bool) -> list[str]:
-    """Every reason why this host cannot be the slice.
-
-    Args:
-        names: the slice's names.
-        request: a sound request.
-        release: code name of the machines' release.
-        limiter: the slice's control groups.
-        fresh: whether the slice is yet to be made; one that exists has its disk and its subnets already.
-    """
+    """Every reason why this host cannot be the slice; one that is there (not `fresh`) has its disk and subnets."""
     found = [] if os.geteuid() == 0 else ["machines and network namespaces need root: run as root or through sudo"]
     found += missing_programs()
     found += base.problems(names, release)

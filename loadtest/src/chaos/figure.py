@@ -13,16 +13,7 @@ from loadtest.generate.samples import Sample
 
 
 def draw(folder: Path, samples: Sequence[Sample], marks: Marks, row: Row, *, what: str, origin: str) -> None:
-    """Write FAULT.svg and FAULT.png into a folder.
-
-    Args:
-        folder: where they go.
-        samples: every request.
-        marks: when the fault began and ended.
-        row: its line of the summary, for the caption.
-        what: the fault in words, the title.
-        origin: seed, model and load, for the caption.
-    """
+    """Write FAULT.svg and FAULT.png into a folder; `marks` are when the fault began and ended."""
     last = int(max(each.scheduled_s for each in samples)) + 1
     seconds = list(range(last))
     by_second: list[list[Sample]] = [[] for _ in seconds]

@@ -37,12 +37,7 @@ class Effect:
 
 
 def of_means(before: Sequence[Floats], after: Sequence[Floats]) -> Floats:
-    """Logarithms of the ratios of the means, one a pair of trials.
-
-    Args:
-        before: Response times of the first run's trials.
-        after: Those of the second run's, in the same order of seeds.
-    """
+    """Logarithms of the ratios of the means, one a pair of trials; both runs have the same order of seeds."""
     return np.array([math.log(b.mean() / a.mean()) for a, b in zip(before, after, strict=True)])
 
 

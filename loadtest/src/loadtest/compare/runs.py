@@ -101,17 +101,11 @@ class Comparison:
 
 
 def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *, seed: int = 1) -> Comparison:
-    """Tell how the second run differs from the first.
+    """Tell how the second run differs from the first, but for differences that are allowed; see `refuse_unlike`.
 
     Trials of the same cell and repetition are pairs: where the runs have the same seed they saw the same arrivals. The
     mean is that of the pairs' ratios. p99 is of all requests together, and its change that of the pairs' own. Capacity
     is one calibration a run: its interval also holds how far calibrations stray.
-
-    Args:
-        one: What to compare with.
-        other: What may be worse.
-        allowed: Kinds of differences that are meant; see `refuse_unlike`.
-        seed: Seed of the bootstrap.
 
     Raises:
         LoadtestError: The runs differ in what makes them comparable, have nothing in common, or too much for any change

@@ -24,10 +24,7 @@ _LOAD = 0.8  # of the capacity: where policies are compared
 
 
 def sheet(folder: Path) -> tuple[Figure, str]:
-    """Draw the four panels.
-
-    Args:
-        folder: Holds reference/ with the runs accuracy, rtt, scaling and policies, summarised.
+    """Draw the four panels from the summarised runs accuracy, rtt, scaling and policies in reference/.
 
     Returns:
         The figure, and its caption.

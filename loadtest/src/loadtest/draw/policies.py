@@ -43,13 +43,7 @@ def draw_ccdf(folder: RunFolder, rows: list[Row]) -> list[str]:
 
 
 def ccdf_panel(folder: RunFolder, panel: Axes, rows: Sequence[Row]) -> None:
-    """Draw a curve for each row of the same load, with its policy, p99 and missing trials as its name.
-
-    Args:
-        folder: The run that the rows are of.
-        panel: Where they are drawn.
-        rows: A row for each policy; one of fewer than ten requests is left out.
-    """
+    """Draw a curve for each row of the same load and ten requests or more; its name has policy, p99, missing trials."""
     for row in sorted(rows, key=lambda one: list(POLICY_COLOUR).index(one["policy"] or "random")):
         times = _times(folder, row)
         if len(times) < 10:

@@ -22,13 +22,7 @@ _ASIDE, _WIDEST = 1.07, 1.3
 
 
 def draw_scale(rows: Sequence[Row], folder: Path, about: str) -> str:
-    """Draw a panel for each load, and in it a line for each policy and number of balancers.
-
-    Args:
-        rows: Rows of simulated cases; one whose p99 is None is left out.
-        folder: Where scale.png and scale.svg go.
-        about: Limit, seed and service times, as sentences.
-    """
+    """Draw scale.png and scale.svg: a panel a load, a line a policy and number of balancers; rows need a p99."""
     loads = sorted({row["utilisation"] for row in rows})
     drawn, panels = figure(1, len(loads), (3.2 * len(loads) + 4.4, 4.6), sharey=True)
     balancers = sorted({row["balancers"] for row in rows})

@@ -21,13 +21,7 @@ _PATIENCE_S = 600.0
 
 
 def awake_otherwise(level: Level, told: dict[str, Any] | None, workers: int) -> list[str]:
-    """Say in which ways the autoscaler does not do as a level wants it; empty where it does, or nothing is wanted.
-
-    Args:
-        level: The level.
-        told: What the autoscaler says; None where none runs.
-        workers: How many workers the balancer has.
-    """
+    """Say in which ways the autoscaler (None: none runs) does not do as a level wants it; empty where it does."""
     wanted = level.workers_awake
     if wanted is None:
         return []

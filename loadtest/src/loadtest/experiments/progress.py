@@ -11,12 +11,7 @@ from loadtest.generate.view import Glimpse, View
 
 
 class Reporter:
-    """Shows a run's progress.
-
-    Args:
-        trials: How many trials there are.
-        terminal: Draw a live view; by default where standard error is a terminal.
-    """
+    """Shows a run's progress; by default in a live view where standard error is a terminal."""
 
     def __init__(self, trials: int, *, terminal: bool | None = None) -> None:
         self._console = Console(stderr=True, highlight=False)

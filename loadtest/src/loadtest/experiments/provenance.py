@@ -79,12 +79,7 @@ def read_facts(path: Path | None) -> dict[str, Any]:
 
 
 def machine_signature(level: dict[str, Any], *, models: bool = True) -> dict[str, Any]:
-    """What must be equal for two sets of samples to be alike: the machines, and the model that answered.
-
-    Args:
-        level: A level's record.
-        models: Whether the model counts; it does not between levels that name different ones.
-    """
+    """What must be equal for two sets of samples to be alike: the machines, and with `models` the model."""
     client = level["client"]
     hosts = level["facts"].get("hosts") or {}
     signature = {f"client {key}": client[key] for key in ("machine", "processor", "cores")}

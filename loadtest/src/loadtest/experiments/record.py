@@ -116,11 +116,7 @@ def begin_record(
 
 
 def refuse_dirty(source: dict[str, Any], *, allowed: bool) -> None:
-    """Refuse to measure what is in no commit.
-
-    Args:
-        source: `commit` and `dirty` of the checkout; None where they are not known.
-        allowed: Whether it is meant.
+    """Refuse to measure what is in no commit, unless that is allowed; a source that is not known passes.
 
     Raises:
         LoadtestError: The checkout has changes, and that is not meant.
@@ -133,11 +129,7 @@ def refuse_dirty(source: dict[str, Any], *, allowed: bool) -> None:
 
 
 def refuse_moved(folder: RunFolder, commit: str | None) -> None:
-    """Refuse to go on at another commit than that of the levels which the run has.
-
-    Args:
-        folder: The run.
-        commit: That of the checkout, or of what is deployed; None where it is not known.
+    """Refuse to go on at another commit than the run's levels have; a commit that is not known passes.
 
     Raises:
         LoadtestError: A level was measured at another commit.

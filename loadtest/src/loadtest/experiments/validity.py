@@ -69,12 +69,7 @@ def invalid_because(
 
 
 def disturbed_by(footer: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
-    """List what of the client's host disturbed a load.
-
-    Args:
-        footer: What was noticed of the host.
-        limits: other_cpu, steal, link and resent; one that is missing is not asked.
-    """
+    """List what of the client's host disturbed a load; a limit that is missing is not asked."""
     return [
         f"{text.format(found=found)}, limit {limits[limit]:.1%}"
         for name, (limit, text) in HOST.items()

@@ -116,12 +116,7 @@ def ask_limits(attack: Attack) -> Limits | None:
 
 
 def run_attack(attack: Attack, save: Path | None, *, terminal: bool) -> Trial:
-    """Send it and return what was recorded, also where the user has interrupted it.
-
-    Args:
-        attack: What is sent.
-        save: Where the samples are kept; None: nowhere.
-        terminal: Draw a live view on standard error.
+    """Send it and return what was recorded, also where the user has interrupted it; `save` keeps the samples.
 
     Raises:
         LoadtestError: The file exists, or cannot be written.

@@ -59,13 +59,7 @@ def run_together(attack: Attack, save: Path | None, *, commands: Sequence[str], 
 
 
 def merge(members: Sequence[Member], attack: Attack, path: Path, *, whole: bool = True) -> Trial:
-    """Merge what several clients recorded into one samples file.
-
-    Args:
-        members: The clients, with their samples and the readings of their clocks.
-        attack: The load.
-        path: The new file.
-        whole: The load was not interrupted; else the file gets no end mark.
+    """Merge what several clients recorded into a new file; that of an interrupted load (not `whole`) has no end mark.
 
     Raises:
         LoadtestError: Samples are not whole, clocks are too far apart, or the file exists.

@@ -71,12 +71,7 @@ class Controller:
         self._log.close()
 
     def look(self, workers: list[dict[str, Any]] | None, now_s: float) -> None:
-        """Look once, decide, and say who sleeps.
-
-        Args:
-            workers: What the agent of the pool says of each; None where it says nothing.
-            now_s: The time, in seconds of a clock that goes forward.
-        """
+        """Look once, decide, and say who sleeps; `workers` is None where the agent of the pool says nothing."""
         tally = self._read_log()
         states = {str(each["name"]): str(each["state"]) for each in workers or ()}
         self._notice("agent", "" if states else "the agent of the pool does not answer; the pool stays as it is")

@@ -10,11 +10,7 @@ _AGAIN_S, _MOST_DOUBLINGS = 60.0, 6
 
 
 class Fitness:
-    """Remembers who was woken, and who did not come.
-
-    Args:
-        timeout_s: Seconds in which a woken worker must serve.
-    """
+    """Remembers who was woken, and who did not come within `timeout_s`."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s

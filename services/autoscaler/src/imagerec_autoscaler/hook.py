@@ -9,12 +9,7 @@ _PATIENCE_S = 600.0
 
 
 class Hook:
-    """Runs the command aside.
-
-    Args:
-        command: Program and arguments; empty for none.
-        failed: Called with a sentence where it fails, and with an empty one once it has done its work again.
-    """
+    """Runs the command aside; `failed` gets a sentence where it fails, and an empty one once it works again."""
 
     def __init__(self, command: Sequence[str], failed: Callable[[str], None]) -> None:
         self._command, self._failed = command, failed

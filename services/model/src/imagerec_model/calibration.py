@@ -16,13 +16,7 @@ from imagerec_model.progress import progress
 
 
 def calibrate(network: Network, sizes: Sequence[int], photographs: Path, packages: Path) -> str:
-    """Replace the table of a network's ranges; return its path.
-
-    Args:
-        network: whose tensors are measured.
-        sizes: sides of the input, in pixels.
-        photographs: folder of them; preprocessed as a worker does.
-        packages: folder that keeps the package of the weights.
+    """Replace the table of a network's ranges, measured on a folder of photographs; return its path.
 
     Raises:
         ModelError: the folder holds no photograph.

@@ -81,12 +81,7 @@ def labelled(bundle: Bundle, folder: Path) -> list[tuple[Path, int]]:
 
 
 def evaluate(bundle: Bundle, files: Sequence[tuple[Path, int]]) -> Evaluation:
-    """Classify labelled photographs.
-
-    Args:
-        bundle: verified bundle.
-        files: paths and class indices in the bundle's order.
-    """
+    """Classify labelled photographs, given as paths and class indices in the bundle's order."""
     classifier = Classifier(bundle)
     top1 = top5 = 0
     seconds: list[float] = []

@@ -16,11 +16,7 @@ _SIZE = 224
 
 
 def make(folder: Path, *, weights: str = "imagenet") -> Bundle:
-    """Write the bundle.
-
-    Args:
-        folder: bundle to write.
-        weights: `imagenet`, which Keras downloads and caches, or `none` for random ones.
+    """Write the bundle with the weights `imagenet`, which Keras downloads and caches, or `none`: random ones.
 
     Raises:
         ModelError: TensorFlow is not installed, or `weights` is neither.

@@ -90,12 +90,7 @@ class Figures:
         self._told: tuple[int, dict[str, Any], _Second] | None = None
 
     def add(self, request: Request, worker: str | None) -> None:
-        """Count a request.
-
-        Args:
-            request: What the log says.
-            worker: The name of the worker whose answer it got; None where that is nobody of the pool.
-        """
+        """Count a request; ``worker`` is None where nobody of the pool answered it."""
         second = min(max(math.floor(request.ended_s), self._next), self._next + KEPT_S)
         if second not in self._open:
             self._open[second] = _Second()

@@ -52,11 +52,7 @@ def question(hours: int) -> str:
 
 
 class History:
-    """Asks Prometheus, and keeps what it said for a moment.
-
-    Args:
-        prometheus: Its address, such as ``http://127.0.0.1:9090``; None without one.
-    """
+    """Asks the Prometheus at an address, if there is one, and keeps what it said for a moment."""
 
     def __init__(self, prometheus: str | None) -> None:
         self._url = None if prometheus is None else f"{prometheus.rstrip('/')}/api/v1/query_range"

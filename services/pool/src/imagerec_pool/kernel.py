@@ -91,12 +91,9 @@ def arrived(address: str, port: int) -> dict[bytes, int]:
 def cut_off(address: str, port: int, *, spare_begun: bool) -> int:
     """End the connections of this host to ``address:port``, but this process's own; return how many were ended.
 
-    Who waits for an answer on one of them gets ECONNABORTED at once.
+    With ``spare_begun`` those by which a large photograph is on its way stay.
 
-    Args:
-        address: The worker's.
-        port: The worker's.
-        spare_begun: Whether those stay that a large photograph is on its way by.
+    Who waits for an answer on one of them gets ECONNABORTED at once.
 
     Raises:
         NotAllowedError: CAP_NET_ADMIN is missing, or the kernel was built without INET_DIAG_DESTROY.

@@ -19,13 +19,7 @@ _HOURS = f"hours is none of {', '.join(map(str, WINDOWS_H))}; give one of them, 
 
 
 def create_app(agent: Agent, autoscaler: Path | None = None, prometheus: str | None = None) -> web.Application:
-    """Return the application that answers for an agent.
-
-    Args:
-        agent: Whom it asks.
-        autoscaler: The Unix socket of the autoscaler, which is asked for the metrics; None without one.
-        prometheus: The address of the Prometheus that is asked for the history; None without one.
-    """
+    """Return the application that answers for an agent; it asks the autoscaler and Prometheus where they are given."""
     kept = History(prometheus)
 
     async def healthz(_request: web.Request) -> web.Response:

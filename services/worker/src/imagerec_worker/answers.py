@@ -95,11 +95,7 @@ def finish(service: Service, environ: Mapping[str, Any], outcome: Outcome) -> He
 
 
 def read_parameters(query: str, known: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return the parameters of an address, names and values.
-
-    Args:
-        query: What stands behind the question mark.
-        known: The names that the address knows.
+    """Return the parameters of a query, names and values; only those of `known` are allowed.
 
     Raises:
         BadParameterError: There is another one; the message names the nearest known.

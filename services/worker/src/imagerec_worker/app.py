@@ -24,12 +24,9 @@ from imagerec_worker.views import UPLOADS, blueprint, problem_response
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Return an application that serves the bundle which ``settings`` names.
+    """Return an application that serves the bundle which ``settings`` names; None reads the environment.
 
     The bundle is verified, the model loaded and run once before this returns.
-
-    Args:
-        settings: Settings; read from the environment when None.
 
     Raises:
         SettingsError: The environment does not make valid settings.

@@ -28,13 +28,10 @@ class Prediction(NamedTuple):
 
 
 class Classifier:
-    """Runs the model of a bundle.
+    """Runs the model of a verified bundle.
 
     Loading checks that the network has the input and the outputs which the bundle describes, and runs it
     once, so that the first request does not pay for it. Calls from several threads take turns.
-
-    Args:
-        bundle: A verified bundle.
 
     Raises:
         BundleError: The network cannot be loaded or is not what the bundle says.
