@@ -24,7 +24,7 @@ def readings(
 
 
 @given(ahead_s=st.floats(-30, 30), drift=st.floats(-1e-4, 1e-4), seed=st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_clock_is_told_within_what_it_may_be_wrong_by(ahead_s: float, drift: float, seed: int) -> None:
     clock = compare(readings(ahead_s, drift=drift, seed=seed))
     refuse_apart("client 1", clock)

@@ -60,7 +60,7 @@ def shapes(draw: st.DrawFn) -> Shape:
 
 
 @given(shape=shapes(), length_s=LENGTHS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_expected_is_the_integral_of_the_rate(shape: Shape, length_s: float) -> None:
     times = np.linspace(0, length_s, 20_001)
     rates = np.array([shape.rate_at(float(t)) for t in times])
@@ -73,7 +73,7 @@ def test_what_is_expected_is_the_integral_of_the_rate(shape: Shape, length_s: fl
 
 
 @given(shape=shapes(), length_s=st.floats(0.1, 5), seed=st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_arrivals_ascend_within_the_trial_and_are_as_many_as_expected(shape: Shape, length_s: float, seed: int) -> None:
     offsets = numbers(varying(shape, length_s, np.random.default_rng(seed)))
     assert np.all(np.diff(offsets) >= 0)

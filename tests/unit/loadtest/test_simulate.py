@@ -39,7 +39,7 @@ class ByHand:
         return best
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(["round_robin", "least_conn"]), st.integers(1, 6), st.integers(0, 3), st.data())
 def test_turns_are_taken_as_nginx_takes_them(policy: str, workers: int, limit: int, data: st.DataObject) -> None:
     fast, slow = BALANCERS[policy](workers, limit, lambda: 0), ByHand(policy, workers, limit)
@@ -102,7 +102,7 @@ def loads(draw: st.DrawFn) -> tuple[Floats, Floats, Floats]:
 LOADS = st.composite(loads)()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     policy=st.sampled_from(["random", "round_robin"]),
     load=LOADS,
@@ -136,7 +136,7 @@ def test_whole_arrays_give_what_playing_one_by_one_gives(
             assert may == (limited.tolist() != chosen.tolist())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.builds(System, st.sampled_from(POLICIES), st.integers(1, 5), st.integers(1, 3), st.integers(0, 3)),
     LOADS, st.integers(0, 99), st.one_of(st.none(), st.integers(1, 40)),

@@ -15,7 +15,7 @@ SMALL = jpeg(Image.fromarray(np.random.default_rng(1).integers(0, 255, (24, 24, 
 
 
 @given(more=st.one_of(st.integers(0, 20), st.integers(65_520, 65_560), st.integers(131_060, 131_090)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_file_is_made_longer_by_what_is_asked_and_stays_the_same_picture(more: int) -> None:
     longer = padded(SMALL, more)
     assert len(longer) - len(SMALL) == (0 if more < 4 else more)

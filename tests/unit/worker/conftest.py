@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import flatbuffers
-import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -37,10 +36,6 @@ from imagerec_worker.manifest import Manifest
 from imagerec_worker.settings import Settings
 from tests.conftest import REPOSITORY, SHARED, free_ports
 from tests.unit.worker.both_ways import answer_both_ways
-
-# Time is not what these tests are about, and machines may be busy.
-hypothesis.settings.register_profile("imagerec-worker", deadline=None)
-hypothesis.settings.load_profile("imagerec-worker")
 
 COLOURS = (ClassName("n00000001", "red"), ClassName("n00000002", "green"), ClassName("n00000003", "blue"))
 GAIN = 8.0

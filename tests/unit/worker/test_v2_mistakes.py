@@ -185,7 +185,7 @@ GOOD = [
 ]
 
 
-@hypothesis.settings(max_examples=60, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=60, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(
     good=st.sampled_from(GOOD),
     place=st.integers(0, 2000),
