@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtest.experiments.processes import cpu_s, stat, tree
+from loadtest.experiments.processes import cpu_s, stat, threads, tree
 
 __all__ = ["Memory", "alive", "cpu_s", "memory", "program", "tree"]
 
@@ -39,9 +39,9 @@ def exact_cpu_ms(root: int) -> float:
     """Return the processor milliseconds of the threads that a tree has now, to the nanosecond (proc_pid_schedstat)."""
     spent_ns = 0
     for pid in tree(root):
-        for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        for thread in threads(pid):
             with contextlib.suppress(OSError):
-                spent_ns += int(file.read_text().split()[0])
+                spent_ns += int((thread / "schedstat").read_text().split()[0])
     return spent_ns / 1e6
 
 

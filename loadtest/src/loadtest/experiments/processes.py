@@ -59,11 +59,18 @@ def root_of_listener(port: int) -> int | None:
     return found
 
 
+def threads(pid: int) -> list[Path]:
+    """Return the folders of a process' threads; none where it is gone."""
+    with contextlib.suppress(OSError):
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    return []
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):  # each thread has the processes that it started
+    for thread in threads(pid):  # each has the processes that it started
         with contextlib.suppress(OSError):
-            found += [int(child) for child in thread.read_text().split()]
+            found += [int(child) for child in (thread / "children").read_text().split()]
     return found
 
 
