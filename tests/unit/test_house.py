@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import mutate
 from tests.conftest import REPOSITORY
 
 TESTS = REPOSITORY / "tests"
@@ -97,3 +98,23 @@ def test_each_long_test_has_a_row_that_says_what_runs_always() -> None:
     marked = {(path.relative_to(TESTS).as_posix(), test) for path in files for test in long_tests(path)}
     assert [one for one in sorted(marked) if not any(stands_for(row, one) for row in rows)] == []
     assert [row for row in sorted(rows) if not any(stands_for(row, one) for one in marked)] == []
+
+
+def rows_twice(text: str) -> list[str]:
+    """The rows that stand twice in one table, and the items that stand twice in a list: git keeps both of a merge."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for line in text.splitlines():
+        if line[:2] not in {"| ", "- ", "  "}:  # a table or a list has ended; an item may have further lines
+            seen.clear()
+        elif line[:2] != "  " and line in seen:
+            found.append(line)
+        seen.add(line)
+    return found
+
+
+def test_no_document_says_a_row_or_an_item_twice() -> None:
+    documents = [REPOSITORY / each for each in mutate.tracked() if each.endswith(".md")]
+    assert len(documents) > 20
+    assert {name(one): found for one in documents if (found := rows_twice(one.read_text()))} == {}
+    assert rows_twice("| a | b |\n|---|---|\n| 1 | 2 |\n| 1 | 2 |\n\n- c\n  d\n- c\n") == ["| 1 | 2 |", "- c"]
