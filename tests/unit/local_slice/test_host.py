@@ -136,17 +136,17 @@ def test_a_file_is_written_whole_and_only_when_it_changes(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "timeout_s", "words"),
     [
-        (["no-such-program-here"], "the program no-such-program-here is missing"),
-        (["sh", "-c", "echo why >&2; exit 3"], "why"),
-        (["sleep", "5"], "no answer within 0 s from: sleep 5"),
+        (["no-such-program-here"], 60, "the program no-such-program-here is missing"),
+        (["sh", "-c", "echo why >&2; exit 3"], 60, "why"),
+        (["sleep", "60"], 0.2, "no answer within 0 s from: sleep 60"),
     ],
     ids=["missing", "failed", "slow"],
 )
-def test_a_program_that_fails_is_named_with_its_last_words(command: list[str], words: str) -> None:
+def test_a_program_that_fails_is_named_with_its_last_words(command: list[str], timeout_s: float, words: str) -> None:
     with pytest.raises(SliceError) as refused:
-        run(command, timeout_s=0.2)
+        run(command, timeout_s=timeout_s)
     assert words in str(refused.value)
 
 
