@@ -289,7 +289,7 @@ def test_the_hook_is_told_how_many_are_wanted(
     async def course() -> None:
         loop.seconds(4, requests=20)
         loop.seconds(3, requests=400)
-        await asyncio.wait_for(loop.controller._hook._task, 20)  # type: ignore[arg-type]
+        await asyncio.wait_for(loop.controller._hook._task, 60)  # type: ignore[arg-type]
 
     asyncio.run(course())
     assert (tmp_path / "told").read_text() == "5"

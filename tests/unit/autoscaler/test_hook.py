@@ -15,7 +15,7 @@ def test_a_failure_is_told_until_the_command_has_done_its_work(tmp_path: Path) -
     async def told(wanted: int) -> None:
         hook.tell(wanted)
         assert hook._task is not None
-        await asyncio.wait_for(hook._task, 20)
+        await asyncio.wait_for(hook._task, 60)
 
     async def course() -> None:
         await told(3)

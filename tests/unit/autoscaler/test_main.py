@@ -54,7 +54,7 @@ def asked(path: Path) -> Any:
         ):
             return await answer.json()
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             return asyncio.run(ask())
@@ -78,7 +78,7 @@ def asked(path: Path) -> Any:
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(folder: Path, changed: dict[str, object], said: str) -> None:
     process = started(write(folder, **changed))
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert said in error
     assert error.count("\n") == 1
@@ -95,14 +95,14 @@ def test_a_second_one_waits_until_the_first_ends(folder: Path) -> None:
         assert second.stdout is not None
         assert json.loads(second.stdout.readline())["notice"].endswith("this one waits")
         first.send_signal(signal.SIGTERM)
-        assert first.wait(30) == 0
+        assert first.wait(60) == 0
         assert asked(folder / "socket")["on"]
         second.send_signal(signal.SIGHUP)
         assert asked(folder / "socket")["on"]
     finally:
         for process in (first, second):
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
     assert second.returncode in {0, -signal.SIGTERM}  # TERM may meet it while it begins anew
 
 
@@ -135,8 +135,14 @@ def settings(**changed: object) -> Settings:
     ],
 )
 def test_whose_turn_it_is(
-    said: dict[str, object] | None, changed: dict[str, object], acts: bool, asleep: frozenset[str] | None
+    said: dict[str, object] | None,
+    changed: dict[str, object],
+    acts: bool,
+    asleep: frozenset[str] | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("imagerec_autoscaler.lease._PATIENCE_S", 60.0)
+
     async def ask() -> None:
         async def answer(_request: web.Request) -> web.Response:
             return web.json_response(said) if said is not None else web.Response(status=503)

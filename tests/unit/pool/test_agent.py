@@ -22,6 +22,7 @@ from imagerec_pool import kernel
 from imagerec_pool.agent import Agent
 from imagerec_pool.conditions import DOWN, READY, UP, Condition, Rules, Seen, decide
 from imagerec_pool.settings import Settings
+from tests.conftest import free_ports
 
 LIST = """\
 # Written by the deployment.
@@ -79,7 +80,7 @@ class Loop:
                         self.agent.look(session, self.now_s, step_s)
                         self.now_s += step_s
                         if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-                            await asyncio.wait(tasks, timeout=30)
+                            await asyncio.wait(tasks, timeout=60)
                     then()
 
         asyncio.run(looks())
@@ -164,6 +165,7 @@ import os, sys
 from pathlib import Path
 from imagerec_pool.agent import Agent
 from imagerec_pool.settings import Settings
+from tests.conftest import free_ports
 agent = Agent(Settings(*map(Path, sys.argv[1:])))
 os.setuid(65534)
 for now_s in (100.0, 102.0, 104.0):
@@ -255,6 +257,7 @@ def test_a_name_that_is_not_found_is_looked_up_again(settings: Settings, monkeyp
 def test_the_kernel_is_asked_once_for_all_workers_and_not_for_each_question(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings.servers.write_text(LIST.replace(":1 ", f":{free_ports(1)[0]} "))  # other tests connect to the usual one
     loop = Loop(settings)
     loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]
     real, asked = kernel.under_way, []

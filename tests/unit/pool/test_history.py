@@ -32,6 +32,11 @@ RECORDED: dict[str, list[str | None]] = {
 NOTHING = {"status": "success", "data": {"resultType": "matrix", "result": []}}
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "PATIENCE_S", 60.0)
+
+
 class Prometheus:
     """Answers the question for a range; says what it was asked."""
 

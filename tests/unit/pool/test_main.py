@@ -53,15 +53,14 @@ def test_hup_while_it_starts_waits(arguments: list[str], tmp_path: Path) -> None
     """The settings are a pipe: the program stands at its start until they are written, and reads them after HUP."""
     settings = tmp_path / "pool.json"
     text = settings.read_text()
-    settings.unlink()
+    settings.rename(tmp_path / "again.json")
     os.mkfifo(settings)
     with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True) as agent:
         assert agent.stdout is not None
         with settings.open("w") as pipe:  # opens when the program reads
             agent.send_signal(signal.SIGHUP)
             pipe.write(text)
-        settings.unlink()
-        settings.write_text(text)
+            (tmp_path / "again.json").rename(settings)  # before the pipe ends, so before the program begins anew
         starts = 0
         for line in agent.stdout:
             starts += '"pool": ' in line
@@ -125,8 +124,9 @@ async def health(settings: Settings) -> int:
                 await asyncio.sleep(0.01)
 
 
-def test_its_first_answer_is_that_the_pool_serves(tmp_path: Path) -> None:
+def test_its_first_answer_is_that_the_pool_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker takes its time with its first answer: nobody hears that nobody serves before it has come."""
+    monkeypatch.setattr("imagerec_pool.__main__._BEGIN_S", 60)
     told: list[int] = []
 
     async def answers(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

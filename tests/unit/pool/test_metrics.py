@@ -66,7 +66,8 @@ ANSWERS: dict[str, tuple[dict[str, object], Scaled | None]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_an_autoscaler_is_asked_where_there_is_one(name: str) -> None:
+def test_an_autoscaler_is_asked_where_there_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagerec_pool.autoscaler._PATIENCE_S", 60.0)
     said, expected = ANSWERS[name]
 
     async def answer(_request: web.Request) -> web.Response:

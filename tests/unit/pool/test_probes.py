@@ -20,7 +20,7 @@ def first_news(url: str) -> str | None:
             for number in range(1, 4):
                 probe.tick(number * 0.4, 0.4, 0.4, serves=True)
                 for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                    await asyncio.wait([task], timeout=30)
+                    await asyncio.wait([task], timeout=60)
                 news = probe.seen().answer
                 if news is not None:
                     return news
