@@ -89,7 +89,7 @@ def test_body_of_30_megabytes(unharmed: Any, form: Form) -> None:
     body, headers = form(("image", "large.jpg", bytes(30_000_000)))
     fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = f"POST /predict HTTP/1.1\r\nHost: worker\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", unharmed.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", unharmed.port), timeout=60) as connection:
         connection.sendall(head + body[:1000])  # the answer must not wait for the rest
         answer = b""
         with contextlib.suppress(ConnectionResetError):  # closed with the rest of the body unread
@@ -103,7 +103,7 @@ def test_chunked_body_of_30_megabytes(unharmed: Any) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: worker\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + bytes(MEBIBYTE) + b"\r\n"
     answer = b""
-    with socket.create_connection(("127.0.0.1", unharmed.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", unharmed.port), timeout=60) as connection:
         connection.sendall(head)
         with contextlib.suppress(OSError):  # the server may have seen enough before everything is sent
             for _ in range(30):
@@ -117,7 +117,7 @@ def test_chunked_body_of_30_megabytes(unharmed: Any) -> None:
 def test_chunked_body_one_byte_over_the_limit(unharmed: Any) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: worker\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + bytes(MEBIBYTE) + b"\r\n"
-    with socket.create_connection(("127.0.0.1", unharmed.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", unharmed.port), timeout=60) as connection:
         connection.sendall(head + chunk * 20 + b"1\r\nx\r\n0\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 

@@ -155,7 +155,7 @@ class Played:
         found = []
         for request in requests:
             client = socket.socket(self.listener.family)
-            client.settimeout(30)
+            client.settimeout(60)
             client.connect(self.listener.getsockname())
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)
@@ -261,7 +261,7 @@ def test_a_run_waits_for_who_comes_within_the_window(colours: Bundle, monkeypatc
     (first,) = player.clients([predict(GREEN)])
     serving = threading.Thread(target=player.worker.accept, args=(player.listener,))
     serving.start()
-    assert waiting.wait(30)
+    assert waiting.wait(60)
     (second,) = player.clients([predict(GREEN)])
     serving.join()
     for client in (first, second):

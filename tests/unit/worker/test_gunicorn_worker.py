@@ -73,7 +73,7 @@ def test_a_chunked_body_is_read_whole(server: Any) -> None:
 
 def test_a_client_that_waits_for_permission_gets_it(server: Any) -> None:
     body = picture()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(head(len(body), "Expect: 100-continue"))
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(body)
@@ -117,7 +117,7 @@ def test_a_client_that_leaves_harms_nobody(server: Any) -> None:
     pid = server.worker_pid()
     body = picture()
     for sent in (0, 10, len(head(len(body))) + 100):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
             connection.sendall((head(len(body)) + body)[:sent])
     assert_green(server.exchange(head(len(body)) + body))
     assert server.worker_pid() == pid

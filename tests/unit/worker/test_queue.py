@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -14,19 +15,26 @@ import pytest
 from tests.unit.worker.conftest import start_server, stop_server
 from tests.unit.worker.test_gunicorn_worker import head, picture
 
-BUDGET_S = 3
+# What has waited for longer is refused: soon, or after more than a busy machine needs.
+HASTY_S, PATIENT_S = 1, 50
 # Seconds that the balancer's clock is behind the worker's.
 CLOCKS = {"an hour behind": 3600, "a minute behind": 60, "in step": 0, "a minute ahead": -60, "an hour ahead": -3600}
 
 
-@pytest.fixture(scope="module")
-def budgeted(colours: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@contextlib.contextmanager
+def budgeted(bundle: Path, folder: Path, budget_s: int) -> Iterator[Any]:
     """A real gunicorn of one process with a budget for the queue."""
-    folder: Path = tmp_path_factory.mktemp("budgeted")
     worker_class = "imagerec_worker.gunicorn_worker.ImageWorker"
-    server = start_server(colours.path, worker_class, folder, IMAGEREC_QUEUE_BUDGET_S=str(BUDGET_S))
+    server = start_server(bundle, worker_class, folder, IMAGEREC_QUEUE_BUDGET_S=str(budget_s))
     yield server
     stop_server(server)
+
+
+@pytest.fixture(scope="module")
+def patient(colours: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One that refuses nothing here."""
+    with budgeted(colours.path, tmp_path_factory.mktemp("patient"), PATIENT_S) as server:
+        yield server
 
 
 def send(server: Any, behind_s: float) -> socket.socket:
@@ -48,29 +56,32 @@ def answer_of(connection: socket.socket) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("behind_s", CLOCKS.values(), ids=CLOCKS.keys())
-def test_a_request_that_has_not_waited_is_served(budgeted: Any, behind_s: float) -> None:
-    status, document = answer_of(send(budgeted, behind_s))
+def test_a_request_that_has_not_waited_is_served(patient: Any, behind_s: float) -> None:
+    status, document = answer_of(send(patient, behind_s))
     assert (status, document.get("detail")) == (200, None)
-    assert 0 <= document["timing_ms"]["queue"] < BUDGET_S * 1000
+    assert 0 <= document["timing_ms"]["queue"] < PATIENT_S * 1000
 
 
-def test_a_request_that_has_waited_too_long_is_refused_whatever_the_balancer_s_clock_says(budgeted: Any) -> None:
+def test_a_request_that_has_waited_too_long_is_refused_whatever_the_balancer_s_clock_says(
+    colours: Any, tmp_path: Path
+) -> None:
     """The only process reads a request that does not come, while the next ones wait in the listener's queue."""
-    with socket.create_connection(("127.0.0.1", budgeted.port), timeout=60) as blocker:
-        blocker.sendall(b"POST /predict HTTP/1.1\r\n")
-        waiting = {clock: send(budgeted, behind_s) for clock, behind_s in CLOCKS.items()}
-        time.sleep(BUDGET_S + 0.2)
-    for clock, connection in waiting.items():
-        status, document = answer_of(connection)
-        assert (status, document["type"]) == (429, "/problems/busy"), clock
-        assert float(document["detail"].split("waited ")[1].split(" s")[0]) >= BUDGET_S, clock
+    with budgeted(colours.path, tmp_path, HASTY_S) as hasty:
+        with socket.create_connection(("127.0.0.1", hasty.port), timeout=60) as blocker:
+            blocker.sendall(b"POST /predict HTTP/1.1\r\n")
+            waiting = {clock: send(hasty, behind_s) for clock, behind_s in CLOCKS.items()}
+            time.sleep(HASTY_S + 0.2)
+        for clock, connection in waiting.items():
+            status, document = answer_of(connection)
+            assert (status, document["type"]) == (429, "/problems/busy"), clock
+            assert float(document["detail"].split("waited ")[1].split(" s")[0]) >= HASTY_S, clock
 
 
-def test_a_short_wait_is_told_by_the_kernel_when_the_clocks_disagree(budgeted: Any) -> None:
-    with socket.create_connection(("127.0.0.1", budgeted.port), timeout=60) as blocker:
+def test_a_short_wait_is_told_by_the_kernel_when_the_clocks_disagree(patient: Any) -> None:
+    with socket.create_connection(("127.0.0.1", patient.port), timeout=60) as blocker:
         blocker.sendall(b"POST /predict HTTP/1.1\r\n")
-        waiting = send(budgeted, behind_s=3600)
+        waiting = send(patient, behind_s=3600)
         time.sleep(1)
     status, document = answer_of(waiting)
     assert status == 200
-    assert 900 <= document["timing_ms"]["queue"] < BUDGET_S * 1000
+    assert 900 <= document["timing_ms"]["queue"] < PATIENT_S * 1000

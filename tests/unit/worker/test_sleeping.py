@@ -53,7 +53,7 @@ def sleeper(folder: Path, port: int, bundle: Bundle) -> Iterator[subprocess.Pope
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def listens(port: int) -> bool:
@@ -62,12 +62,12 @@ def listens(port: int) -> bool:
 
 def test_it_starts_by_a_connection_and_ends_when_nobody_asks(colours: Bundle, tmp_path: Path, unused_port: int) -> None:
     with sleeper(tmp_path, unused_port, colours) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not listens(unused_port):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert "on_demand" in Path(f"/proc/{process.pid}/cmdline").read_text()
-        with urllib.request.urlopen(f"http://127.0.0.1:{unused_port}/readyz", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{unused_port}/readyz", timeout=60) as answer:
             assert answer.status == 200
         assert "on_demand" not in Path(f"/proc/{process.pid}/cmdline").read_text()
         output = process.communicate(timeout=60)[0]

@@ -239,10 +239,10 @@ def test_json_that_is_too_long_is_not_read(client: FlaskClient) -> None:
 
 def test_a_worker_that_is_busy_or_drained_says_so(colours: Bundle, tmp_path: Path) -> None:
     (tmp_path / "drain").touch()
-    client = create_app(Settings(bundle=colours.path, queue_budget_s=0.5, drain_file=tmp_path / "drain")).test_client()
-    stale = {"X-Request-Start": f"t={time.time() - 1:.3f}"}
+    client = create_app(Settings(bundle=colours.path, queue_budget_s=50, drain_file=tmp_path / "drain")).test_client()
+    stale = {"X-Request-Start": f"t={time.time() - 100:.3f}"}
     answer = client.post(f"{MODEL}/infer", data=b"not looked at", headers=stale)
-    refused(answer, 429, "has waited 1.")
+    refused(answer, 429, "has waited 1")
     assert answer.headers["Retry-After"] == "1"
     for path in ("/v2/health/ready", f"{MODEL}/ready"):
         refused(client.get(path), 503, "taken out of service")

@@ -112,11 +112,11 @@ def test_five_predictions_are_the_default(imagenet: Bundle, red: bytes) -> None:
 
 def test_times_agree_in_document_and_header(client: FlaskClient, red: bytes) -> None:
     answer = client.post(
-        "/predict", data=red, content_type="image/jpeg", headers={"X-Request-Start": f"t={time.time() - 2:.6f}"}
+        "/predict", data=red, content_type="image/jpeg", headers={"X-Request-Start": f"t={time.time() - 100:.6f}"}
     )
     timing = answer.get_json()["timing_ms"]
     assert server_timing(answer.headers) == timing
-    assert timing["queue"] >= 2000
+    assert timing["queue"] >= 100_000
     assert min(timing["decode"], timing["inference"]) > 0
     assert timing["total"] == pytest.approx(timing["read"] + timing["decode"] + timing["inference"], abs=0.0015)
     assert timing["total"] < timing["queue"]

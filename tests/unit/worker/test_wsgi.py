@@ -42,7 +42,7 @@ def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
 def stop(process: subprocess.Popen[str]) -> str:
     process.send_signal(signal.SIGTERM)
     try:
-        return process.communicate(timeout=30)[0]
+        return process.communicate(timeout=60)[0]
     except subprocess.TimeoutExpired:
         process.kill()
         return process.communicate()[0]
@@ -124,9 +124,12 @@ def test_processes_add_up_their_metrics_and_outlive_none(
         answered = 0
         deadline = time.monotonic() + 60
         while answered < 23 and time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/version", timeout=60) as answer:
-                answered += answer.status == 200
-        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+            try:
+                with urllib.request.urlopen(f"{url}/version", timeout=60) as answer:
+                    answered += answer.status == 200
+            except OSError:
+                time.sleep(0.05)
+        with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
             text = answer.read().decode()
     finally:
         output = stop(process)
@@ -194,7 +197,7 @@ def test_a_new_model_takes_the_place_of_the_old_one_in_the_metrics(
     def versions() -> set[str]:
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{unused_port}/metrics", timeout=10) as answer,
+            urllib.request.urlopen(f"http://127.0.0.1:{unused_port}/metrics", timeout=60) as answer,
         ):
             return set(re.findall(r'imagerec_model_info\{.*version="(\w+)"', answer.read().decode()))
         return set()
@@ -203,8 +206,8 @@ def test_a_new_model_takes_the_place_of_the_old_one_in_the_metrics(
         deadline = time.monotonic() + 60
         while versions() != {"old"} and time.monotonic() < deadline:
             time.sleep(0.1)
-        link.unlink()
-        link.symlink_to("new")
+        (tmp_path / "next").symlink_to("new")
+        (tmp_path / "next").rename(link)  # at once: the second process may be about to read it
         process.send_signal(signal.SIGHUP)
         while versions() != {"new"} and time.monotonic() < deadline:
             time.sleep(0.1)
