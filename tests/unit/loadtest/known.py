@@ -37,5 +37,5 @@ def known_fork(*options: str) -> Iterator[str]:
     finally:
         holds.close()
         tells.close()
-        process.join(30)
+        process.join(60)
         assert process.exitcode == 0

@@ -146,7 +146,7 @@ def test_what_was_refused_is_known_from_what_was_lost() -> None:
 def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     tmp_path: Path, served: Callable[[Scaled], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("loadtest.experiments.awake._LOOK_S", 0.05)
+    monkeypatch.setattr("loadtest.experiments.awake._LOOK_S", 0.01)
     scaled = Scaled()
     target = served(scaled)
     scaled.told = {"minimum": 1, "maximum": 2, "target": 2, "active": 2, "asleep": []}

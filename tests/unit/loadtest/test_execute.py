@@ -14,6 +14,7 @@ from loadtest.cli import main
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.samples import read_trial
 from loadtest.simulate.measured import of_run
+from tests.conftest import free_ports
 
 TINY = """
 name: tiny
@@ -217,10 +218,7 @@ def test_a_service_that_is_deployed_otherwise_is_refused(
 
 
 def test_a_target_that_is_down_is_one_message(design: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    assert run(design, f"http://127.0.0.1:{port}") == 1
+    assert run(design, f"http://127.0.0.1:{free_ports(1)[0]}") == 1
     error = capsys.readouterr().err
     assert "does not answer" in error
     assert "make up" in error
@@ -279,17 +277,18 @@ def test_labelled_photographs_are_sent_once_or_as_long_as_a_trial_lasts(
     once = [one.image for one in found[1, 1].samples]
     assert (len(once), set(once)) == (3, keys)
     for number in range(1, 6):
-        samples = found[2, number].samples
-        assert len(samples) > 2 * len(names)
+        samples, footer = found[2, number].samples, found[2, number].footer
+        assert len(samples) > len(names)
         assert {one.image for one in samples} == keys
-        assert max(one.sent_s for one in samples) > 0.3
+        assert footer is not None
+        assert footer["wall_s"] >= 0.5
 
 
 def test_a_service_that_only_fails_stops_the_run(
     design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    design.write_text(TINY + "client: {timeout_s: 0.05, warmup_requests: 0}\n")
-    assert run(design, serve("--workers", "2", "--service-ms", "400")) == 1
+    design.write_text(TINY + "client: {timeout_s: 0.3, warmup_requests: 0}\n")
+    assert run(design, serve("--workers", "2", "--service-ms", "600")) == 1
     error = capsys.readouterr().err
     assert "was answered (timeout); its samples are kept in" in error
     kept = list((design.parent / "run" / "trials").rglob("*.incomplete1.jsonl.gz"))

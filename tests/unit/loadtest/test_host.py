@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from pathlib import Path
@@ -43,25 +44,27 @@ def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
 def test_a_hog_beside_the_run_makes_its_trial_invalid(serve: Callable[..., str], tmp_path: Path) -> None:
     target = serve("--service-ms", "1")
 
-    async def trial() -> dict[str, Any]:
-        watch = HostWatch(target)
-        async with Client(target, timeout_s=20) as client:
+    async def trial(hog: int) -> tuple[float, float]:
+        """Seconds of a core that the hog used, and that others are told to have used in no less time."""
+        begun_s, watch = time.perf_counter(), HostWatch(target)
+        before_s = processes.cpu_s([hog])
+        async with Client(target, timeout_s=60) as client:
             offsets = list(arrivals.constant(50, 0.5))
             await record_load(
                 client, tmp_path / "t", {}, repeat(PAYLOAD), lambda runner: runner.open_loop(offsets), more=watch.facts
             )
-        return watch.facts()
+        used_s = processes.cpu_s([hog]) - before_s
+        share = watch.facts()["others"]
+        return used_s, share * os.cpu_count() * (time.perf_counter() - begun_s)
 
     with running(sys.executable, "-c", "print(flush=True)\nwhile True: pass") as hog:
         assert hog.stdout is not None
         hog.stdout.readline()
-        before_s = processes.cpu_s([hog.pid])
-        facts = asyncio.run(trial())
-        hog_s = processes.cpu_s([hog.pid]) - before_s
+        hog_s, told_s = asyncio.run(trial(hog.pid))
     recorded = read_trial(tmp_path / "t")
     assert recorded.footer is not None
     # all of what it used is told, up to a tick; what others use besides may come to it
-    assert facts["others"] * os.cpu_count() * recorded.footer["wall_s"] >= 0.7 * hog_s  # type: ignore[operator]
+    assert told_s >= 0.7 * hog_s
     (reason,) = [one for one in invalid_because(recorded.samples, recorded.footer, 0.001, LIMITS) if "other" in one]
     assert reason.startswith("other programs used ")
     assert reason.endswith("% of the processor time of the client's host, limit 5.0%")
@@ -103,7 +106,10 @@ def test_a_service_on_this_host_is_none_of_the_others() -> None:
         assert processes.root_of_listener(port) == supervisor.pid
         assert supervisor.stdin is not None
         supervisor.stdin.close()
-    assert processes.root_of_listener(port) is None
+    deadline_s = time.monotonic() + 60
+    while processes.root_of_listener(port) is not None:  # the listener ends by itself
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
 
 
 def samples() -> list[Sample]:

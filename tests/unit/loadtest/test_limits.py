@@ -35,7 +35,7 @@ def test_limits_are_read_where_the_balancer_says_them() -> None:
 
 def test_a_service_is_asked_for_its_limits(serve: Callable[..., str]) -> None:
     async def ask() -> Limits | None:
-        async with Client(target, timeout_s=5) as client:
+        async with Client(target, timeout_s=60) as client:
             return limits_of((await client.describe())["status"])
 
     target = serve("--max-conns", "3")

@@ -39,8 +39,8 @@ def test_open_loop_does_not_wait_for_answers(serve: Callable[..., str], tmp_path
     assert [sample.scheduled_s for sample in by_seq] == pytest.approx(offsets, abs=1e-6)
     assert all(sample.ok and sample.worker == "worker1" and sample.lag_s >= 0 for sample in by_seq)
     # 50 arrivals in 0.5 s at 50 ms each: the k-th starts when the k − 1 before it are done
-    queues = [sample.queue_s for sample in by_seq]
-    assert queues[-1] == pytest.approx(49 * 0.05 - 0.49, rel=0.2)
+    waits = lindley(np.array([sample.sent_s for sample in by_seq]), np.full(50, 0.05))
+    assert by_seq[-1].queue_s == pytest.approx(waits[-1], rel=0.2)
     assert result.footer is not None
     assert result.footer["peak_in_flight"] > 30
 
@@ -51,14 +51,13 @@ def test_closed_loop_keeps_its_users_busy(serve: Callable[..., str], tmp_path: P
     assert sorted(sample.seq for sample in result.samples) == list(range(30))
     assert result.footer is not None
     assert result.footer["peak_in_flight"] == 3
-    # three users and one worker: after the first, each waits for two others
-    assert np.median([sample.queue_s for sample in result.samples]) == pytest.approx(0.08, rel=0.25)
+    assert result.footer["mean_in_flight"] > 2.5  # only the last ones wait for fewer than two others
 
 
 def test_closed_loop_ends_at_its_duration(serve: Callable[..., str], tmp_path: Path) -> None:
     result = trial(serve(), tmp_path / "t", lambda runner: runner.closed_loop(2, duration_s=0.3))
     assert len(result.samples) > 2
-    assert max(sample.sent_s for sample in result.samples) < 0.3
+    assert sum(sample.done_s > 0.3 for sample in result.samples) <= 2  # what each user was about when it was over
 
 
 def test_original_loop_waits_for_every_kth_answer(serve: Callable[..., str], tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ def test_original_loop_waits_for_every_kth_answer(serve: Callable[..., str], tmp
 
 def test_the_in_flight_limit_is_recorded_as_failures(serve: Callable[..., str], tmp_path: Path) -> None:
     result = trial(
-        serve("--service-ms", "500"),
+        serve("--workers", "5", "--policy", "round_robin", "--service-ms", "2000"),
         tmp_path / "t",
         lambda runner: runner.open_loop(arrivals.constant(100, 0.2)),
         max_in_flight=5,

@@ -29,7 +29,7 @@ def result(process: subprocess.Popen[bytes]) -> tuple[float, Trial]:
     assert process.stdout is not None
     origin = float(json.loads(process.stdout.readline())["origin"])
     recorded = process.stdout.read()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
     return origin, trial_of(recorded, Path("printed"))
 
 
