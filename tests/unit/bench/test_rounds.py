@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from bench.trials import Load
 from loadtest.errors import LoadtestError
 from loadtest.generate.images import PHOTO
 from loadtest.generate.samples import Sample
+from tests.conftest import free_ports
 from tests.unit.worker.conftest import write_colour_bundle
 
 
@@ -133,8 +133,7 @@ def test_a_limit_counts_the_time_that_it_took_and_tells_where_it_ended(tmp_path:
 
 
 def test_who_answers_nothing_or_something_else_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    (port,) = free_ports(1)
     served = Served("a", "the a", port, "/", False, "served", (), Path(), "")
     with pytest.raises(LoadtestError, match=f"^the a gives no answer at http://127.0.0.1:{port}/ "):
         served.check({PHOTO: "n1"})

@@ -1,7 +1,6 @@
 """The client: what it sends is a form a server understands, and every failure is a reply."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from loadtest.errors import LoadtestError
 from loadtest.generate.answers import Reply, parse_server_timing
 from loadtest.generate.client import Client
 from loadtest.generate.payload import encode
+from tests.conftest import free_ports
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,7 +37,7 @@ def ask(handler: Handler, body: bytes = b"\xff\xd8 image", *, multipart: bool = 
 
 def describe(target: str) -> dict[str, object]:
     async def run() -> dict[str, object]:
-        async with Client(target, timeout_s=5) as client:
+        async with Client(target, timeout_s=60) as client:
             return await client.describe()
 
     return asyncio.run(run())
@@ -122,11 +122,8 @@ def test_server_timing_skips_what_is_not_a_duration() -> None:
 
 
 def test_a_target_that_is_down_is_refused() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
     with pytest.raises(LoadtestError, match=r"does not answer.*make up"):
-        describe(f"http://127.0.0.1:{port}")
+        describe(f"http://127.0.0.1:{free_ports(1)[0]}")
 
 
 def test_another_service_is_refused() -> None:

