@@ -20,17 +20,19 @@ from deployed.load import CLIENT_PYTHON
 from loadtest.generate.samples import Sample
 
 _ARCHIVE = "/tmp/attacks.zip"  # noqa: S108  on the client, whose only user is ours
-# Attack → its arguments. All come from the address of the good traffic, whose limits they share.
+# Attack → its arguments and what else its title says. All come from the address of the good traffic, whose limits
+# they share.
 ATTACKS = {
-    "idle": "",
-    "slow_headers": "--count 500",
-    "slow_body": "",
-    "slow_reader": "",
-    "smuggling": "",
-    "multipart": "",
-    "bombs": "--rate 1",  # all at once their 9 MB fill the client's link for most of a second
-    "mutated": "",  # 2,000 images
-    "polyglots": "",
+    "idle": ("", ""),
+    "slow_headers": ("--count 500", ", 500 connections"),
+    "slow_body": ("", ""),
+    "slow_reader": ("", ""),
+    "smuggling": ("", ""),
+    "multipart": ("", ""),
+    # All at once their 9 MB fill the client's link for most of a second.
+    "bombs": ("--rate 1", ", one a second"),
+    "mutated": ("", ""),  # 2,000 images
+    "polyglots": ("", ""),
 }
 
 
@@ -104,13 +106,13 @@ class _Attack:
         return f"{self.said.get('sent', 0)} sent: {answers or 'none answered'}, {self.said.get('closed', 0)} closed"
 
 
-def _fault(name: str, arguments: str) -> Fault:
+def _fault(name: str, arguments: str, further: str) -> Fault:
     attack = _Attack(name, arguments)
     bar: Bar = attack.bar
-    words = f"hostile clients: {name.replace('_', ' ')} {arguments}".strip()
+    words = f"hostile clients: {name.replace('_', ' ')}{further}"
     return Fault(
         f"hostile-{name.replace('_', '-')}", words, attack.begin, attack.end, bar, takes_s=45, hold_s=0, tail_s=5
     )
 
 
-FAULTS = tuple(_fault(name, arguments) for name, arguments in ATTACKS.items())
+FAULTS = tuple(_fault(name, *words) for name, words in ATTACKS.items())
