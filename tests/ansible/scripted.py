@@ -40,8 +40,9 @@ class _Handler(socketserver.StreamRequestHandler):
             self.server.let_go.wait(60)
             return
         body = self.rfile.read(int(fields.get("Content-Length", 0)))
-        self.server.heard.append(Heard(head[0], fields, body))
-        self.wfile.write(self.server.answer(self.server.heard[-1]))
+        heard, answer = Heard(head[0], fields, body), self.server.answer
+        self.server.heard.append(heard)  # who waits for this may script another answer, for later requests
+        self.wfile.write(answer(heard))
 
 
 class _Script(socketserver.ThreadingMixIn, socketserver.BaseServer):

@@ -73,7 +73,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             subprocess.Popen(["/usr/sbin/nginx", "-c", str(folder / "nginx-ipv6.conf"), "-g", "daemon off;"])
         )
         stack.callback(nginx.terminate)
-        for _ in range(100):
+        for _ in range(600):
             try:
                 socket.create_connection(("::1", number)).close()
                 break
@@ -97,7 +97,7 @@ class Clients:
     def hold(self, *request: str) -> None:
         """Ask, and wait until the worker has the request."""
         self.ask(*request)
-        assert Worker.holds.acquire(timeout=30)
+        assert Worker.holds.acquire(timeout=60)
 
 
 @pytest.fixture

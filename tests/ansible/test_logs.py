@@ -102,9 +102,9 @@ def running(folder: Path, rate_hz: int) -> Iterator[Balancer]:
         assert [each["port"] for each in definition["ports"]] == [port]
         with subprocess.Popen(definition["command"]) as nginx:
             url = f"http://127.0.0.1:{port}"
-            for _ in range(100):
+            for _ in range(600):
                 try:
-                    requests.get(url, timeout=5)
+                    requests.get(url, timeout=60)
                     break
                 except requests.ConnectionError:
                     time.sleep(0.1)
