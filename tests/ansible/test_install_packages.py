@@ -36,7 +36,7 @@ def test_a_signal_leaves_no_policy_behind(tmp_path: Path, number: signal.Signals
         time.sleep(0.05)
     assert (tmp_path / "policy").exists()
     os.killpg(running.pid, number)
-    assert running.wait(timeout=30) != 0
+    assert running.wait(timeout=60) != 0
     assert not (tmp_path / "policy").exists()
 
 
@@ -50,7 +50,7 @@ def test_a_signal_leaves_no_policy_behind(tmp_path: Path, number: signal.Signals
 def test_only_its_own_policy_is_removed(tmp_path: Path, before: str, after: str | None) -> None:
     policy = tmp_path / "policy"
     policy.write_text(before)
-    assert start(tmp_path, "true").wait(timeout=30) == 0
+    assert start(tmp_path, "true").wait(timeout=60) == 0
     assert (policy.read_text() if policy.exists() else None) == after
 
 
@@ -62,5 +62,5 @@ def test_what_is_installed_is_not_started_at_the_next_boot_either(tmp_path: Path
     for name, text in {"ls": listed, "systemctl": f'echo "$@" >> {tmp_path}/asked'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    assert start(tmp_path, f"touch {tmp_path}/installed", SYSTEMD_RUNS=str(tmp_path)).wait(timeout=30) == 0
+    assert start(tmp_path, f"touch {tmp_path}/installed", SYSTEMD_RUNS=str(tmp_path)).wait(timeout=60) == 0
     assert (tmp_path / "asked").read_text() == "--quiet disable nginx.service\n"

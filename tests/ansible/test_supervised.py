@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -66,7 +67,7 @@ class Program:
 
     def answers(self) -> bool:
         try:
-            return requests.get(f"http://127.0.0.1:{self.port}/", timeout=5).status_code == 200
+            return requests.get(f"http://127.0.0.1:{self.port}/", timeout=60).status_code == 200
         except requests.ConnectionError:
             return False
 
@@ -79,8 +80,10 @@ def made(folder: Path) -> Iterator[Program]:
     try:
         yield small
     finally:
-        for pid in small.processes():
-            os.kill(pid, signal.SIGKILL)
+        while left := small.processes():  # supervisord may start another one before it is killed itself
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
