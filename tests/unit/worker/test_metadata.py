@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -67,6 +69,7 @@ FLOODS: dict[str, Callable[[], bytes]] = {
     ),
     "JPEG tables": lambda: jpeg(b"\xff\xdb\0\2", 8 * MEGABYTE),
     "JPEG padding": lambda: jpeg(b"\xff", 8 * MEGABYTE),
+    "JPEG padding before no marker": lambda: JPEG[:2] + b"\xff" * 40_000 + b"\0" + JPEG[2:],
     "JPEG resources": lambda: jpeg(
         b"\xff\xed" + struct.pack(">H", 60_016) + b"Photoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 5000, 8 * MEGABYTE
     ),
@@ -99,6 +102,55 @@ def test_a_flood_of_metadata_costs_nothing(flood: Callable[[], bytes]) -> None:
         assert (info.width, info.height) == (32, 32)
         assert np.array_equal(seen, pixels)
     assert time.process_time() - start_s < 0.5
+
+
+SAME = [
+    b"\0",
+    b"\1",
+    b" ",
+    b"!",
+    b",",
+    b";",
+    b"\xd8",
+    b"\xff",
+    b"\xff\xd0",
+    b"\xff\xda",
+    b"\xff\xe1\0\2",
+    b"!\xfe\0",
+    b"IDAT",
+]
+
+
+@pytest.mark.parametrize("same", SAME)
+def test_a_run_of_the_same_bytes_costs_little_wherever_it_stands(same: bytes) -> None:
+    """What takes time in the square of its length takes seconds here, and days for an upload."""
+    run = same * (20_000 // len(same))
+    for kind, file in (("JPEG", JPEG), ("PNG", PNG), ("GIF", GIF)):
+        for place in range(2, len(file), len(file) // 8):
+            for behind in (b"", b"\0"):
+                start_s = time.process_time()
+                with contextlib.suppress(TooLargeError, ValueError):
+                    without_metadata(kind, file[:place] + run + behind + file[place:])
+                assert time.process_time() - start_s < 0.5
+
+
+# libjpeg-turbo complains of these, behind the pixels, and Pillow decodes.
+EXTRANEOUS = b"\1\2\3" * 50
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"], ids=["without its end", "whole"])
+def test_a_flood_of_metadata_costs_nothing_where_pillow_decodes(end: bytes) -> None:
+    """Joined and read by Pillow, half a megabyte takes a hundred."""
+    flood = FLOODS["JPEG EXIF of entries that share their bytes"]()[:-2] + EXTRANEOUS + end
+    pixels, _ = preprocess(JPEG[:-2] + EXTRANEOUS + end, SIZE, LIMIT)
+    tracemalloc.start()
+    try:
+        seen, _ = preprocess(flood, SIZE, LIMIT)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(seen, pixels)
+    assert peak < 3 * len(flood)
 
 
 def sequential_scans(number: int) -> bytes:
@@ -150,7 +202,7 @@ DROPPED = {
     "JPEG with its height before its pixels": (in_jpeg(marked(0xDC, b"\0\x20")), JPEG),
     "JPEG with a profile, and the last of its kind": (in_jpeg(marked(0xE2, b"a"), marked(0xEF, b"b")), JPEG),
     "JPEG with restarts and padding": (in_jpeg(b"\xff\xd0", b"\xff\xff\xff\xd7"), JPEG),
-    "JPEG without its end": (JPEG[:-2], JPEG),
+    "JPEG without its end": (JPEG[:-2], JPEG[:-2]),
     "PNG with nothing": (PNG, PNG),
     "PNG with a text": (png(chunk(b"tEXt", b"a\0b"), 30), PNG),
     "PNG with bytes behind its end": (PNG + b"more", PNG),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -375,6 +376,16 @@ def test_a_colour_key_of_16_bits_is_compared_whole(last_bit: int) -> None:
     pixels, _ = preprocess(data, SIZE, LIMIT)
     expected = [18, 86, 154] if last_bit else [255, 255, 255]
     assert np.abs(pixels.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("excess", "answered"), [(0, True), (8, True), (1_000_000, False)])
+def test_pixels_that_the_header_does_not_promise_are_not_inflated(excess: int, answered: bool) -> None:
+    """Pillow leaves them alone. OpenCV decodes colour keys of 16 bits, and would make gigabytes of megabytes."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(4 * (1 + 4 * 6) + excess)))
+    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"tRNS", bytes(6)) + pixels + chunk(b"IEND")
+    with contextlib.nullcontext() if answered else pytest.raises(BrokenImageError):
+        assert preprocess(data, SIZE, LIMIT)[1].width == 4
 
 
 @pytest.mark.parametrize(

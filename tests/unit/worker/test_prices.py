@@ -85,17 +85,17 @@ def test_a_jpeg_has_its_price(name: str) -> None:
 
 
 PNGS = {
-    "grey": ((PngHeader(100 * MILLION, 1, 8, 0), 0, 4), "500 MB"),
-    "grey of one bit": ((PngHeader(100 * MILLION, 1, 1, 0), 0, 4), "150 MB"),
-    "grey of 16 bits": ((PngHeader(30 * MILLION, 1, 16, 0), 0, 4), "300 MB"),
-    "colour": ((PngHeader(30 * MILLION, 1, 8, 2), 0, 4), "480 MB"),
+    "grey": ((PngHeader(100 * MILLION, 1, 8, 0), 0, 4), "501 MB"),
+    "grey of one bit": ((PngHeader(100 * MILLION, 1, 1, 0), 0, 4), "151 MB"),
+    "grey of 16 bits": ((PngHeader(30 * MILLION, 1, 16, 0), 0, 4), "301 MB"),
+    "colour": ((PngHeader(30 * MILLION, 1, 8, 2), 0, 4), "481 MB"),
     "colour of 16 bits": ((PngHeader(10_000, 10_000, 16, 2), 0, 4), "401 MB"),
     "colour of 16 bits with a key": ((PngHeader(10_000, 10_000, 16, 2), 0, 8), "801 MB"),
-    "palette": ((PngHeader(30 * MILLION, 1, 8, 3), 0, 4), "150 MB"),
-    "grey with transparency": ((PngHeader(30 * MILLION, 1, 8, 4), 0, 4), "360 MB"),
-    "colour with transparency": ((PngHeader(30 * MILLION, 1, 8, 6), 0, 4), "600 MB"),
-    "high": ((PngHeader(1, 140 * MILLION, 8, 0), 0, 4), "141 MB"),
-    "a row less": ((PngHeader(1, 140 * MILLION - 4, 8, 0), 0, 4), None),
+    "palette": ((PngHeader(30 * MILLION, 1, 8, 3), 0, 4), "151 MB"),
+    "grey with transparency": ((PngHeader(30 * MILLION, 1, 8, 4), 0, 4), "361 MB"),
+    "colour with transparency": ((PngHeader(30 * MILLION, 1, 8, 6), 0, 4), "601 MB"),
+    "high": ((PngHeader(1, 15_555_556, 8, 0), 0, 4), "141 MB"),
+    "a row less": ((PngHeader(1, 15_555_555, 8, 0), 0, 4), None),
 }
 
 

@@ -6,7 +6,11 @@ They are upper bounds: memory is exact within a tenth, time is that of a core wh
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from imagerec_worker import offload
@@ -14,6 +18,9 @@ from imagerec_worker.errors import TooLargeError, UnsupportedFormatError
 
 MAX_MEMORY_BYTES = 140_000_000
 MAX_WORK_NS = 1_000_000_000
+
+# What a decoder asks for and does not touch.
+_SLACK_BYTES = 10_000_000
 
 # About 0.1 s of a core, whatever the format: 7 million pixels of a PNG, a JPEG file of 10 MB.
 DEAR_MEMORY_BYTES = 30_000_000
@@ -25,7 +32,8 @@ MAX_JSON_BYTES = 12 * 1024 * 1024
 # The body, the file cut out of its form, and the file without its metadata.
 _COPIES = 3
 
-_NS_PER_PNG_BYTE = 5
+_NS_PER_PNG_BYTE, _NS_PER_PNG_ROW = 5, 30
+_PNG_ROW_BYTES = 8  # its address: of a picture a pixel wide that is most of it
 _NS_PER_ARITHMETIC_BYTE, _NS_PER_ARITHMETIC_SAMPLE = 110, 60
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -146,8 +154,8 @@ def check_png(header: PngHeader, held_bytes: int, sixteen_bytes: int) -> None:
     pixel_bytes = wide if header.bits == 16 else narrow
     # Two rows are held besides, of whatever width.
     row_bytes = header.width * samples * header.bits // 8
-    work_ns = _NS_PER_PNG_BYTE * row_bytes * header.height
-    check("PNG", held_bytes, pixel_bytes * pixels + 4 * row_bytes, work_ns)
+    work_ns = (_NS_PER_PNG_BYTE * row_bytes + _NS_PER_PNG_ROW) * header.height
+    check("PNG", held_bytes, pixel_bytes * pixels + 4 * row_bytes + _PNG_ROW_BYTES * header.height, work_ns)
 
 
 def check(kind: str, held_bytes: int, decoded_bytes: int, work_ns: int = 0) -> None:
@@ -172,6 +180,26 @@ def check(kind: str, held_bytes: int, decoded_bytes: int, work_ns: int = 0) -> N
             offload.take_turn()
         return
     raise TooLargeError(f"the {kind} image needs {need} spent on an image; make it smaller, or send an ordinary JPEG")
+
+
+@contextlib.contextmanager
+def capped(held_bytes: int) -> Iterator[None]:
+    """Hold the process to the memory of an upload while a decoder works whose headers do not tell all that it takes.
+
+    A lossless WebP may bring 65,536 tables of 5 kB each for a picture of a megapixel; how many they are stands in its
+    data. Who asks for more is told that there is no memory.
+
+    Args:
+        held_bytes: Length of the file.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MAX_MEMORY_BYTES - _COPIES * held_bytes + _SLACK_BYTES
+    resource.prlimit(0, resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(0, resource.RLIMIT_AS, (soft, hard))
 
 
 def check_json(text: bytes) -> None:

@@ -17,10 +17,11 @@ from imagerec_worker.scans import check_scans
 # A 20 MiB PNG written in the usual pieces of 8 KiB has 2,560; XMP in a GIF looks like one for every 60 bytes.
 _MAX_BLOCKS = 50_000
 
-_JPEG_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
+# Any number of 0xFF may stand before a marker. To match them all would take quadratic time where none follows.
+_JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _JPEG_RESTARTS = frozenset(range(0xD0, 0xD8))
 _JPEG_SCAN, _JPEG_EXIF = 0xDA, 0xE1
-_JPEG_EOI = b"\xff\xd9"
+JPEG_END = b"\xff\xd9"
 # Frame headers and tables; APP0 and APP14, which say what the colours mean.
 _JPEG_KEPT = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE}) - {0xC8}
 _JPEG_DROPPED = frozenset({0xDC, *range(0xE0, 0xF0), 0xFE}) - _JPEG_KEPT
@@ -45,7 +46,7 @@ class Plain(NamedTuple):
         exif: The EXIF block that it had, empty when none.
         frame: The frame header of a JPEG, from its marker's second byte on; empty for other formats.
         in_scans: Whether the pixels of a JPEG come in several scans.
-        ended: Whether it had the end of a JPEG; else one has been put there.
+        ended: Whether the last bytes are the end of a JPEG.
     """
 
     data: bytes
@@ -106,13 +107,9 @@ def _plain_jpeg(data: bytes) -> Plain:
                 raise ValueError("pixels come before their frame")
             in_scans = frame[0] not in _JPEG_SEQUENTIAL or data[position + 2 : position + 3] != frame[8:9]
             parts.append(view[match.start() :])
-            # What is whole but for its end is whole: with an end a decoder knows at once whether pixels are missing.
-            ended = data.endswith(_JPEG_EOI)
-            if not ended:
-                parts.append(memoryview(_JPEG_EOI))
             if in_scans:
                 check_scans(frame, data, match.start())
-            return Plain(b"".join(parts), exif, frame, in_scans, ended)
+            return Plain(b"".join(parts), exif, frame, in_scans, data.endswith(JPEG_END))
         if marker in _JPEG_RESTARTS:
             continue
         length = int.from_bytes(data[position : position + 2], "big")

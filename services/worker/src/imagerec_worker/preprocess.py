@@ -26,8 +26,15 @@ from PIL import Image
 from imagerec_worker import budget
 from imagerec_worker.errors import BrokenImageError, ProblemError, TooLargeError, UnsupportedFormatError
 from imagerec_worker.geometry import Pixels, Target, centre_square, swaps_sides, upright
-from imagerec_worker.metadata import orientation_of, without_metadata
-from imagerec_worker.sources import Source, array_source, is_keyed_colour_of_16_bits, pillow_source, scale_colour_key
+from imagerec_worker.metadata import JPEG_END, orientation_of, without_metadata
+from imagerec_worker.sources import (
+    Source,
+    array_source,
+    check_inflated,
+    is_keyed_colour_of_16_bits,
+    pillow_source,
+    scale_colour_key,
+)
 from imagerec_worker.webp import first_picture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
@@ -128,11 +135,15 @@ def _jpeg(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     frame = budget.read_frame(plain.frame)
     _check_size(frame.width, frame.height, max_pixels)
     budget.check_jpeg(frame, len(data), plain.in_scans, target.least(), 3)
-    result = _decode_fast(plain.data, orientation, target)
+    # What is whole but for its end is whole: with an end a decoder knows at once whether pixels are missing.
+    whole = plain.data if plain.ended else plain.data + JPEG_END
+    result = _decode_fast(whole, orientation, target)
     if result is None:
         least = target.least(_REDUCING_GAP)
         budget.check_jpeg(frame, len(data), plain.in_scans, least, 4)
-        image = Image.open(io.BytesIO(plain.data if plain.ended or frame.components > 3 else data), formats=("JPEG",))
+        if frame.components <= 3:  # Pillow misses pixels by an end that is missing; of more libjpeg-turbo has seen all
+            whole = plain.data
+        image = Image.open(io.BytesIO(whole), formats=("JPEG",))
         image.draft(None, (least, least))
         result = _Decoded(_reduce(pillow_source(image), orientation, target), frame.width, frame.height)
     return result, orientation
@@ -146,6 +157,7 @@ def _png(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     budget.check_png(header, len(data), 8 if keyed else 4)
     orientation = orientation_of(plain.exif)
     if keyed:
+        check_inflated(header, plain.data)
         source = array_source(plain.data)
     else:
         image = Image.open(io.BytesIO(plain.data), formats=("PNG",))
@@ -159,7 +171,8 @@ def _webp(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     _check_size(*still.canvas, max_pixels)
     budget.check("WEBP", len(data), still.pixel_bytes * still.size[0] * still.size[1])
     orientation = orientation_of(still.exif)
-    source = array_source(still.data)._replace(size=still.canvas, left=still.left, top=still.top)
+    with budget.capped(len(data)):
+        source = array_source(still.data)._replace(size=still.canvas, left=still.left, top=still.top)
     return _Decoded(_reduce(source, orientation, target), *still.canvas), orientation
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,6 +15,9 @@ from PIL import Image, ImageFile
 from imagerec_worker.budget import PngHeader
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+# Most bytes that are inflated at once, and most that are made of them at once.
+_DEFLATED_BYTES, _INFLATED_BYTES = 65_536, 1_048_576
 
 
 class Source(NamedTuple):
@@ -85,11 +90,44 @@ def is_keyed_colour_of_16_bits(header: PngHeader, data: bytes) -> bool:
     return header.bits == 16 and header.colours == 2 and data.find(b"tRNS", 0, pixels) >= 0
 
 
+def check_inflated(header: PngHeader, data: bytes) -> None:
+    """Refuse a PNG of 16-bit colour whose data inflate to more than its pixels.
+
+    Pillow stops there, and libpng inflates the rest as well: a thousand bytes for each that came.
+
+    Raises:
+        ValueError: They do.
+    """
+    left = (6 * header.width + 3) * header.height + 64  # each row has a byte more, interlaced ones two
+    inflater = zlib.decompressobj()
+    with contextlib.suppress(zlib.error):  # its decoder says what is missing
+        for piece in _deflated(data):
+            rest = piece
+            while rest:
+                left -= len(inflater.decompress(rest, _INFLATED_BYTES))
+                rest = inflater.unconsumed_tail
+                if left < 0:
+                    raise ValueError("there are more pixels than the header says")
+            if inflater.eof:
+                return
+
+
 def scale_colour_key(image: Image.Image, header: PngHeader) -> None:
     """Scale the colour key of a grey PNG as Pillow scales its pixels: from 2 or 4 bits to 8."""
     key = image.info.get("transparency")
     if header.colours == 0 and header.bits in {2, 4} and isinstance(key, int):
         image.info["transparency"] = key * (255 // (2**header.bits - 1))
+
+
+def _deflated(data: bytes) -> Iterator[bytes]:
+    """Yield the data of a PNG's pixels in pieces."""
+    position = 8
+    while position < len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] == b"IDAT":
+            for start in range(position + 8, min(end - 4, len(data)), _DEFLATED_BYTES):
+                yield data[start : min(start + _DEFLATED_BYTES, end - 4)]
+        position = end
 
 
 def _flatten(image: Image.Image) -> Image.Image:
