@@ -219,6 +219,28 @@ def test_a_child_that_is_killed_takes_its_own_request_with_it_and_nothing_else(s
     wait_for(lambda: said in (folder / "gunicorn.log").read_text())
 
 
+def has_ended(process: int) -> bool:
+    try:
+        return state_of(process) in "ZX"
+    except OSError:
+        return True
+
+
+def test_the_child_of_a_killed_process_leaves_its_counts_and_nothing_else(server: Server, folder: Path) -> None:
+    """Nobody is told when it ends."""
+    before = counted(server, 200)
+    with held(server) as (connection, child):
+        serving = server.worker_pid()
+        os.kill(serving, signal.SIGKILL)
+        wait_for(lambda: set(children_of(server.process.pid)) - {serving})
+        os.kill(child, signal.SIGCONT)
+        assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+    wait_for(lambda: has_ended(child) and has_ended(serving))
+    assert list((folder / "metrics").glob(f"*_{child}.db"))
+    assert counted(server, 200) == before + 1
+    assert not list((folder / "metrics").glob(f"*_{child}.db"))
+
+
 def test_a_process_that_leaves_lets_its_child_finish(server: Server) -> None:
     with held(server) as (connection, child):
         serving = server.worker_pid()

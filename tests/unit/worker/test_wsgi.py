@@ -167,12 +167,14 @@ def test_ended_processes_leave_their_counts_and_nothing_else(tmp_path: Path, mon
     for pid in range(1, 501):
         ended_process(shared, pid)
         gunicorn_hooks.child_exit(SERVER, SimpleNamespace(pid=pid))
-    ended_process(shared, 501)
+    ended_process(shared, os.getpid())  # which has not
     assert sorted(path.suffix for path in shared.iterdir()) == ["", *[".db"] * 5]
     text = shared_metrics.render(shared).decode()
     assert 'imagerec_answers_total{route="/predict",status="200"} 501.0' in text
     assert 'imagerec_phase_seconds_bucket{le="0.004",phase="decode"} 1002.0' in text
-    assert re.findall(r"^imagerec_model_info\{.*", text, re.MULTILINE) == ['imagerec_model_info{name="model-501"} 1.0']
+    assert re.findall(r"^imagerec_model_info\{.*", text, re.MULTILINE) == [
+        f'imagerec_model_info{{name="model-{os.getpid()}"}} 1.0'
+    ]
 
 
 def test_a_new_model_takes_the_place_of_the_old_one_in_the_metrics(
@@ -224,6 +226,7 @@ def test_half_a_file_of_a_killed_process_does_not_end_the_listener(
     (tmp_path / "counter_7.db").write_bytes(b"half")
     gunicorn_hooks.child_exit(SERVER, SimpleNamespace(pid=7))
     assert "the counts of process 7 are lost" in caplog.text
+    assert shared_metrics.render(tmp_path) == b""
 
 
 def test_the_hooks_do_nothing_without_shared_metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 A process that has ended leaves its counts to one common file and nothing else, so a scrape costs the same after any
 number of processes. Scrapes and legacies take turns by a lock: no count is missing from a sum, or in it twice.
+Who ends a process sees to its legacy; a scrape sees to those of whom nobody has heard that they ended.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,12 +44,14 @@ def inherit(shared: Path, pid: int) -> None:
         for kind in _SUMMED:
             own = shared / f"{kind}_{pid}.db"
             if own.is_file():
-                _add(own, shared / f"{kind}_ended.db")
-                own.unlink()
+                try:
+                    _add(own, shared / f"{kind}_ended.db")
+                finally:
+                    own.unlink()
         multiprocess.mark_process_dead(pid, str(shared))  # type: ignore[no-untyped-call]
 
 
-def inherit_safely(pid: int, log: Logger) -> None:
+def inherit_safely(pid: int, log: Logger | logging.Logger) -> None:
     """Call inherit where counts are shared. A damaged file of a killed process is logged and raises nothing."""
     if (shared := folder()) is not None:
         try:
@@ -58,10 +62,25 @@ def inherit_safely(pid: int, log: Logger) -> None:
 
 def render(shared: Path) -> bytes:
     """Return the sums of all processes in Prometheus' text format."""
+    for pid in _unheard_of(shared):
+        inherit_safely(pid, logging.getLogger("gunicorn.error"))
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, str(shared))  # type: ignore[no-untyped-call]
     with _locked(shared, fcntl.LOCK_SH):
         return generate_latest(registry)
+
+
+def _unheard_of(shared: Path) -> set[int]:
+    """Return the processes that have ended and left files: children of one that was killed, for example."""
+    ends = {path.stem.rpartition("_")[2] for path in shared.glob("*.db")}
+    return {int(end) for end in ends if end.isdecimal() and not _is_alive(int(end))}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _add(source: Path, target: Path) -> None:
