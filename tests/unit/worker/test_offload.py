@@ -8,6 +8,8 @@ import os
 import platform
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,13 +17,17 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 
-from imagerec_worker import shared_metrics
+from imagerec_worker import offload, shared_metrics
 from imagerec_worker.bundle import Bundle
+from imagerec_worker.errors import BusyError
 from imagerec_worker.offload import MOST_CHILDREN, NICENESS
 from tests.conftest import REPOSITORY
-from tests.unit.worker.bomb_files import bomb, encode, flat
+from tests.unit.worker.bomb_files import bomb, encode, flat, png
 from tests.unit.worker.conftest import Server, form_body, start_server, stop_server
+from tests.unit.worker.test_v2 import binary, elements
 
 CONFIGURATION = REPOSITORY / "tests/ansible/golden/gunicorn.conf.py"
 DEAR = bomb("png-grey-16-bit-7071")  # nearly half a second of a core, in which its child is found and stopped
@@ -277,6 +283,77 @@ def test_children_take_turns_and_are_no_more_than_allowed(server: Server) -> Non
     # Who stood behind the child that was stopped says so.
     timing = [json.loads(each.partition(b"\r\n\r\n")[2])["timing_ms"] for each in answers[1:]]
     assert min(each["queue"] for each in timing) >= waited_ms
+
+
+INFER = (
+    b"POST /v2/models/colours/infer HTTP/1.1\r\nHost: worker\r\nContent-Length: %d\r\n"
+    b"Inference-Header-Content-Length: %s\r\n\r\n"
+)
+
+
+def inference(*files: bytes) -> bytes:
+    """A request of the protocol V2 for so many photographs."""
+    body, headers = binary("image", elements(*files), shape=[len(files)])
+    return INFER % (len(body), headers["Inference-Header-Content-Length"].encode()) + body
+
+
+def test_where_no_more_children_may_be_others_do_not_wait_for_many_pictures(server: Server) -> None:
+    """Nine dear ones are four seconds; after half of one the client hears why."""
+    with contextlib.ExitStack() as stack:
+        held_ones = [stack.enter_context(held(server))]
+        for number in range(1, MOST_CHILDREN):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            connection.sendall(PLAIN % len(DEAR) + DEAR)
+            wait_for(lambda: len(children_of(server.worker_pid())) > number)  # noqa: B023  at once
+            held_ones.append((connection, 0))
+        refused = server.exchange(inference(*[DEAR] * 9))
+        os.kill(held_ones[0][1], signal.SIGCONT)
+        answers = [answer_of(connection) for connection, _ in held_ones]
+    assert refused.startswith(b"HTTP/1.1 429 ")
+    assert b"\r\nRetry-After: 1\r\n" in refused
+    assert b"others wait, and " in refused
+    assert b"send fewer at once, or try again" in refused
+    assert all(each.startswith(b"HTTP/1.1 200 ") for each in answers)
+
+
+def test_pictures_that_are_dear_together_are_handed_over(server: Server) -> None:
+    """None is dear by its header, and none is late."""
+    serving = server.worker_pid()
+    wait_for(lambda: not children_of(serving) and call_of(serving) == SELECT)
+    before = faults_of_children(serving)
+    assert server.exchange(inference(*[CHEAP] * 2)).startswith(b"HTTP/1.1 200 ")
+    assert faults_of_children(serving) == before
+    assert server.exchange(inference(*[png(5000, 3700, 8, 0)] * 8)).startswith(b"HTTP/1.1 200 ")
+    wait_for(lambda: faults_of_children(serving) != before)
+
+
+def test_who_waits_long_for_a_turn_is_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offload, "TURN_S", 1)
+    waits = offload.Offload(300, [], Logger(Config()))
+    waits._is_child = True
+    code = "import fcntl, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    niceness = os.nice(0)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(waits._turn)], pass_fds=[waits._turn], stdin=pipe, stdout=pipe
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdout.readline()
+        signal.alarm(300)
+        try:
+            monkeypatch.setattr(os, "nice", lambda _: niceness)  # it would stay
+            with pytest.raises(BusyError, match="try again in 1 s"):
+                waits.take_turn()
+            assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+            assert 0 < signal.alarm(0) < 300  # the time that a child may take goes on
+            other.stdin.close()
+            other.wait()
+            waits.take_turn()
+        finally:
+            signal.alarm(0)
+            os.close(waits._turn)
+    assert 0 < waits.waited_s < 300
 
 
 def test_without_a_process_of_ours_a_dear_upload_is_decoded_where_it_came(client: FlaskClient) -> None:

@@ -3,7 +3,7 @@
 A worker's process answers one request at a time. It would make all others wait while a body comes over a slow link, and
 for half a second of decoding. So it forks: as soon as a body is late or larger than 4 MiB, and before it decodes what
 is dear by its header. The child answers that one request and ends. Of all children one decodes what is dear at a time,
-at a lower priority. The others hold only their file and its copies.
+at a lower priority. The others hold only their file and its copies, and give up where their turn does not come.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagerec_worker import held_lines, shared_metrics
+from imagerec_worker.errors import BusyError
 
 if TYPE_CHECKING:
     from gunicorn.glogging import Logger
 
 MOST_CHILDREN = 4
 NICENESS = 10  # a tenth of the time of who serves, as long as both have work
+TURN_S = 15  # longest wait for a turn: half of a balancer's patience is left for what comes then
+RETRY_AFTER_S = 1
 _ENDED_FIRST = "1000"  # by the kernel, when memory ends
 
 
@@ -88,14 +91,19 @@ class Offload:
 
         Raises:
             HandedOver: A child has the request.
+            BusyError: The turn has not come for long.
         """
         self.hand_over()
         if self._is_child and not self._has_turn:
             with contextlib.suppress(OSError):  # where a sandbox forbids it, it goes on as it is
                 os.nice(NICENESS)
             begun_s = time.perf_counter()
-            fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, and gone with it
+            self._wait_for_turn()
             self._has_turn, self.waited_s = True, time.perf_counter() - begun_s
+
+    def holds_others_up(self) -> bool:
+        """Return whether this process is no child, so that others wait for what it does."""
+        return not self._is_child
 
     def reap(self, *, wait: bool = False) -> None:
         """Forget the children that have ended, and keep what they counted. With ``wait``, wait for all of them."""
@@ -106,6 +114,22 @@ class Offload:
                 shared_metrics.inherit_safely(child, self._log)
                 if status:
                     self._log.error("Process %s, which had one request, was ended by signal %s", child, status & 0x7F)
+
+    def _wait_for_turn(self) -> None:
+        def give_up(*_: object) -> None:
+            raise BusyError(
+                f"other large photographs have been before this one for {TURN_S} s; try again in {RETRY_AFTER_S} s",
+                {"Retry-After": str(RETRY_AFTER_S)},
+            )
+
+        signal.signal(signal.SIGALRM, give_up)
+        left_s = signal.alarm(TURN_S)
+        begun_s = time.monotonic()
+        try:
+            fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, and gone with it
+        finally:
+            signal.alarm(left_s and max(1, left_s - int(time.monotonic() - begun_s)))
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def _become_child(self) -> None:
         self._is_child, self._children = True, set()
@@ -143,6 +167,11 @@ def take_turn() -> None:
     """Hand over what is dear, where this process can; see :meth:`Offload.take_turn`."""
     if _Current.offload is not None:
         _Current.offload.take_turn()
+
+
+def holds_others_up() -> bool:
+    """Return whether others wait for this process, though it could have handed the present request over."""
+    return _Current.offload is not None and _Current.offload.holds_others_up()
 
 
 def waited_s() -> float:

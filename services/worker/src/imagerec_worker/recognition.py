@@ -9,6 +9,7 @@ from imagerec_worker import offload, request_log
 from imagerec_worker.classifier import Prediction, Probabilities
 from imagerec_worker.errors import BusyError
 from imagerec_worker.geometry import Pixels
+from imagerec_worker.offload import RETRY_AFTER_S
 from imagerec_worker.preprocess import ImageInfo, preprocess
 from imagerec_worker.service import Service
 from imagerec_worker.waiting import queue_s
@@ -17,7 +18,6 @@ TOP = "top"
 TOP_DEFAULT = 5
 TOP_MAX = 20
 TOP_WANTED = f"{TOP} must be a whole number from 1 to {TOP_MAX}"
-RETRY_AFTER_S = 1
 
 
 class Timing(NamedTuple):
@@ -59,6 +59,11 @@ class Recognition:
                 f"the request has waited {counted_s:.1f} s already; try again in {RETRY_AFTER_S} s",
                 {"Retry-After": str(RETRY_AFTER_S)},
             )
+
+    @property
+    def spent_s(self) -> float:
+        """How long its photographs have been decoded and classified, without waits, in seconds."""
+        return self._decode_s + self._inference_s
 
     def end_reading(self) -> None:
         """Say that the request has been read."""

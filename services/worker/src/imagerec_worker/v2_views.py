@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
+from imagerec_worker import budget, offload
 from imagerec_worker.bundle import Bundle
-from imagerec_worker.errors import NotFoundError, ProblemError, TooLargeError
+from imagerec_worker.errors import BusyError, NotFoundError, ProblemError, TooLargeError
 from imagerec_worker.geometry import Pixels
 from imagerec_worker.recognition import Recognition, Timing
 from imagerec_worker.service import Service, check_ready, current_service
@@ -20,8 +20,11 @@ from imagerec_worker.v2_request import HEADER_LENGTH, IMAGE, OUTPUTS, PIXELS, In
 from imagerec_worker.v2_tensors import binary_of, json_of
 
 PREFIX = "/v2"
-# The balancer waits 30 s for an answer, and gunicorn for a sign of life; each picture may take a second and more.
+# The balancer waits 30 s for an answer, and gunicorn for a sign of life; each picture may take a second and more, and
+# the first one may have waited for its turn.
 SPEND_S = 8
+# As a dear picture: from then on a child goes on, and where there may be no more children others wait for so long.
+_DEAR_S, _HELD_S = budget.DEAR_WORK_NS / 1e9, 0.5
 _EXTENSIONS = ["binary_tensor_data", "model_configuration"]
 
 _PLATFORM = "litert"
@@ -147,10 +150,16 @@ def _pictures(service: Service, recognition: Recognition, asked: InferenceReques
     """Yield the network's input of each picture when its turn has come, so that one is decoded at a time."""
     if asked.pixels is not None:
         yield from asked.pixels
-    begun_s = time.monotonic()
     for number, file in enumerate(asked.files, 1):
-        if time.monotonic() - begun_s > SPEND_S:
+        if recognition.spent_s > SPEND_S:
             raise TooLargeError(f"{number - 1} pictures took more than {SPEND_S} s; send fewer at once")
+        if recognition.spent_s > _DEAR_S:
+            offload.take_turn()
+        if recognition.spent_s > _HELD_S and offload.holds_others_up():
+            raise BusyError(
+                f"others wait, and {number - 1} pictures took more than {_HELD_S} s; send fewer at once, or try again",
+                {"Retry-After": str(offload.RETRY_AFTER_S)},
+            )
         try:
             pixels, _ = recognition.decode(image_of(file, service.settings.max_bytes))
         except ProblemError as error:
