@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
@@ -123,6 +124,14 @@ def test_not_found(client: FlaskClient) -> None:
     answer = client.get("/pictures")
     document = assert_problem(answer, 404, "not-found", "nothing at /pictures")
     assert document["instance"] == "/pictures"
+
+
+@pytest.mark.parametrize("path", ["/v2//health/live", "/v2/models//colours"])
+def test_two_slashes_are_another_address_and_no_page_says_so(app: Flask, path: str) -> None:
+    environ = EnvironBuilder().get_environ() | {"PATH_INFO": path}
+    answer = app.test_client().open(environ)
+    assert (answer.status_code, answer.mimetype.endswith("json")) == (404, True)
+    assert f"there is nothing at {path}" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -237,3 +246,4 @@ def test_any_other_error_of_http_is_a_problem_too(client: FlaskClient) -> None:
     assert answer.mimetype == "application/problem+json"
     assert answer.get_json()["type"] == "about:blank"
     assert answer.get_json()["title"] == "Bad Request"
+    assert answer.get_json()["detail"] == "the body ended after 2 of 100 bytes; send it again whole"

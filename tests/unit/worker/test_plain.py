@@ -126,6 +126,7 @@ def test_what_goes_wrong_before_flask_is_logged_and_answered_by_flask(
     monkeypatch.setattr("imagerec_worker.plain.answer", lambda *_: 1 / 0)
     answer = app.test_client().post("/predict", data=jpeg(), content_type="image/jpeg")
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
+    assert answer.get_json()["detail"] == "the worker failed; its log says why"
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import cv2
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
 from imagerec_worker import batching, v2_views
 from imagerec_worker.answers import PARAMETERS, classify, finish, read_parameters
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     warm_up(bundle.input_size)
     batches = settings.batch_max > 1
     app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # else two slashes are redirected, by a page and to a port that may be another's
     app.json.sort_keys = False  # type: ignore[attr-defined]
     service = Service(
         settings=settings,
@@ -63,6 +64,8 @@ def _http_exception_response(error: HTTPException) -> Response:
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return problem_response(MethodNotAllowedError(f"{request.path} answers {allowed} only", {"Allow": allowed}))
+    if isinstance(error, InternalServerError):
+        error.description = "the worker failed; its log says why"
     return problem_response(error)
 
 

@@ -71,7 +71,7 @@ def read_body(environ: Mapping[str, Any], limit_bytes: int, refusal: str) -> byt
         raise TooLargeError(refusal)
     body = stream.read(length)
     if len(body) < length:
-        raise ClientDisconnected
+        raise ClientDisconnected(f"the body ended after {len(body)} of {length} bytes; send it again whole")
     return body
 
 
