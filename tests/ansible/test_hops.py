@@ -157,6 +157,7 @@ REFUSED = {
     "header of a name that nobody may send": ((b"GET /version", b"X(y): 1"), 400),
     "nothing there": ((b"GET /nowhere",), 404),
     "wrong method": ((b"GET /predict",), 405),
+    "address of 9 kilobytes": ((b"GET /version?" + b"a" * 9000,), 414),
     "headers of 35 kilobytes": ((b"GET /version", *[b"X-%d: " % n + b"a" * 7000 for n in range(5)]), 431),
     "a file that is not there": ((b"GET /nowhere.css",), 404),
     "a page without its file": ((b"GET /dashboard",), 404),
@@ -176,14 +177,48 @@ def test_every_refusal_is_a_problem_document(hops: Hops, name: str) -> None:
     assert status == expected, body
     assert fields["content-type"].split(";")[0] == "application/problem+json"  # of a page nginx still says the charset
     assert json.loads(body)["status"] == status
+    remedy = json.loads(body)["detail"].partition(";")[2]
+    assert remedy or "x-worker" in fields, body
     assert body.endswith(b"}\n")
     assert fields["cache-control"] in {"no-store", "no-cache"}  # of the page the latter
+
+
+PARAMETERS = [
+    "/healthz?x=1",
+    "/status?x",
+    "/workers?since=1",
+    "/autoscaler?top=1",
+    "/live-figures?hours=1",
+    "/history?since=1",
+]
+
+
+@pytest.mark.parametrize("path", [*PARAMETERS, "/history?hours=1&top=1", "/live-figures?since=1&since=2"])
+def test_a_parameter_that_an_address_of_the_balancer_does_not_know_is_refused(told: Between, path: str) -> None:
+    status, fields, body = told.ask(f"GET {path}".encode())
+    assert (status, fields["content-type"]) == (400, "application/problem+json")
+    assert (json.loads(body)["type"], json.loads(body)["status"]) == ("/problems/bad-parameter", 400)
+    assert body.endswith(b'leave it out."}\n')
+    assert told.agent.heard + told.autoscaler.heard + told.heard() == []
+
+
+def test_the_page_takes_any_parameter(hops: Hops) -> None:
+    """Links carry what others add to them."""
+    assert hops.ask(b"GET /?utm_source=x")[0] == 200
+
+
+def test_what_the_autoscaler_refuses_is_a_problem_document(told: Between) -> None:
+    told.autoscaler.answer = lambda _: scripted.answer_of(405, "Content-Type: text/plain")
+    status, fields, body = told.ask(b"POST /autoscaler")
+    assert (status, fields["content-type"]) == (405, "application/problem+json")
+    assert json.loads(body)["type"] == "/problems/method-not-allowed"
 
 
 def test_an_http_version_that_nobody_speaks_is_a_problem_document(hops: Hops) -> None:
     status, fields, body = hops.exchange(b"GET / HTTP/9.9\r\nHost: x\r\n\r\n")
     assert (status, fields["content-type"]) == (505, "application/problem+json")
     assert json.loads(body)["type"] == "/problems/version-not-supported"
+    assert "; use HTTP/1.1." in json.loads(body)["detail"]
 
 
 @pytest.mark.parametrize(
@@ -448,7 +483,7 @@ def test_what_is_deployed_is_told(hops: Hops) -> None:
 def test_an_error_of_nginx_keeps_the_shape_of_the_protocol_v2(hops: Hops) -> None:
     status, fields, body = hops.ask(b"TRACE /v2/models/a.html")
     assert (status, fields["content-type"]) == (405, "application/json")
-    assert json.loads(body) == {"error": "This address does not take this method."}
+    assert json.loads(body)["error"].startswith("This address does not take this method;")
     assert hops.ask(b"TRACE /v2x")[1]["content-type"] == "application/problem+json"
 
 

@@ -70,9 +70,9 @@ async def _problems(request: web.Request, handler: object) -> web.StreamResponse
     try:
         answer: web.StreamResponse = await handler(request)  # type: ignore[operator]
     except web.HTTPMethodNotAllowed:
-        return _problem(405, "method-not-allowed", "Method not allowed", "This address does not take this method.")
+        return _problem(405, "method-not-allowed", "Method not allowed", "This address answers GET only.")
     except web.HTTPException as error:
-        return _problem(error.status, "not-found", error.reason, "There is nothing at this address.")
+        return _problem(error.status, "not-found", error.reason, "There is nothing at this address; see /workers.")
     return answer
 
 

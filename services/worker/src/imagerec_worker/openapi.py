@@ -91,8 +91,8 @@ def _paths(service: Service) -> Json:
             "Say whether the balancer can serve; on a worker, that the process lives.",
             {**status, "properties": {"status": TEXT, "workers": COUNT}},
         ),
-        "/workers": _get(BALANCER, "Tell the state of each worker.", refer("Pool"), 429, 503),
-        "/autoscaler": _get(BALANCER, "Tell how many workers serve, and why.", _scaling(), 429, 503),
+        "/workers": _get(BALANCER, "Tell the state of each worker.", refer("Pool"), 400, 429, 503),
+        "/autoscaler": _get(BALANCER, "Tell how many workers serve, and why.", _scaling(), 400, 429, 503),
         "/live-figures": _get(
             BALANCER,
             "Tell what became of the requests of the last minutes, by the second.",
@@ -107,7 +107,7 @@ def _paths(service: Service) -> Json:
             *(400, 429, 503),
             parameters=[asked("query", "hours", hours, "How many hours are wanted.")],
         ),
-        "/status": _get(BALANCER, "Tell how requests are spread.", refer("Balancing")),
+        "/status": _get(BALANCER, "Tell how requests are spread.", refer("Balancing"), 400),
         "/readyz": _get(WORKER, "Say whether new work is welcome.", status, 400, 503),
         "/metrics": {
             "get": _operation(WORKER, "Give the metrics.", answered("Prometheus' text.", TEXT, "text/plain"), 400)
