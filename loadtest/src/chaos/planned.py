@@ -34,6 +34,8 @@ def divide(
             passed[fault.name] = f"{_MEASURED}, {out / fault.name}.json"
         else:
             happen.append(fault)
+    # Those that want other settings of the balancers come last: each change of the settings is a deployment.
+    happen.sort(key=lambda fault: sorted(fault.settings.items()))
     return happen, passed
 
 

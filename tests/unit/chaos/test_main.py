@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import time
@@ -316,6 +317,16 @@ def test_only_an_overload_has_fewer_places_than_what_people_deploy() -> None:
         "overload-10x",
         "step",
     }
+
+
+def test_faults_of_the_same_settings_follow_each_other(tmp_path: Path) -> None:
+    """Another order would deploy the balancers between them."""
+    happen, _ = planned.divide(ALL, [], tmp_path, "10.0.0.1/24")
+    wishes = [dict(fault.settings) for fault in happen]
+    assert [wish for wish, _ in itertools.groupby(wishes)] == [{}, {"balancer_max_conns": "3"}]
+    assert [fault for fault in happen if not fault.settings] == [
+        fault for fault in ALL if fault in happen and not fault.settings
+    ]
 
 
 def test_the_settings_of_a_fault_are_recorded(tmp_path: Path) -> None:
