@@ -19,14 +19,20 @@ TLS = {"balancer_tls": "self_signed", "balancer_tls_name": NAME}
 
 
 @pytest.fixture(scope="module")
-def secured(deployed: Slice) -> Iterator[Slice]:
-    """The slice behind a certificate that its balancer has signed for itself; afterwards without again."""
+def plain(deployed: Slice) -> Iterator[Slice]:
+    """The slice, whose balancer is without a certificate again after the last test: once for those who give it one."""
     try:
-        deployed.play("playbooks/balancers.yml", variables=TLS)
-        trust(deployed)
         yield deployed
     finally:
         deployed.play("playbooks/balancers.yml")
+
+
+@pytest.fixture(scope="module")
+def secured(plain: Slice) -> Slice:
+    """The slice behind a certificate that its balancer has signed for itself."""
+    plain.play("playbooks/balancers.yml", variables=TLS)
+    trust(plain)
+    return plain
 
 
 def trust(system: Slice) -> None:
@@ -128,21 +134,20 @@ ACME = {
 
 
 @pytest.fixture(scope="module")
-def certified(deployed: Slice) -> Iterator[Slice]:
-    """The slice behind a certificate that certbot has obtained; afterwards without again."""
-    deployed.on("client", "sudo sh -s", AUTHORITY)
+def certified(plain: Slice) -> Iterator[Slice]:
+    """The slice behind a certificate that certbot has obtained."""
+    plain.on("client", "sudo sh -s", AUTHORITY)
     ask = "curl -sS --fail --cacert /etc/pebble/cert.pem --connect-to client:15000:localhost:15000"
-    eventually("the authority is up", lambda: deployed.on("client", f"{ask} https://client:15000/roots/0"))
-    authority = deployed.on("client", "cat /etc/pebble/cert.pem")
-    deployed.on("balancer", "sudo tee /usr/local/share/ca-certificates/pebble.crt >/dev/null", authority)
-    deployed.on("balancer", "sudo update-ca-certificates >/dev/null 2>&1")
+    eventually("the authority is up", lambda: plain.on("client", f"{ask} https://client:15000/roots/0"))
+    authority = plain.on("client", "cat /etc/pebble/cert.pem")
+    plain.on("balancer", "sudo tee /usr/local/share/ca-certificates/pebble.crt >/dev/null", authority)
+    plain.on("balancer", "sudo update-ca-certificates >/dev/null 2>&1")
     try:
-        deployed.play("playbooks/balancers.yml", variables=ACME)
-        deployed.on("client", f"{ask} https://client:15000/roots/0 > {TRUSTED}")
-        yield deployed
+        plain.play("playbooks/balancers.yml", variables=ACME)
+        plain.on("client", f"{ask} https://client:15000/roots/0 > {TRUSTED}")
+        yield plain
     finally:
-        deployed.play("playbooks/balancers.yml")
-        deployed.on("client", "sudo systemctl stop pebble.service")
+        plain.on("client", "sudo systemctl stop pebble.service")
 
 
 def test_certbot_obtains_a_certificate_that_the_page_is_served_with(certified: Slice) -> None:
