@@ -132,26 +132,37 @@ def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_dis
     assert {name: (small_disk / name).read_bytes() for name in before} == before
 
 
+def metadata(name: str, entry_points: bytes) -> dict[str, bytes]:
+    """What a wheel says of itself."""
+    return {
+        f"{name}-1.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n".encode(),
+        f"{name}-1.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: none\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{name}-1.dist-info/entry_points.txt": entry_points,
+        f"{name}-1.dist-info/RECORD": b"",
+    }
+
+
 def pack_application(archive: Path, *, requirements: bytes = b"") -> None:
     """Put into an archive an application of one module and one command, with this environment's own pip."""
-    wheels = {"pip-1-py3-none-any.whl": {}, "imagerec_worker-1-py3-none-any.whl": {"small.py": b"ANSWER = 42\n" * 9000}}
-    info = "imagerec_worker-1.dist-info"
-    wheels["imagerec_worker-1-py3-none-any.whl"] |= {
-        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: imagerec-worker\nVersion: 1\n",
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: none\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": b"[console_scripts]\nsmall = builtins:print\n",
-        f"{info}/RECORD": b"",
+    wheels: dict[str, dict[str, bytes]] = {
+        "pip-1-py3-none-any.whl": metadata("pip", b""),
+        "imagerec_worker-1-py3-none-any.whl": metadata(
+            "imagerec_worker", b"[console_scripts]\nsmall = builtins:print\n"
+        ),
     }
+    wheels["imagerec_worker-1-py3-none-any.whl"] |= {"small.py": b"ANSWER = 42\n" * 9000}
     folder = Path(pip.__path__[0])
     sources = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    wheels["pip-1-py3-none-any.whl"] = {f"pip/{path.relative_to(folder)}": path.read_bytes() for path in sources}
-    contents = {"requirements.txt": requirements}
+    wheels["pip-1-py3-none-any.whl"] |= {f"pip/{path.relative_to(folder)}": path.read_bytes() for path in sources}
+    contents = {}
     for name, members in wheels.items():
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as wheel:
             for member, content in members.items():
                 wheel.writestr(member, content)
         contents[name] = packed.getvalue()
+    digest = hashlib.sha256(contents["pip-1-py3-none-any.whl"]).hexdigest()
+    contents["requirements.txt"] = f"pip==1 --hash=sha256:{digest}\n".encode() + requirements
     with tarfile.open(archive, "w") as tar:
         for name, content in contents.items():
             entry = tarfile.TarInfo(name)
