@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -164,14 +165,21 @@ def test_a_program_whose_code_has_changed_is_started_anew(runs: Program, change:
 def test_what_supervisor_started_is_ended_also_without_it(runs: Program) -> None:
     assert runs.socket_folder.is_dir()
     served_by = runs.master()
+    files = [runs.folder / "supervisor" / name for name in ("supervisord.conf", "conf.d/small.conf")]
+    texts = [file.read_text() for file in files]
 
     runs.kill_supervisor()
     assert served_by in runs.processes()
+    files[0].write_text("")
+    files[1].chmod(0o600)
     # Its port is not a stranger's, and the next run takes its place.
     done = runs.play("preflight", main("c"))
     assert done.returncode == 0, done.stdout[-3000:]
     assert runs.answers()
     assert served_by not in runs.processes()
+    # What somebody has done to supervisor's files is mended.
+    assert [file.read_text() for file in files] == texts
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o644}
 
     for is_killed in (False, True):
         if is_killed:

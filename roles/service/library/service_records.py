@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.supervised import about, connect
+from ansible.module_utils.supervised import about, connect, holds, write
 
 DOCUMENTATION = """
 module: service_records
@@ -70,14 +70,6 @@ def outdated_files(pid: int) -> list[str]:
     return sorted(set(_DELETED.findall(maps)))
 
 
-def holds(file: Path, text: str) -> bool:
-    """Tell whether a file holds a text; one that cannot be read holds none."""
-    try:
-        return file.read_text(encoding="utf-8") == text
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
 def main() -> None:
     """Compare them or write them."""
     module = AnsibleModule(
@@ -101,10 +93,7 @@ def main() -> None:
         try:
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             for key in differ:
-                beside = files[key].with_suffix(f".{key}.new")
-                beside.write_text(wanted["records"][key], encoding="utf-8")
-                beside.chmod(0o644)
-                beside.replace(files[key])
+                write(files[key], wanted["records"][key])
         except OSError as error:
             module.fail_json(msg=f"the records of {wanted['name']} cannot be written to {folder}: {error.strerror}")
     module.exit_json(changed=bool(differ), differ=differ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import configparser
 import xmlrpc.client
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.supervised import UNREACHABLE
@@ -32,6 +33,12 @@ options:
     description: The programs. What is returned is about the first.
     type: list
     required: true
+  configuration:
+    description: Text of supervisord.conf, for present.
+    type: str
+  programs:
+    description: Text of the file of each program, in the order of names. present writes those that differ.
+    type: list
   state:
     description:
       - present starts what has no process or another configuration; absent stops the programs and removes their files.
@@ -52,11 +59,23 @@ started:
   description: Whether present has given the first program new processes.
   returned: always
   type: bool
+differ:
+  description: The files that were not as given.
+  returned: always
+  type: list
 running:
   description: Whether it has a process, or is about to, or one remains that no supervisord looks after.
   returned: always
   type: bool
 """
+
+
+def read(file: Path) -> str:
+    """Return what a file holds; nothing of one that cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def main() -> None:
@@ -67,6 +86,8 @@ def main() -> None:
             "socket": {"type": "path", "required": True},
             "supervisord": {"type": "path"},
             "names": {"type": "list", "elements": "str", "required": True},
+            "configuration": {"type": "str"},
+            "programs": {"type": "list", "elements": "str", "default": []},
             "state": {"choices": ["present", "absent", "reloaded", "restarted", "read"], "default": "present"},
             "signal": {"type": "str", "default": "HUP"},
             "port": {"type": "dict", "default": {}},
@@ -75,8 +96,13 @@ def main() -> None:
     )
     state, dry = module.params["state"], module.check_mode
     supervisor = Supervisor(module.params)
-    changed = state in {"reloaded", "restarted"}
     try:
+        altered = supervisor.altered()
+        differences = [
+            {"before_header": str(file), "before": read(file), "after_header": str(file), "after": text}
+            for file, text in altered.items()
+        ]
+        changed = state in {"reloaded", "restarted"} or (state == "present" and bool(altered))
         if state == "absent":
             changed = supervisor.absent(dry=dry)
         elif state == "present" and not dry:
@@ -92,7 +118,10 @@ def main() -> None:
         module.fail_json(msg=f"supervisord at {supervisor.socket} refuses: {fault.faultString}")
     except (*UNREACHABLE, ValueError, KeyError, configparser.Error) as error:
         module.fail_json(msg=f"supervisord at {supervisor.socket}, or a file of {supervisor.folder}: {error}")
-    module.exit_json(changed=changed, started=supervisor.started, running=running)
+    shown = {"diff": differences} if module._diff else {}
+    module.exit_json(
+        changed=changed, started=supervisor.started, running=running, differ=list(map(str, altered)), **shown
+    )
 
 
 if __name__ == "__main__":

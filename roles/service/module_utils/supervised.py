@@ -21,6 +21,7 @@ STARTING, RUNNING, BACKOFF = 10, 20, 30
 DONE_ALREADY = {10, 60, 70, 90}
 # The program ended within its first second, or could not be started at all: its log says why.
 SOON_ENDED = {40, 50}
+MODE = 0o644  # of a file that is written
 UNREACHABLE = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError, xml.parsers.expat.ExpatError)
 
 
@@ -82,6 +83,22 @@ def about(supervisor: Any, name: str) -> dict[str, Any]:
     except (*UNREACHABLE, xmlrpc.client.Error):
         return {}
     return said if isinstance(said, dict) else {}
+
+
+def holds(file: Path, text: str) -> bool:
+    """Tell whether a file holds a text; one that cannot be read holds none."""
+    try:
+        return file.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def write(file: Path, text: str) -> None:
+    """Give a file a text that all may read, whole or not at all."""
+    beside = file.with_name(f"{file.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.chmod(MODE)
+    beside.replace(file)
 
 
 def read_program(path: Path) -> tuple[list[str], signal.Signals, float]:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import stat
 import subprocess
 import time
 import xmlrpc.client
@@ -16,6 +17,7 @@ from typing import Any
 from ansible.module_utils.supervised import (
     BACKOFF,
     DONE_ALREADY,
+    MODE,
     RUNNING,
     SOON_ENDED,
     STARTING,
@@ -23,10 +25,12 @@ from ansible.module_utils.supervised import (
     about,
     connect,
     end_orphans,
+    holds,
     is_open,
     lives,
     orphans,
     read_program,
+    write,
 )
 
 WAIT_S = 130.0  # more than a program has for its end
@@ -41,6 +45,10 @@ class Supervisor:
         self.pidfile = self.folder / "supervisord.pid"
         self.supervisord = params["supervisord"]
         self.names: list[str] = params["names"]
+        texts = dict(zip(map(self.file_of, self.names), params["programs"], strict=False))
+        if params["configuration"]:
+            texts[self.folder / "supervisord.conf"] = params["configuration"]
+        self.texts: dict[Path, str] = texts
         self.interface = connect(str(self.socket))
         self.started = False
 
@@ -103,8 +111,25 @@ class Supervisor:
         self.do("stopProcess", name)
         self.do("removeProcessGroup", name)
 
+    def altered(self) -> dict[Path, str]:
+        """Return the files that are not as given, with their texts."""
+        return {
+            file: text
+            for file, text in self.texts.items()
+            if not holds(file, text) or stat.S_IMODE(file.stat().st_mode) != MODE
+        }
+
+    def configure(self) -> bool:
+        """Write the files that are not as given; return whether there was any."""
+        with self.alone():
+            altered = self.altered()
+            for file, text in altered.items():
+                write(file, text)
+        return bool(altered)
+
     def present(self) -> bool:
-        """Bring the programs up as their files say; return whether anything was changed."""
+        """Write the files, and bring the programs up as they say; return whether anything was changed."""
+        written = self.configure()
         ended = [pid for name in self.names for pid in end_orphans(self.file_of(name), self.pidfile)]
         with self.alone():
             self.make_socket_folder()
@@ -121,7 +146,7 @@ class Supervisor:
                     continue
                 changed = True
                 self.started |= name == self.names[0]
-        return changed or bool(ended)
+        return changed or written or bool(ended)
 
     def absent(self, *, dry: bool) -> bool:
         """Stop the programs, remove their files, and end supervisord after the last one."""
