@@ -19,7 +19,8 @@ description:
   - The record is written beside, handed to the disk and renamed. Also a power cut leaves the old one or the new one.
 options:
   record:
-    description: File in which deployments are remembered, JSON with C(good) and C(staged). It need not be there.
+    description: >-
+      File in which deployments are remembered, JSON with C(good) and C(staged). It need not be there, nor its folder.
     type: path
     required: true
   roots:
@@ -71,6 +72,9 @@ def remember(record: Path, content: dict[str, Any], *, dry: bool) -> bool:
         return True
     beside = record.with_name(f".{record.name}.new")
     try:
+        if not record.parent.is_dir():
+            record.parent.mkdir(parents=True)
+            record.parent.chmod(0o755)
         with beside.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
