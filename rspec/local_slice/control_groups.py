@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -147,6 +148,8 @@ class ControlGroups(Limiter):
         existing = [group for group in self.groups(machine) if group.exists()]
         for group in existing:
             _remove_tree(group)
+            for name in _MOST_WEIGHT:
+                _weigh_above(group, name)
         return bool(existing)
 
     def remove_empty(self) -> bool:
@@ -174,9 +177,17 @@ def _weigh(file: Path, machine_weight: int) -> None:
     With the weight of one program, a slice of three cores had half of the host while Ansible worked beside it.
     """
     file.write_text(str(machine_weight))
-    for folder in (file.parent.parent, file.parent.parent.parent):
-        counted = sum(int(each.read_text()) for each in folder.glob(f"*/{file.name}"))
-        (folder / file.name).write_text(str(min(counted, _MOST_WEIGHT[file.name])))
+    _weigh_above(file.parent, file.name)
+
+
+def _weigh_above(group: Path, name: str) -> None:
+    for folder in (group.parent, group.parent.parent):
+        counted = 0
+        for file in folder.glob(f"*/{name}"):
+            with contextlib.suppress(OSError):  # another slice's, which goes down meanwhile
+                counted += int(file.read_text())
+        if counted:
+            (folder / name).write_text(str(min(counted, _MOST_WEIGHT[name])))
 
 
 def _remove_tree(group: Path, patience_s: float = 5) -> None:

@@ -93,16 +93,23 @@ class Limiter(ABC):
         return sorted(found - {0})
 
     def place(self, machine: str, cores: set[int]) -> None:
-        """Let a machine that is on run on these cores of the host alone, with all it starts from now on."""
+        """Let a machine that is on run on these cores of the host alone, with all it starts from now on.
+
+        Raises:
+            SliceError: the kernel allows it none of them.
+        """
         moved = True
         while moved:  # a process that was started meanwhile may be where its parent was
             moved = False
-            for process in self.processes(machine):
-                for task in _tasks(process):
-                    with contextlib.suppress(ProcessLookupError):
-                        if os.sched_getaffinity(task) != cores:
-                            os.sched_setaffinity(task, cores)
-                            moved = True
+            for task in (task for process in self.processes(machine) for task in _tasks(process)):
+                try:
+                    before = os.sched_getaffinity(task)
+                    os.sched_setaffinity(task, cores)
+                    moved |= os.sched_getaffinity(task) != before
+                except ProcessLookupError:
+                    continue
+                except OSError as error:
+                    raise SliceError(f"machine {machine} may not run on {sorted(cores)}: {error.strerror}") from error
 
     def running(self, machine: str) -> bool:
         """Whether the machine is on: its systemd-nspawn lives."""

@@ -27,6 +27,7 @@ PROGRAMS = {
     "ssh-keygen": "openssh-client",
     "mount": "mount",
     "unshare": "util-linux",
+    "taskset": "util-linux",
 }
 DISK_MB_PER_MACHINE = 200  # what a deployment writes on a worker: its environment, a bundle, packages, logs
 INOTIFY_PER_MACHINE = 8  # counted on Debian 12: systemd five, its login service, D-Bus and a console one each
@@ -145,7 +146,7 @@ def notices(request: Request, plan: Plan, release: str) -> list[str]:
     delayed = any(float(item.latency_ms or 0) or float(item.packet_loss or 0) for item in properties)
     if delayed and not network.can_shape("netem"):
         found.append("this kernel has no netem: the links' latency and loss are left out, their rates are kept")
-    cores, memory_mb = os.cpu_count() or 1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MB
+    cores, memory_mb = len(os.sched_getaffinity(0)), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MB
     asked = sum(machine.cores or 0 for machine in plan.machines)
     if asked > cores:
         found.append(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,26 @@ def test_a_slice_counts_as_much_as_its_machines(tmp_path: Path, version: int, na
     groups = [group, made.groups("worker2")[0], group.parent]
     assert [int((each / name).read_text()) for each in groups] == weights
     assert (group.parent.parent / name).read_text() == str(weights[-1])
+    for file in group.iterdir():  # the kernel's own go with their folder
+        file.unlink()
+    assert made.remove("worker1")
+    assert [int((folder / name).read_text()) for folder in (group.parent, group.parent.parent)] == [weights[1]] * 2
+
+
+def test_a_machine_is_placed_on_the_cores_that_it_may_use(tmp_path: Path) -> None:
+    made, group = limiter(tmp_path, 1)
+    ours = os.sched_getaffinity(0)
+    first = {min(ours)}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as program:
+        (group / "cgroup.procs").write_text(f"{program.pid}\n")
+        made.place("worker1", first)
+        assert os.sched_getaffinity(program.pid) == first
+        made.place("worker1", ours)
+        assert os.sched_getaffinity(program.pid) == ours
+        with pytest.raises(SliceError, match="worker1 may not run on"):
+            made.place("worker1", {1023})
+        program.communicate(b"\n")
+    made.place("worker1", first)  # of one that has ended nothing is asked
 
 
 def test_less_than_a_core_is_of_one_core() -> None:
