@@ -70,6 +70,28 @@ def test_a_child_that_ended_stays_counted() -> None:
     process.communicate()
 
 
+def test_a_process_that_ends_while_it_is_looked_at_is_no_error() -> None:
+    """Some hundred processes end meanwhile, each in its own moment of the look."""
+    newest, over = os.getpid(), threading.Event()
+
+    def start() -> None:
+        nonlocal newest
+        while not over.is_set():
+            newest = os.posix_spawn("/bin/true", ["true"], {})
+            os.waitpid(newest, 0)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try:
+        for _ in range(4000):
+            pid = newest
+            assert processes.tree(pid)[0] == pid
+            assert processes.exact_cpu_ms(pid) >= 0
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_a_process_that_nobody_waited_for_is_not_alive() -> None:
     process = running("")
     process.kill()
