@@ -85,8 +85,13 @@ def bundles(system: Deployment) -> set[str]:
     return {path.name for path in system.folder.glob(".run/worker*/models/*")}
 
 
+def starts(system: Deployment) -> int:
+    """How often supervisor has started the first worker."""
+    return (system.folder / ".run/supervisor/supervisord.log").read_text().count("spawned: 'worker1'")
+
+
 def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_path: Path) -> None:
-    served_before, bundles_before = served(deployment), bundles(deployment)
+    served_before, bundles_before, starts_before = served(deployment), bundles(deployment), starts(deployment)
     levels = "[1, 2], model: lite0-128, batch: 2"
     experiment(deployment, tmp_path, levels)
     (run,) = (path.parent for path in tmp_path.glob("*/run.json"))
@@ -110,6 +115,9 @@ def test_each_level_is_set_up_measured_and_fetched(deployment: Deployment, tmp_p
         assert any(line.startswith("workers = ") for line in facts["gunicorn"]["worker1"])
         servers = [line for line in facts["nginx"]["balancer"]["settings"] if line.startswith("server ")]
         assert len(servers) == pool
+
+    # Both levels are of one model and one batch; then the worker goes back.
+    assert starts(deployment) == starts_before + 2
 
     # The experiment takes away what it brought.
     assert served(deployment) == served_before
