@@ -15,7 +15,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-ANSWER_TIMEOUT_MS = 30_000
+ANSWER_TIMEOUT_MS = 60_000
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +114,7 @@ def visit(browser: Browser, deployment: Any) -> Iterator[Callable[..., Visit]]:
 
     def start(*, width: int = 1280, expected_console: str = "", **options: Any) -> Visit:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        context.set_default_timeout(ANSWER_TIMEOUT_MS)
         made = Visit(context.new_page(), context, url, expected_console)
         made.watch()
         visits.append(made)

@@ -222,8 +222,8 @@ def test_the_time_strip_adds_up(visit: Callable, photographs: dict[str, Path]) -
     assert names == ["Upload", "Balancer", "Queue", "Decode", "Inference", "Other"]
     total = milliseconds(here.text("#time-total"))
     parts = [milliseconds(text) for text in here.page.locator("#legend .part-ms").all_inner_texts()]
-    # The balancer's clock counts whole milliseconds, so parts that it bounds may be off by two.
-    assert sum(parts) == pytest.approx(total, abs=3)
+    # The balancer counts whole milliseconds, so parts that it bounds may be off by two. Seconds have two digits.
+    assert sum(parts) == pytest.approx(total, abs=3 if total < 1000 else 40)
     assert parts[3] > 0
     assert parts[4] > 0
     assert here.page.locator("#strip span").count() >= 3
