@@ -53,7 +53,7 @@ def scaled(deployment: Deployment) -> Iterator[Deployment]:
     yield deployment
     deployment.make("up")
     until(lambda: set(pool_of(deployment).values()) == {"up"})
-    assert requests.get(f"{deployment.url}/autoscaler", timeout=5).json() == {"on": False}
+    assert requests.get(f"{deployment.url}/autoscaler", timeout=60).json() == {"on": False}
     assert commands(deployment, "worker2") == {"serves"}
     assert not list((deployment.folder / ".run/balancer").glob("*autoscaler*"))
 
@@ -87,8 +87,8 @@ def test_a_worker_sleeps_serves_under_load_and_sleeps_again_and_nothing_is_lost(
         over.set()
     assert {status for status, _ in answers} == {200}
     assert {worker for _, worker in answers[:5]} == {"worker1"}
-    until(lambda: requests.get(f"{scaled.url}/autoscaler", timeout=5).json().get("active") == 1)
-    told = requests.get(f"{scaled.url}/autoscaler", timeout=5).json()
+    until(lambda: requests.get(f"{scaled.url}/autoscaler", timeout=60).json().get("active") == 1)
+    told = requests.get(f"{scaled.url}/autoscaler", timeout=60).json()
     assert (told["on"], told["minimum"], told["maximum"], told["target"]) == (True, 1, 2, 1)
     assert [(each["from"], each["to"]) for each in told["decisions"]] == [(2, 1), (1, 2), (2, 1)]
     assert told["decisions"][1]["metrics"]["arrivals_hz"] > 0
@@ -98,7 +98,7 @@ def test_one_that_an_operator_took_out_is_never_taken_back(scaled: Deployment) -
     until(lambda: pool_of(scaled) == {"worker1": "up", "worker2": "standby"})
     scaled.make("drain", "HOST=worker2")
     try:
-        assert pool_of(scaled)["worker2"] == "standby"
+        until(lambda: pool_of(scaled).get("worker2") == "standby")
         drained = scaled.folder / ".run/worker2/etc/drain"
         assert drained.exists()
         until(lambda: listens(scaled.workers["worker2"]))  # it may be between its end and its next sleep

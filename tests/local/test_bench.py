@@ -48,7 +48,7 @@ def test_a_peer_is_measured_and_ends(peer: Peer, form: Form, tmp_path: Path) -> 
     assert (spent.nginx_s is not None) == (peer is PLAIN_FLASK)
     assert sent.cpu_s > 0
     # Python's resource tracker ends when it sees that its parent has.
-    for _ in range(100):
+    for _ in range(600):
         left = [pid for pid in running if Path(f"/proc/{pid}").exists()]
         if not left:
             break

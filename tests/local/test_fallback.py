@@ -65,7 +65,7 @@ def test_version_and_every_answer_carry_the_name(fallen_back: tuple[Deployment, 
     for _ in range(6):
         assert predict(system, jpeg(data.chelsea())).json()["model"]["name"] == "lite0"
     for url in system.workers.values():
-        model = requests.get(f"{url}/version", timeout=5).json()["model"]
+        model = requests.get(f"{url}/version", timeout=60).json()["model"]
         assert model["name"] == "lite0"
         assert (model["classes"], model["notice"]) == (1000, "")
 
@@ -99,7 +99,7 @@ def test_verify_and_a_second_run_find_nothing_wrong(fallen_back: tuple[Deploymen
 
 
 def test_without_a_fallback_the_play_stops_with_the_remedy(deployment: Deployment, dist: Path) -> None:
-    before = requests.get(f"{deployment.workers['worker1']}/version", timeout=5).json()
+    before = requests.get(f"{deployment.workers['worker1']}/version", timeout=60).json()
     stopped = deployment.make("up", *without_the_model(dist, "-e model_fallback="), check=False)
     assert stopped.returncode != 0
     words = " ".join(stopped.stdout.split())  # Ansible folds long lines
@@ -109,7 +109,7 @@ def test_without_a_fallback_the_play_stops_with_the_remedy(deployment: Deploymen
     hosts = recap(stopped.stdout)
     assert {host: counts["failed"] for host, counts in hosts.items() if counts["failed"]} == {"localhost": 1}
     assert {counts["changed"] for host, counts in hosts.items() if host != "localhost"} == {0}  # none was touched
-    assert requests.get(f"{deployment.workers['worker1']}/version", timeout=5).json() == before
+    assert requests.get(f"{deployment.workers['worker1']}/version", timeout=60).json() == before
 
 
 @pytest.mark.parametrize("inventory", ["local", "example"])

@@ -27,14 +27,14 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 def test_the_page_and_the_workers_answer(system: Deployment) -> None:
-    assert "<title>" in requests.get(system.url, timeout=5).text
+    assert "<title>" in requests.get(system.url, timeout=60).text
     image = io.BytesIO()
     Image.fromarray(data.chelsea()).save(image, "JPEG")
     answer = requests.post(f"{system.url}/submit", files={"image": image.getvalue()}, timeout=20).json()
     assert answer["worker"] in system.workers
     assert len(answer["predictions"]) == 5
     for url in system.workers.values():
-        assert requests.get(f"{url}/readyz", timeout=5).status_code == 200
+        assert requests.get(f"{url}/readyz", timeout=60).status_code == 200
 
 
 def test_nothing_listens_on_ipv4(system: Deployment) -> None:

@@ -77,7 +77,7 @@ def check(system: Deployment, bundle: dict[str, Any]) -> None:
         found = record(system, worker)
         assert found["runs"]["model"] == found["good"][0]["model"] == release
         assert found["staged"] == {}
-    assert requests.get(f"{system.url}/healthz", timeout=5).status_code == 200
+    assert requests.get(f"{system.url}/healthz", timeout=60).status_code == 200
 
 
 def other(system: Deployment, newer: dict[str, Any]) -> dict[str, Any]:

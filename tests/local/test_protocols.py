@@ -54,7 +54,7 @@ def test_tritonclient_is_answered_as_predict_answers_by_every_worker(deployment:
         probabilities = answer.as_numpy("probabilities")[0]
         assert answer.as_numpy("probability")[0].tolist() == sorted(probabilities.tolist(), reverse=True)[:5]
         assert 0 < probabilities.max() <= 1
-    workers = {requests.get(f"{deployment.url}/v2", timeout=5).headers["X-Worker"] for _ in range(30)}
+    workers = {requests.get(f"{deployment.url}/v2", timeout=60).headers["X-Worker"] for _ in range(30)}
     assert workers == set(deployment.workers)
 
 
@@ -66,7 +66,7 @@ def test_perf_analyzer_measures_it(deployment: Deployment, cats: list[bytes], tm
     element = base64.b64encode(struct.pack("<I", len(cats[0])) + cats[0]).decode()
     data = {"data": [{"image": {"content": {"b64": element}, "shape": [1]}}]}
     (tmp_path / "data.json").write_text(json.dumps(data))
-    name = requests.get(f"{deployment.url}/version", timeout=5).json()["model"]["name"]
+    name = requests.get(f"{deployment.url}/version", timeout=60).json()["model"]["name"]
     words = ["-m", name, "-u", deployment.url.removeprefix("http://"), "-i", "http", "--shape", "image:1"]
     done = subprocess.run(
         [installed / "bin/perf_analyzer", *words, "--input-data", tmp_path / "data.json", "-p", "1000", "-s", "90"],
@@ -87,7 +87,7 @@ def test_what_the_balancer_answers_is_as_described(deployment: Deployment) -> No
 
     described = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
     schema = schemathesis.openapi.from_url(f"{deployment.url}/openapi.json")
-    model = requests.get(f"{deployment.url}/version", timeout=5).json()["model"]
+    model = requests.get(f"{deployment.url}/version", timeout=60).json()["model"]
     seen = set()
     for operation in (result.ok() for result in schema.get_all_operations()):
         if operation.method.lower() == "get" and "balancer" in operation.definition.raw["x-served-by"]:
