@@ -52,9 +52,10 @@ def test_the_page_is_served(deployed: Slice) -> None:
 def test_all_four_workers_answer_and_their_shares_are_even(deployed: Slice) -> None:
     from scipy import stats
 
-    shares = count(deployed, 200)
+    shares = count(deployed, 500)
     assert sorted(shares) == WORKERS
-    assert stats.chisquare(list(shares.values())).pvalue >= 1e-3
+    # By chance one run in a hundred thousand fails; where a worker gets half of its share, four of five do.
+    assert stats.chisquare(list(shares.values())).pvalue >= 1e-5
 
 
 def test_a_second_run_changes_nothing(deployed: Slice) -> None:
@@ -181,7 +182,7 @@ def test_a_broken_upgrade_stops_at_the_first_worker_and_is_rolled_back(
     assert [version(deployed, worker) for worker in WORKERS] == ["2.0"] * 4
     deployed.make("rollback", "INVENTORY=inventory/slice")
     assert "2.0" not in [version(deployed, worker) for worker in WORKERS]
-    assert sorted(count(deployed, 30)) == WORKERS
+    eventually("all workers answer", lambda: sorted(count(deployed, 30)) == WORKERS)
 
 
 def test_a_restart_under_load_loses_nothing(deployed: Slice) -> None:
