@@ -14,6 +14,7 @@ from skimage import data
 
 from tests.conftest import Deployment, local_deployment
 from tests.local.test_experiment import experiment, samples
+from tests.local.test_killed import kill_a_removal
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         prepared.make("up", "ARGS=-e worker_processes=1")
         yield prepared
     finally:
-        prepared.make("down")
+        if (prepared.folder / ".run").exists():  # the last test has removed it
+            prepared.make("down")
 
 
 def test_the_page_and_the_workers_answer(system: Deployment) -> None:
@@ -62,3 +64,8 @@ def test_an_experiment_measures(system: Deployment, tmp_path: Path) -> None:
     done = experiment(system, tmp_path, "[2]", "-e worker_processes=1")
     assert "failed=0" in done
     assert samples(tmp_path)
+
+
+def test_a_removal_that_is_killed_is_finished_by_the_next_run(system: Deployment) -> None:
+    """The last one, since nothing is left: a deployment for this alone would take two minutes."""
+    kill_a_removal(system, "Remove the agent's folders")
