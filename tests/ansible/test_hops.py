@@ -186,6 +186,7 @@ def test_every_refusal_is_a_problem_document(hops: Hops, name: str) -> None:
 PARAMETERS = [
     "/healthz?x=1",
     "/status?x",
+    "/status?x?",
     "/workers?since=1",
     "/autoscaler?top=1",
     "/live-figures?hours=1",
