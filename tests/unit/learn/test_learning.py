@@ -148,6 +148,7 @@ def test_interrupted_run_goes_on_and_gives_the_same_bytes(
         assert (tmp_path / "learnt/my-photographs" / file).read_bytes() == first.read_bytes()
 
 
+@pytest.mark.usefixtures("learnt")  # the weights are there by then, which are larger than this disk
 def test_full_disk_is_said_and_leaves_nothing(photographs: Path, tmp_path: Path) -> None:
     def a_megabyte() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
