@@ -48,7 +48,7 @@ def newer(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> d
 
 def served(system: Deployment) -> set[str]:
     """The digests of the models that the workers serve."""
-    return {requests.get(f"{url}/version", timeout=5).json()["model"]["digest"] for url in system.workers.values()}
+    return {requests.get(f"{url}/version", timeout=60).json()["model"]["digest"] for url in system.workers.values()}
 
 
 def record(system: Deployment, worker: str) -> dict[str, Any]:
@@ -88,23 +88,23 @@ def stranger(port: int) -> Iterator[None]:
 
 def test_a_reload_that_has_no_effect_is_a_failure_and_is_tried_again(deployment: Deployment) -> None:
     """The new port is taken: nginx accepts the configuration, takes the signal, and goes on with the old one."""
-    before = requests.get(f"{deployment.url}/status", timeout=5).json()
+    before = requests.get(f"{deployment.url}/status", timeout=60).json()
     (port,) = free_ports(1)
-    change = ("-e", f"balancer_port={port}", "-e", "service_ready_timeout_s=4")
+    change = ("-e", f"balancer_port={port}")
     with stranger(port):
-        failed = deployment.play("balancers", *change, check=False)
+        failed = deployment.play("balancers", *change, "-e", "service_ready_timeout_s=4", check=False)
         assert failed.returncode != 0
         said = words(failed.stdout)
         assert f"did not answer 200 at http://127.0.0.1:{port}/status with its new configuration" in said
         assert f"bind() to 127.0.0.1:{port} failed (98: Address already in use)" in said
-        assert requests.get(f"{deployment.url}/status", timeout=5).json() == before
+        assert requests.get(f"{deployment.url}/status", timeout=60).json() == before
     try:
         deployment.play("balancers", *change)
-        after = requests.get(f"http://127.0.0.1:{port}/status", timeout=5).json()
+        after = requests.get(f"http://127.0.0.1:{port}/status", timeout=60).json()
         assert after["configuration"] != before["configuration"]
     finally:
         deployment.play("balancers")
-    assert requests.get(f"{deployment.url}/status", timeout=5).json() == before
+    assert requests.get(f"{deployment.url}/status", timeout=60).json() == before
 
 
 def test_a_host_that_fails_while_it_is_staged_stops_the_deployment_of_all(
