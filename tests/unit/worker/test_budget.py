@@ -6,7 +6,9 @@ import functools
 import io
 import json
 import os
+import resource
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -175,3 +177,27 @@ def test_the_limits_are_exact() -> None:
         budget.check("GIF", 1, budget.MAX_MEMORY_BYTES)
     with pytest.raises(TooLargeError, match="s to decode"):
         budget.check("GIF", 0, 0, budget.MAX_WORK_NS + 1)
+
+
+def test_two_threads_that_are_capped_at_once_leave_the_process_as_it_was() -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
+
+    def second() -> None:
+        first_in.wait(60)
+        with budget.capped(0):
+            second_in.set()
+            first_out.wait(60)
+
+    other = threading.Thread(target=second)
+    other.start()
+    try:
+        with budget.capped(0):
+            first_in.set()
+            second_in.wait(1)  # in vain where one waits for the other
+        first_out.set()
+        other.join()
+        assert second_in.is_set()
+        assert resource.getrlimit(resource.RLIMIT_AS) == before
+    finally:
+        resource.prlimit(0, resource.RLIMIT_AS, before)

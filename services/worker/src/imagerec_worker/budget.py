@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,8 @@ MAX_WORK_NS = 1_000_000_000
 
 # What a decoder asks for and does not touch.
 _SLACK_BYTES = 10_000_000
+
+_capping = threading.Lock()  # a process has one limit, and some servers have several threads
 
 # About 0.1 s of a core, whatever the format: 7 million pixels of a PNG, a JPEG file of 10 MB.
 DEAR_MEMORY_BYTES = 30_000_000
@@ -192,14 +195,15 @@ def capped(held_bytes: int) -> Iterator[None]:
     Args:
         held_bytes: Length of the file.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MAX_MEMORY_BYTES - _COPIES * held_bytes + _SLACK_BYTES
-    resource.prlimit(0, resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
-    try:
-        yield
-    finally:
-        resource.prlimit(0, resource.RLIMIT_AS, (soft, hard))
+    with _capping:
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MAX_MEMORY_BYTES - _COPIES * held_bytes + _SLACK_BYTES
+        resource.prlimit(0, resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+        try:
+            yield
+        finally:
+            resource.prlimit(0, resource.RLIMIT_AS, (soft, hard))
 
 
 def check_json(text: bytes) -> None:
