@@ -357,6 +357,27 @@ def test_who_waits_long_for_a_turn_is_told_when_to_come_back(monkeypatch: pytest
     assert 0 < waits.waited_s < 300
 
 
+WAITS = """
+import fcntl, socket
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from imagerec_worker import offload
+waits = offload.Offload(1, [], Logger(Config()))
+fcntl.lockf(waits._turn, fcntl.LOCK_EX)
+waits.begin(socket.socket())
+try:
+    waits.take_turn()
+except offload.HandedOver:
+    waits.reap(wait=True)
+"""
+
+
+def test_who_waits_for_a_turn_is_ended_when_its_request_has_taken_too_long() -> None:
+    """Its parent has the turn, and gives it a second."""
+    ended = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, check=True)
+    assert f"was ended by signal {signal.SIGALRM:d}" in ended.stderr
+
+
 def test_without_a_process_of_ours_a_dear_upload_is_decoded_where_it_came(client: FlaskClient) -> None:
     before = children_of(os.getpid())
     assert client.post("/predict", data=DEAR, content_type="image/png").status_code == 200

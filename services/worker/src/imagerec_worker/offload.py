@@ -122,13 +122,15 @@ class Offload:
                 {"Retry-After": str(RETRY_AFTER_S)},
             )
 
-        signal.signal(signal.SIGALRM, give_up)
-        left_s = signal.alarm(TURN_S)
+        left_s, _ = signal.getitimer(signal.ITIMER_REAL)
         begun_s = time.monotonic()
+        if not 0 < left_s <= TURN_S:  # else it is ended before
+            signal.signal(signal.SIGALRM, give_up)
+            signal.alarm(TURN_S)
         try:
             fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, and gone with it
         finally:
-            signal.alarm(left_s and max(1, left_s - int(time.monotonic() - begun_s)))
+            signal.setitimer(signal.ITIMER_REAL, left_s and max(1, left_s - (time.monotonic() - begun_s)))
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def _become_child(self) -> None:
