@@ -1,1 +1,1 @@
-"""Hostile clients: `python -m chaos.attacks NAME HOST PORT`; slow ones need the standard library alone."""
+"""Hostile clients: `python -m chaos.attacks NAME HOST PORT`."""

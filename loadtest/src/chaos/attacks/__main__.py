@@ -1,7 +1,6 @@
 """One hostile client: `python -m chaos.attacks NAME HOST PORT`; prints a JSON object of what the server did.
 
-Needs the standard library alone; attacks by corpus also need Pillow and numpy. What was not as expected of a server is
-named in "unexpected".
+What was not as expected of a server is named in "unexpected".
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import resource
 import socket
 import sys
 
+from chaos.attacks.corpus import make
 from chaos.attacks.exchange import replay
 from chaos.attacks.expected import EXPECTED, violations
 from chaos.attacks.swarm import HABITS, Swarm
@@ -43,8 +43,6 @@ def main() -> None:
         _allow_open_files(count + 100)
         report = Swarm(address, HABITS[chosen.name], count).run(chosen.seconds or 40.0)
     else:
-        from chaos.attacks.corpus import make  # noqa: PLC0415  it needs Pillow and numpy
-
         cases = make(chosen.name, chosen.count, chosen.seed)
         random.Random(chosen.seed).shuffle(cases)  # noqa: S311  an order, no secret
         report = replay(address, cases, chosen.rate, chosen.seconds or 600.0)
