@@ -287,13 +287,14 @@ def test_labelled_photographs_are_sent_once_or_as_long_as_a_trial_lasts(
 def test_a_service_that_only_fails_stops_the_run(
     design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    design.write_text(TINY + "client: {timeout_s: 0.3, warmup_requests: 0}\n")
-    assert run(design, serve("--workers", "2", "--service-ms", "600")) == 1
+    together = TINY.replace("in_flight: 1", "in_flight: 2").replace("requests: 4", "requests: 2")
+    design.write_text(together + "client: {timeout_s: 3, warmup_requests: 0}\n")
+    assert run(design, serve("--workers", "2", "--service-ms", "6000")) == 1
     error = capsys.readouterr().err
     assert "was answered (timeout); its samples are kept in" in error
     kept = list((design.parent / "run" / "trials").rglob("*.incomplete1.jsonl.gz"))
     assert len(kept) == 1
-    assert len(read_trial(kept[0]).samples) == 4
+    assert len(read_trial(kept[0]).samples) == 2
 
 
 CHANGING = """

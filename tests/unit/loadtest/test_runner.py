@@ -55,9 +55,9 @@ def test_closed_loop_keeps_its_users_busy(serve: Callable[..., str], tmp_path: P
 
 
 def test_closed_loop_ends_at_its_duration(serve: Callable[..., str], tmp_path: Path) -> None:
-    result = trial(serve(), tmp_path / "t", lambda runner: runner.closed_loop(2, duration_s=0.3))
+    result = trial(serve(), tmp_path / "t", lambda runner: runner.closed_loop(2, duration_s=2))
     assert len(result.samples) > 2
-    assert sum(sample.done_s > 0.3 for sample in result.samples) <= 2  # what each user was about when it was over
+    assert sum(sample.done_s > 2 for sample in result.samples) <= 2  # what each user was about when it was over
 
 
 def test_original_loop_waits_for_every_kth_answer(serve: Callable[..., str], tmp_path: Path) -> None:
