@@ -229,7 +229,8 @@ def test_busy(make_client: Callable[..., FlaskClient]) -> None:
     assert client.post("/predict", data=picture(), content_type=JPEG, headers=fresh).status_code == 200
     stale = {"X-Request-Start": f"t={time.time() - 100:.3f}"}
     answer = client.post("/predict", data=b"not even looked at", content_type=JPEG, headers=stale)
-    assert_problem(answer, 429, "busy", "has waited 1")
+    document = assert_problem(answer, 429, "busy", "try again in 1 s")
+    assert re.search(r"has waited 1\d\d\.\d s", document["detail"])
     assert answer.headers["Retry-After"] == "1"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 import tracemalloc
 from pathlib import Path
@@ -242,7 +243,8 @@ def test_a_worker_that_is_busy_or_drained_says_so(colours: Bundle, tmp_path: Pat
     client = create_app(Settings(bundle=colours.path, queue_budget_s=50, drain_file=tmp_path / "drain")).test_client()
     stale = {"X-Request-Start": f"t={time.time() - 100:.3f}"}
     answer = client.post(f"{MODEL}/infer", data=b"not looked at", headers=stale)
-    refused(answer, 429, "has waited 1")
+    refused(answer, 429, "try again in 1 s")
+    assert re.search(r"has waited 1\d\d\.\d s", answer.get_json()["error"])
     assert answer.headers["Retry-After"] == "1"
     for path in ("/v2/health/ready", f"{MODEL}/ready"):
         refused(client.get(path), 503, "taken out of service")
