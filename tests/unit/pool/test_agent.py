@@ -165,7 +165,6 @@ import os, sys
 from pathlib import Path
 from imagerec_pool.agent import Agent
 from imagerec_pool.settings import Settings
-from tests.conftest import free_ports
 agent = Agent(Settings(*map(Path, sys.argv[1:])))
 os.setuid(65534)
 for now_s in (100.0, 102.0, 104.0):
