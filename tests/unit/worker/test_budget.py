@@ -22,6 +22,7 @@ from PIL import Image
 from chaos.attacks.images import MEBIBYTE
 from imagerec_worker import budget
 from imagerec_worker.errors import TooLargeError
+from imagerec_worker.preprocess import preprocess
 from tests.unit.worker.bomb_files import BOMBS, MEGABYTE, bomb, chunk, encode, flat, grain, png
 
 MEMORY_BYTES = 150_000_000
@@ -201,3 +202,13 @@ def test_two_threads_that_are_capped_at_once_leave_the_process_as_it_was() -> No
         assert resource.getrlimit(resource.RLIMIT_AS) == before
     finally:
         resource.prlimit(0, resource.RLIMIT_AS, before)
+
+
+def test_a_jpeg_without_its_end_is_paid_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end is joined to it: for a moment there is one more copy."""
+    plain = encode(flat(16), "JPEG")
+    whole = plain[:2] + 16 * (b"\xff\xfe\xff\xff" + bytes(65_533)) + plain[2:]
+    monkeypatch.setattr(budget, "MAX_MEMORY_BYTES", len(whole) * 7 // 2)
+    assert preprocess(whole, 8, 1000)
+    with pytest.raises(TooLargeError, match="MB of memory"):
+        preprocess(whole[:-2], 8, 1000)

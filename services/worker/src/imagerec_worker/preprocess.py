@@ -134,13 +134,14 @@ def _jpeg(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     orientation = orientation_of(plain.exif)
     frame = budget.read_frame(plain.frame)
     _check_size(frame.width, frame.height, max_pixels)
-    budget.check_jpeg(frame, len(data), plain.in_scans, target.least(), 3)
+    held_bytes = len(data) if plain.ended else len(data) * 4 // 3  # with its end it is copied once more
+    budget.check_jpeg(frame, held_bytes, plain.in_scans, target.least(), 3)
     # What is whole but for its end is whole: with an end a decoder knows at once whether pixels are missing.
     whole = plain.data if plain.ended else plain.data + JPEG_END
     result = _decode_fast(whole, orientation, target)
     if result is None:
         least = target.least(_REDUCING_GAP)
-        budget.check_jpeg(frame, len(data), plain.in_scans, least, 4)
+        budget.check_jpeg(frame, held_bytes, plain.in_scans, least, 4)
         if frame.components <= 3:  # Pillow misses pixels by an end that is missing; of more libjpeg-turbo has seen all
             whole = plain.data
         image = Image.open(io.BytesIO(whole), formats=("JPEG",))
