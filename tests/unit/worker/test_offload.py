@@ -53,7 +53,8 @@ def server(colours: Bundle, folder: Path) -> Iterator[Server]:
     """gunicorn as the role configures it, with one process."""
     shared = {shared_metrics.VARIABLE: str(folder / "metrics")}
     configuration = folder / "gunicorn.conf.py"
-    patient = "import imagerec_worker.offload\nimagerec_worker.offload.TURN_S = 120\n"  # a busy machine is slow
+    # A busy machine is slow; 300 s are the limit of a child.
+    patient = "import imagerec_worker.offload\nimagerec_worker.offload.TURN_S = 120\ntimeout = 300\n"
     configuration.write_text(CONFIGURATION.read_text() + patient)
     image_worker = "imagerec_worker.gunicorn_worker.ImageWorker"
     running = start_server(colours.path, image_worker, folder, "--config", str(configuration), **shared)
@@ -333,8 +334,45 @@ def test_pictures_that_are_dear_together_are_handed_over(server: Server) -> None
     before = faults_of_children(serving)
     answer = server.exchange(inference(*[png(5000, 3700, 8, 0)] * 8))
     # its child has a low priority: on a busy machine it takes more than may be spent
-    assert answer.startswith(b"HTTP/1.1 200 ") or b" pictures took more than 8 s" in answer
+    assert answer.startswith(b"HTTP/1.1 200 ") or b"others left " in answer
     wait_for(lambda: faults_of_children(serving) != before)
+
+
+HURRIED = """
+import time
+from imagerec_worker import offload, v2_views
+taken = offload.take_turn
+def take_turn():
+    taken()
+    v2_views.SPEND_S = 0.001  # in the child alone
+offload.take_turn = take_turn
+time.process_time = lambda: 0.0
+"""
+
+
+def test_whom_others_leave_too_little_of_the_processor_is_told_to_come_back(colours: Bundle, tmp_path: Path) -> None:
+    """As if the child of a busy machine had had no time of the processor at all."""
+    configuration = tmp_path / "gunicorn.conf.py"
+    configuration.write_text(CONFIGURATION.read_text() + HURRIED)
+    image_worker = "imagerec_worker.gunicorn_worker.ImageWorker"
+    server = start_server(colours.path, image_worker, tmp_path, "--config", str(configuration))
+    try:
+        refused = server.exchange(inference(*[png(5000, 3700, 8, 0)] * 8))
+    finally:
+        stop_server(server)
+    assert refused.startswith(b"HTTP/1.1 429 ")
+    assert b"\r\nRetry-After: 1\r\n" in refused
+    assert b" little of the processor; try again in 1 s" in refused
+
+
+def test_many_pictures_are_answered_where_batches_leave_no_children(colours: Bundle, tmp_path: Path) -> None:
+    batch_worker = "imagerec_worker.batch_worker.BatchWorker"
+    options = ("--config", str(CONFIGURATION))
+    server = start_server(colours.path, batch_worker, tmp_path, *options, IMAGEREC_BATCH_MAX="4")
+    try:
+        assert server.exchange(inference(*[DEAREST] * 2, CHEAP)).startswith(b"HTTP/1.1 200 ")
+    finally:
+        stop_server(server)
 
 
 def test_who_waits_long_for_a_turn_is_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

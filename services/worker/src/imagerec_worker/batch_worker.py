@@ -14,7 +14,7 @@ import socket
 import time
 from typing import Any
 
-from imagerec_worker import plain_http
+from imagerec_worker import offload, plain_http
 from imagerec_worker.batching import Batch
 from imagerec_worker.gunicorn_worker import ImageWorker
 from imagerec_worker.service import Service, service_of
@@ -62,6 +62,7 @@ class BatchWorker(ImageWorker):
         self._service: Service | None = service if gathers else None
         if gathers:
             self._offload = None  # a child would have the connections of the whole batch
+            offload.use(None)
 
     def accept(self, listener: Any) -> None:
         """Serve the connection that waits, and with it others of its batch."""

@@ -101,9 +101,10 @@ class Offload:
             self._wait_for_turn()
             self._has_turn, self.waited_s = True, time.perf_counter() - begun_s
 
-    def holds_others_up(self) -> bool:
-        """Return whether this process is no child, so that others wait for what it does."""
-        return not self._is_child
+    @property
+    def is_child(self) -> bool:
+        """Whether this process is a child, so that nobody but its client and other children wait for what it does."""
+        return self._is_child
 
     def reap(self, *, wait: bool = False) -> None:
         """Forget the children that have ended, and keep what they counted. With ``wait``, wait for all of them."""
@@ -154,8 +155,8 @@ class _Current:
     offload: Offload | None = None
 
 
-def use(offload: Offload) -> None:
-    """Let ``offload`` have the children of this process from now on."""
+def use(offload: Offload | None) -> None:
+    """Let ``offload`` have the children of this process from now on; None where it has none."""
     _Current.offload = offload
 
 
@@ -173,7 +174,12 @@ def take_turn() -> None:
 
 def holds_others_up() -> bool:
     """Return whether others wait for this process, though it could have handed the present request over."""
-    return _Current.offload is not None and _Current.offload.holds_others_up()
+    return _Current.offload is not None and not _Current.offload.is_child
+
+
+def is_child() -> bool:
+    """Return whether a child answers the present request: it has what others leave of the processor."""
+    return _Current.offload is not None and _Current.offload.is_child
 
 
 def waited_s() -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,6 +153,11 @@ def _pictures(service: Service, recognition: Recognition, asked: InferenceReques
         yield from asked.pixels
     for number, file in enumerate(asked.files, 1):
         if recognition.spent_s > SPEND_S:
+            if offload.is_child() and time.process_time() < SPEND_S:
+                raise BusyError(
+                    f"others left these pictures little of the processor; try again in {offload.RETRY_AFTER_S} s",
+                    {"Retry-After": str(offload.RETRY_AFTER_S)},
+                )
             raise TooLargeError(f"{number - 1} pictures took more than {SPEND_S} s; send fewer at once")
         if recognition.spent_s > _DEAR_S:
             offload.take_turn()
