@@ -80,6 +80,37 @@ def lossless(side: int, mode: str = "RGB") -> bytes:
     return encode(flat(side, mode), "WEBP", lossless=True, method=0, quality=0)
 
 
+def inflating(megabytes: int) -> bytes:
+    """A PNG of 16 bits with a colour key, whose data go on behind its pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)) + chunk(b"tRNS", bytes(6))
+    packer = zlib.compressobj(wbits=-15)
+    pixels, more = (packer.compress(bytes(count)) + packer.flush(zlib.Z_FULL_FLUSH) for count in (100, MEGABYTE))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"\x78\x9c" + pixels + more * megabytes) + chunk(b"IEND", b"")
+
+
+def webp_of_groups(side: int) -> bytes:
+    """A lossless WebP in which each of ``side`` by ``side`` blocks of 4 by 4 pixels has five tables of its own."""
+    order = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8)  # in which the format lists how long codes of codes are
+    one_symbol = [1, 0, 0, 0]
+
+    def number(value: int, bits: int) -> list[int]:
+        return [value >> place & 1 for place in range(bits)]
+
+    def bytes_of_8_bits(rest: list[int]) -> list[int]:
+        lengths = [bit for code in order for bit in number(int(code in {8, 18}), 3)]
+        return [0, *number(len(order) - 4, 4), *lengths, 0, *[0] * 256, *rest]
+
+    blocks = np.arange(side * side)
+    head = [*number(4 * side - 1, 14) * 2, *number(0, 4), *number(0, 2), 1, *number(0, 3)]
+    head += [0, *bytes_of_8_bits([1, *number(24 - 11, 7)]), *bytes_of_8_bits([]), *one_symbol * 3]
+    which = np.unpackbits(np.stack([blocks & 255, blocks >> 8], axis=1).astype(np.uint8))
+    bits = np.concatenate([np.array(head, np.uint8), which, np.tile(np.array(one_symbol * 5, np.uint8), side * side)])
+    content = b"\x2f" + np.packbits(bits, bitorder="little").tobytes()
+    content += b"\0" * (len(content) & 1)
+    chunks = b"WEBPVP8L" + struct.pack("<I", len(content)) + content
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "webp-lossless-7071": lambda: lossless(7071),
     "webp-lossless-4180": lambda: lossless(4180),
@@ -130,6 +161,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "png-19-megabytes-of-texts": lambda: (
         (data := png(64, 64, 8, 2))[:33] + chunk(b"tEXt", b"a\0" + bytes(400)) * 46_000 + data[33:]
     ),
+    "png-one-column-of-15-million": lambda: png(1, 15_500_000, 8, 0),
+    "png-one-column-of-40-million": lambda: png(1, 40 * MEGABYTE, 1, 0),
+    "png-that-inflates-to-four-gigabytes": lambda: inflating(4000),
+    "webp-of-65536-groups-of-tables": lambda: webp_of_groups(256),
 }
 
 
