@@ -20,6 +20,7 @@ from imagerec_worker import budget, v2_views
 from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.errors import TooLargeError
+from imagerec_worker.recognition import Recognition
 from imagerec_worker.settings import Settings
 from tests.unit.worker.test_v2 import MODEL, asking, binary, elements, images, picture, tensor
 
@@ -287,3 +288,15 @@ def test_pictures_that_take_long_are_too_many(client: FlaskClient, monkeypatch: 
     monkeypatch.setattr(v2_views, "SPEND_S", -1)
     body, headers = binary("image", elements(*[picture("red")] * 2), shape=[2])
     refused(client.post(f"{MODEL}/infer", data=body, headers=headers), 413, "send fewer at once")
+
+
+@pytest.mark.parametrize(("spent_s", "turns"), [(0.09, 0), (0.11, 2)], ids=["cheap", "dear"])
+def test_a_turn_is_taken_for_pictures_that_are_dear_together(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, spent_s: float, turns: int
+) -> None:
+    taken = []
+    monkeypatch.setattr(Recognition, "spent_s", spent_s)
+    monkeypatch.setattr(v2_views.offload, "take_turn", lambda: taken.append(True))
+    body, headers = binary("image", elements(*[picture("red")] * 2), shape=[2])
+    assert client.post(f"{MODEL}/infer", data=body, headers=headers).status_code == 200
+    assert len(taken) == turns
