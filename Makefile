@@ -314,8 +314,8 @@ bench: setup-measure ## images/s and latency against the limit and PEERS=gunicor
 ENGINE ?= litert
 BATCHES_IN = $(or $(RECORD),results/runs/batching)
 .PHONY: batching
-batching: setup-measure $(if $(filter tensorflow,$(ENGINE)),setup-keras) #: ms a photograph when 1 to 16 share a run of the network; ENGINE=tensorflow where a GPU is; RECORD=results/batching keeps it
-	@PYTHONPATH=$(OURS):loadtest/src $(if $(filter tensorflow,$(ENGINE)),.venv-keras/bin,$(BIN))/python -m bench.batching --engine '$(ENGINE)' \
+batching: setup-measure $(if $(filter-out litert,$(ENGINE)),setup-keras) #: ms a photograph when 1 to 16 share a run of the network; ENGINE=tensorflow or jax where a GPU is; RECORD=results/batching keeps it
+	@PYTHONPATH=$(OURS):loadtest/src $(if $(filter-out litert,$(ENGINE)),.venv-keras/bin,$(BIN))/python -m bench.batching --engine '$(ENGINE)' \
 		$(if $(MODEL_MIRROR),--mirror '$(call path,$(MODEL_MIRROR))') --record '$(BATCHES_IN)' $(ARGS)
 	$(BIN)/python -m bench.batching --redraw '$(BATCHES_IN)'
 

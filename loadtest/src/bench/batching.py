@@ -1,7 +1,7 @@
 """`make batching`: milliseconds a photograph when the network runs for 1, 2, 4, 8 or 16 at once, without HTTP.
 
 Each round measures every setting once, in an order of its own, over the same number of photographs; one run before
-is not counted. Where a GPU is, `ENGINE=tensorflow` measures it by the same command.
+is not counted. Where a GPU is, `ENGINE=tensorflow` or `jax` measures it by the same command.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from loadtest.draw.style import COLOURS, MARKERS, dodged, figure, legend_above, 
 
 _TOLD_APART = 0.02
 PAGE = "README.md"
-OPEN = "No GPU was ever at hand: that row is open. `make batching ENGINE=tensorflow` measures it."
+OPEN = "No GPU is among these: that row is open. `make batching ENGINE=tensorflow` measures it, or `ENGINE=jax`."
 
 Row = dict[str, Any]
 

@@ -124,6 +124,17 @@ def test_litert_runs_a_bundle_for_every_number_of_pictures(tmp_path: Path, monke
     assert json.loads(Path("here/litert.json").read_text())["device"] == "the processor, by LiteRT"
 
 
+@pytest.mark.parametrize("engine", ["tensorflow", "jax"])
+def test_an_engine_that_is_not_installed_is_said_with_the_remedy(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batching.main(["--engine", engine, "--record", str(tmp_path / "none")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "make setup-keras" in said
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_model_that_is_none_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert batching.main(["--models", "imagenett", "--record", str(tmp_path)]) == 1
     assert "did you mean imagenet?" in capsys.readouterr().err
