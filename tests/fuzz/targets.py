@@ -21,6 +21,7 @@ from imagerec_worker.multipart import find_file
 from imagerec_worker.preprocess import preprocess
 from imagerec_worker.recognition import TOP_MAX
 from imagerec_worker.v2_request import BATCH_MAX, HEADER_LENGTH, OUTPUTS, image_of, read_inference
+from tests.fuzz.growth import asking
 
 SIZE, MAX_PIXELS = 32, 50_000_000
 _HEADS = {b"\xff\xd8": "JPEG", b"\x89P": "PNG", b"GI": "GIF"}
@@ -147,10 +148,12 @@ def _inference_requests() -> Iterator[bytes]:
 
 
 def seeds(target: str) -> list[bytes]:
-    """Return what fuzzing begins with: something good and something odd of every kind."""
-    if target == "multipart":
-        return list(_forms())
-    if target == "inference":
-        return list(_inference_requests())
+    """Return what fuzzing begins with: something good and something odd of every kind, and each asking to grow."""
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    return [*_pictures(), *([exif] if target == "metadata" else [])]
+    plain = {
+        "inference": lambda: list(_inference_requests()),
+        "metadata": lambda: [*_pictures(), exif],
+        "multipart": lambda: list(_forms()),
+        "preprocessing": lambda: list(_pictures()),
+    }[target]()
+    return plain + [asking(seed, len(seed) // 2, 16) for seed in plain]
