@@ -6,8 +6,8 @@ Each file of the corpus goes to a process of gunicorn's that has classified one 
 is gunicorn's own class of processes, which decodes everything itself: ours lets a child decode what is dear.
 Its memory is the peak while it answers, less what it held before; its time is that of the processor. A file that takes
 longer than the bar is sent to two more processes, and the least counts: neighbours on the machine make processor time
-longer, never shorter. The raw figures go into bombs.json beside the page. Without BUNDLE the page is written anew from
-that file.
+longer, never shorter. The raw figures go into bombs.json beside the page. With --only the other figures of that file
+stay. Without BUNDLE the page is written anew from it.
 """
 
 from __future__ import annotations
@@ -141,14 +141,29 @@ def beside_bombs() -> dict[str, Any]:
     return {"commit": fault["commit"], **deployed, **figures}
 
 
-def measure(bundle: Path, names: Sequence[str], ended: int) -> dict[str, Any]:
-    """Measure all of it; return the record."""
+def measure_bombs(bundle: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Measure these bombs; return a record without a scrape."""
     record: dict[str, Any] = {"source": source_state(), "machine": machine_here()}
     record["load"] = round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory(prefix="bombs-") as name, worker(bundle, Path(name)) as server:
         model = server.ask("GET", "/version").json["model"]
         record["model"] = f"{model['name']} {model['version']}"
         record["bombs"] = [measure_bomb(server, each) for each in names]
+    return record
+
+
+def added(kept: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Return the record that was kept, with bombs that were measured later."""
+    if any(kept[name] != later[name] for name in ("machine", "model")):
+        raise SystemExit("error: the others were measured on another machine or with another model; measure all")
+    new = {each["name"]: each | {"source": later["source"]} for each in later["bombs"]}
+    rows = {each["name"]: each for each in kept["bombs"]} | new
+    return kept | {"bombs": [rows[name] for name in BOMBS if name in rows]}
+
+
+def measure(bundle: Path, names: Sequence[str], ended: int) -> dict[str, Any]:
+    """Measure all of it; return the record."""
+    record = measure_bombs(bundle, names)
     with tempfile.TemporaryDirectory(prefix="bombs-") as name, worker(bundle, Path(name)) as server:
         record["scrape"] = measure_scrape(server, Path(name) / "metrics", ended)
     return record
@@ -167,8 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     kept = options.into.parent / RECORD
-    known = options.bundle is None
-    record = json.loads(kept.read_text()) if known else measure(options.bundle.resolve(), options.only, options.ended)
+    if options.bundle is None:
+        record = json.loads(kept.read_text())
+    elif options.only != list(BOMBS) and kept.exists():
+        record = added(json.loads(kept.read_text()), measure_bombs(options.bundle.resolve(), options.only))
+    else:
+        record = measure(options.bundle.resolve(), options.only, options.ended)
     record |= {"beside": beside_bombs()}
     kept.write_text(json.dumps(record, indent=1) + "\n")
     write_between(options.into, page(record), BEGIN, END)

@@ -29,9 +29,11 @@ def page(record: dict[str, Any]) -> str:
     memory_mb = max(each["memory_bytes"] for each in bombs) / 1e6
     most_s = max(each["cpu_s"] for each in bombs)
     missed = sum(each["memory_bytes"] > MEMORY_BAR_BYTES or each["cpu_s"] > CPU_BAR_S for each in bombs)
+    later = [str(each["source"]["commit"])[:7] for each in bombs if "source" in each]
     intro = (
         f"At {str(record['source']['commit'])[:7]}, {state}: {record['machine']}; load before {record['load']}. "
-        f"Model: {record['model']}. A process of gunicorn's that has classified one photograph gets the file. "
+        + (f"{len(later)} of the bombs later, at {', '.join(sorted(set(later)))}. " if later else "")
+        + f"Model: {record['model']}. A process of gunicorn's that has classified one photograph gets the file. "
         "MB: its peak memory less what it held before. s: its processor time, "
         f"the least of {TRIES} where the first is above the bar. "
         f"Bars: {MEMORY_BAR_BYTES / 1e6:.0f} MB and {CPU_BAR_S:.0f} s. What is above its bar is bold."

@@ -65,10 +65,24 @@ def test_the_page_says_what_is_above_a_bar_and_where_it_was_measured() -> None:
     assert "a checkout with changes" in page({**record(), "source": {"commit": None, "dirty": True}})
 
 
+def test_bombs_that_are_measured_later_stand_beside_the_others() -> None:
+    first, second, third = list(BOMBS)[:3]
+    kept, later = record(name=second), record(name=first, cpu_s=0.5)
+    later["source"] = {"commit": "abcdef0123", "dirty": False}
+    both = bombs.added(kept, later)
+    assert [(each["name"], each["cpu_s"]) for each in both["bombs"]] == [(first, 0.5), (second, 0.25)]
+    text = " ".join(page(both).split())
+    assert "load before 0.1. 1 of the bombs later, at abcdef0. Model: m 1." in text
+    again = bombs.added(both, record(name=first, cpu_s=0.75))
+    assert [(each["name"], each["cpu_s"]) for each in again["bombs"]] == [(first, 0.75), (second, 0.25)]
+    with pytest.raises(SystemExit, match="another machine"):
+        bombs.added(kept, record(name=third) | {"machine": "another"})
+
+
 def test_the_page_says_what_was_recorded() -> None:
     folder = REPOSITORY / "results/requests"
     kept = json.loads((folder / bombs.RECORD).read_text())
     assert [each["name"] for each in kept["bombs"]] == list(BOMBS)
-    assert not kept["source"]["dirty"]
+    assert not any(each["source"]["dirty"] for each in [kept, *kept["bombs"]] if "source" in each)
     assert kept["scrape"]["ended"] == bombs.ENDED
     assert between(folder / "README.md") == page(kept)
