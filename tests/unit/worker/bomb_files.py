@@ -88,13 +88,63 @@ def inflating(megabytes: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"\x78\x9c" + pixels + more * megabytes) + chunk(b"IEND", b"")
 
 
+def number(value: int, bits: int) -> list[int]:
+    """A number as compressed data have it, its lowest bit first."""
+    return [value >> place & 1 for place in range(bits)]
+
+
+def tables(tokens: list[int]) -> list[int]:
+    """The head of a block of deflate with tables of its own.
+
+    Args:
+        tokens: How long the codes of the 256 bytes are: 0 for one bit, 1 and seven bits for so many of none, less 11.
+    """
+    order = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)
+    lengths = [bit for code in order for bit in number(int(code in {1, 18}), 3)]
+    # Those of the block's end and of the one distance have one bit too.
+    return [0, 0, 1, *number(0, 5), *number(0, 5), *number(len(order) - 4, 4), *lengths, *tokens, 0, 0]
+
+
+# Blocks of deflate that bring nothing.
+EMPTY = {
+    "stored": [0, 0, 0, 0, 0, 0, 0, 0, *number(0xFFFF0000, 32)],
+    "fixed": [0, 1, 0, *number(0, 7)],
+    "dynamic": [*tables([1, *number(138 - 11, 7), 1, *number(118 - 11, 7)]), 0],
+}
+# Eight zeros.
+TINY = [*tables([0, 1, *number(138 - 11, 7), 1, *number(117 - 11, 7)]), *[0] * 8, 1]
+
+
+def repeated(bits: list[int], size: int) -> bytes:
+    """The bits again and again, in ``size`` bytes."""
+    whole = np.packbits(np.array(bits * 8, np.uint8), bitorder="little").tobytes()
+    return whole * (size // len(whole))
+
+
+def behind(blocks: bytes, picture: bytes) -> bytes:
+    """A PNG with blocks of deflate before its pixels."""
+    pixels = picture.index(b"IDAT")
+    end = pixels + 4 + int.from_bytes(picture[pixels - 4 : pixels], "big")
+    packed = picture[pixels + 4 : end]
+    return picture[: pixels - 4] + chunk(b"IDAT", packed[:2] + blocks + packed[2:]) + picture[end + 4 :]
+
+
+def with_chunk(picture: bytes, kind: bytes, content: bytes) -> bytes:
+    """A PNG with another chunk behind its header."""
+    return picture[:33] + chunk(kind, content) + picture[33:]
+
+
+def gif_of_clear_codes(size: int) -> bytes:
+    """A GIF whose data are the code that empties the table, again and again."""
+    head = encode(flat(16, "L"), "GIF")
+    begin = head.index(b",") + 10
+    return head[:begin] + b"\1" + (b"\xff" + b"\xaa" * 255) * (size // 256) + b"\0;"
+
+
 def webp_of_groups(side: int) -> bytes:
     """A lossless WebP in which each of ``side`` by ``side`` blocks of 4 by 4 pixels has five tables of its own."""
     order = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8)  # in which the format lists how long codes of codes are
     one_symbol = [1, 0, 0, 0]
-
-    def number(value: int, bits: int) -> list[int]:
-        return [value >> place & 1 for place in range(bits)]
 
     def bytes_of_8_bits(rest: list[int]) -> list[int]:
         lengths = [bit for code in order for bit in number(int(code in {8, 18}), 3)]
@@ -109,6 +159,12 @@ def webp_of_groups(side: int) -> bytes:
     content += b"\0" * (len(content) & 1)
     chunks = b"WEBPVP8L" + struct.pack("<I", len(content)) + content
     return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+def empty_blocks(kind: str, keyed: bool = False) -> bytes:
+    """A PNG of 19 megabytes before its pixels, which are 64 by 64."""
+    picture = with_chunk(png(64, 64, 16, 2), b"tRNS", bytes(6)) if keyed else png(64, 64, 8, 2)
+    return behind(repeated(EMPTY[kind], 19 * MEGABYTE), picture)
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {
@@ -165,6 +221,16 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "png-one-column-of-40-million": lambda: png(1, 40 * MEGABYTE, 1, 0),
     "png-that-inflates-to-four-gigabytes": lambda: inflating(4000),
     "webp-of-65536-groups-of-tables": lambda: webp_of_groups(256),
+    **{f"png-19-megabytes-of-empty-{kind}-blocks": functools.partial(empty_blocks, kind) for kind in EMPTY},
+    "png-16-bit-with-a-key-19-megabytes-of-empty-blocks": lambda: empty_blocks("dynamic", keyed=True),
+    "png-rgba-5400-behind-5-megabytes-of-empty-blocks": lambda: behind(
+        repeated(EMPTY["dynamic"], 5 * MEGABYTE), png(5400, 5400, 8, 6)
+    ),
+    "png-19-megabytes-of-empty-blocks-in-a-profile": lambda: with_chunk(
+        png(64, 64, 8, 2), b"iCCP", b"a\0\0\x78\x01" + repeated(EMPTY["dynamic"], 19 * MEGABYTE)
+    ),
+    "png-2000-in-blocks-of-8-bytes": lambda: behind(repeated(TINY, 18_600_000), png(2000, 2000, 8, 2)),
+    "gif-19-megabytes-of-clear-codes": lambda: gif_of_clear_codes(19 * MEGABYTE),
 }
 
 

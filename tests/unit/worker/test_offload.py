@@ -26,7 +26,7 @@ from imagerec_worker.bundle import Bundle
 from imagerec_worker.errors import BusyError
 from imagerec_worker.offload import MOST_CHILDREN, NICENESS
 from tests.conftest import REPOSITORY
-from tests.unit.worker.bomb_files import bomb, encode, flat, png
+from tests.unit.worker.bomb_files import EMPTY, behind, bomb, encode, flat, png, repeated
 from tests.unit.worker.conftest import Server, form_body, start_server, stop_server
 from tests.unit.worker.test_v2 import binary, elements
 
@@ -335,6 +335,15 @@ def test_pictures_that_are_dear_together_are_handed_over(server: Server) -> None
     answer = server.exchange(inference(*[png(5000, 3700, 8, 0)] * 8))
     # its child has a low priority: on a busy machine it takes more than may be spent
     assert answer.startswith(b"HTTP/1.1 200 ") or b"others left " in answer
+    wait_for(lambda: faults_of_children(serving) != before)
+
+
+def test_what_turns_out_to_be_dear_while_it_is_decoded_is_handed_over(server: Server) -> None:
+    """Its header says little, and it comes at once."""
+    data = behind(repeated(EMPTY["dynamic"], 4_000_000), CHEAP)
+    serving = at_rest(server)
+    before = faults_of_children(serving)
+    assert server.exchange(PLAIN % len(data) + data).startswith(b"HTTP/1.1 200 ")
     wait_for(lambda: faults_of_children(serving) != before)
 
 

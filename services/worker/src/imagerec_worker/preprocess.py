@@ -27,6 +27,7 @@ from imagerec_worker import budget
 from imagerec_worker.errors import BrokenImageError, ProblemError, TooLargeError, UnsupportedFormatError
 from imagerec_worker.geometry import Pixels, Target, centre_square, swaps_sides, upright
 from imagerec_worker.metadata import JPEG_END, orientation_of, without_metadata
+from imagerec_worker.metered import MeteredFile
 from imagerec_worker.sources import (
     Source,
     array_source,
@@ -43,7 +44,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 # the picture is the same to the eye and needs a fraction of the time and the memory.
 _REDUCING_GAP = 3
 _BAND_ROWS = 64
-
 
 # How libjpeg-turbo says that pixels are missing.
 _MISSING = "premature end"
@@ -161,7 +161,7 @@ def _png(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
         check_inflated(header, plain.data)
         source = array_source(plain.data)
     else:
-        image = Image.open(io.BytesIO(plain.data), formats=("PNG",))
+        image = Image.open(MeteredFile("PNG", plain.data), formats=("PNG",))
         scale_colour_key(image, header)
         source = pillow_source(image)
     return _Decoded(_reduce(source, orientation, target), header.width, header.height), orientation

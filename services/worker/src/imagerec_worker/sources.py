@@ -13,11 +13,13 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from imagerec_worker.budget import PngHeader
+from imagerec_worker.metered import Meter
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 # Most bytes that are inflated at once, and most that are made of them at once.
 _DEFLATED_BYTES, _INFLATED_BYTES = 65_536, 1_048_576
+_INFLATING_S = 0.4  # libpng does it once more
 
 
 class Source(NamedTuple):
@@ -91,19 +93,21 @@ def is_keyed_colour_of_16_bits(header: PngHeader, data: bytes) -> bool:
 
 
 def check_inflated(header: PngHeader, data: bytes) -> None:
-    """Refuse a PNG of 16-bit colour whose data inflate to more than its pixels.
+    """Refuse a PNG of 16-bit colour whose data inflate to more than its pixels, or for long.
 
     Pillow stops there, and libpng inflates the rest as well: a thousand bytes for each that came.
 
     Raises:
-        ValueError: They do.
+        TooLargeError: Inflating takes too long.
+        ValueError: There are more data than pixels.
     """
     left = (6 * header.width + 3) * header.height + 64  # each row has a byte more, interlaced ones two
-    inflater = zlib.decompressobj()
+    inflater, meter = zlib.decompressobj(), Meter("PNG", _INFLATING_S)
     with contextlib.suppress(zlib.error):  # its decoder says what is missing
         for piece in _deflated(data):
             rest = piece
             while rest:
+                meter.check()
                 left -= len(inflater.decompress(rest, _INFLATED_BYTES))
                 rest = inflater.unconsumed_tail
                 if left < 0:
