@@ -231,6 +231,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
     "png-2000-in-blocks-of-8-bytes": lambda: behind(repeated(TINY, 18_600_000), png(2000, 2000, 8, 2)),
     "gif-19-megabytes-of-clear-codes": lambda: gif_of_clear_codes(19 * MEGABYTE),
+    "jpeg-19-megabytes-of-profiles-behind-its-pixels": lambda: (
+        (data := encode(flat(64), "JPEG"))[:-2] + b"\xff\xe2\0\2" * (19 * MEGABYTE // 4) + data[-2:]
+    ),
+    "jpeg-progressive-grey-7071-of-32-scans": lambda: many_scans(encode(flat(7071, "L"), "JPEG", progressive=True), 32),
 }
 
 

@@ -32,7 +32,7 @@ LONG = {
     *("webp-lossy-noise-4000", "webp-lossy-7071", "webp-lossy-3720-with-alpha", "webp-animated-7071"),
     *("png-rgba-5850", "png-rgba-5850-interlaced", "png-rgb-16-bit-5700-interlaced", "png-grey-alpha-16-bit-5850"),
     *("png-grey-16-bit-7071", "gif-7071", "jpeg-progressive-4780", "jpeg-progressive-noise"),
-    "png-rgba-5400-behind-5-megabytes-of-empty-blocks",
+    *("png-rgba-5400-behind-5-megabytes-of-empty-blocks", "jpeg-progressive-grey-7071-of-32-scans"),
 }
 
 

@@ -59,18 +59,23 @@ def test_a_frame_header_that_makes_no_sense_is_none(data: bytes) -> None:
         budget.read_frame(data)
 
 
+SCANNED = Frame(8, 8, 3, False, True, 64 * MILLION)
 PLAIN = Frame(65_500, 1000, 3, False, False, 0)
 JPEGS = {
-    "shrunk by no more than its sides allow": ((PLAIN, 0, False, 501, 3), "197 MB"),
-    "shrunk to the least side": ((PLAIN, 0, False, 500, 3), None),
-    "shrunk by eight": ((Frame(65_500, 65_500, 3, False, False, 0), 0, False, 8187, 2), None),
-    "not shrunk enough": ((Frame(65_500, 65_500, 3, False, False, 0), 0, False, 8188, 2), "537 MB"),
-    "bytes of a pixel": ((PLAIN, 0, False, 501, 4), "262 MB"),
-    "in scans": ((Frame(8, 8, 3, False, True, 100 * MILLION), 0, True, 1, 3), "201 MB"),
-    "in one scan": ((Frame(8, 8, 3, False, False, 100 * MILLION), 0, False, 1, 3), None),
-    "arithmetic": ((Frame(8, 8, 3, True, False, 10 * MILLION), 10 * MILLION, False, 1, 3), "1.7 s"),
-    "arithmetic, few bytes": ((Frame(8, 8, 3, True, False, 16 * MILLION), 0, False, 1, 3), None),
-    "the same without": ((Frame(8, 8, 3, False, False, 10 * MILLION), 10 * MILLION, False, 1, 3), None),
+    "shrunk by no more than its sides allow": ((PLAIN, 0, 0, 501, 3), "197 MB"),
+    "shrunk to the least side": ((PLAIN, 0, 0, 500, 3), None),
+    "shrunk by eight": ((Frame(65_500, 65_500, 3, False, False, 0), 0, 0, 8187, 2), None),
+    "not shrunk enough": ((Frame(65_500, 65_500, 3, False, False, 0), 0, 0, 8188, 2), "537 MB"),
+    "bytes of a pixel": ((PLAIN, 0, 0, 501, 4), "262 MB"),
+    "in scans": ((Frame(8, 8, 3, False, True, 100 * MILLION), 0, 1, 1, 3), "201 MB"),
+    "in one scan": ((Frame(8, 8, 3, False, False, 100 * MILLION), 0, 0, 1, 3), None),
+    "arithmetic": ((Frame(8, 8, 3, True, False, 10 * MILLION), 10 * MILLION, 0, 1, 3), "1.7 s"),
+    "arithmetic, few bytes": ((Frame(8, 8, 3, True, False, 16 * MILLION), 0, 0, 1, 3), None),
+    "the same without": ((Frame(8, 8, 3, False, False, 10 * MILLION), 10 * MILLION, 0, 1, 3), None),
+    "many scans": ((SCANNED, 0, 32, 1, 3), "1.3 s"),
+    "many scans, fewer": ((SCANNED, 0, 25, 1, 3), None),
+    "scans of many bytes": ((SCANNED._replace(coefficients=32 * MILLION), 20 * MILLION, 26, 1, 3), "1.0 s"),
+    "scans of many bytes, fewer": ((SCANNED._replace(coefficients=32 * MILLION), 20 * MILLION, 25, 1, 3), None),
 }
 
 
@@ -82,6 +87,12 @@ def test_a_jpeg_has_its_price(name: str) -> None:
         return
     with pytest.raises(TooLargeError, match=f"the JPEG image needs {need} "):
         budget.check_jpeg(*arguments)
+
+
+def test_a_jpeg_that_is_decoded_once_more_pays_once_more() -> None:
+    budget.check_jpeg(SCANNED, 0, 15, 1, 3)
+    with pytest.raises(TooLargeError, match=r"the JPEG image needs 1\.2 s "):
+        budget.check_jpeg(SCANNED, 0, 15, 1, 3, times=2)
 
 
 PNGS = {

@@ -38,6 +38,7 @@ _COPIES = 3
 _NS_PER_PNG_BYTE, _NS_PER_PNG_ROW = 5, 30
 _PNG_ROW_BYTES = 8  # its address: of a picture a pixel wide that is most of it
 _NS_PER_ARITHMETIC_BYTE, _NS_PER_ARITHMETIC_SAMPLE = 110, 60
+_NS_PER_SCANNED_BYTE, _NS_PER_SCANNED_BLOCK = 25, 40  # of a JPEG in scans: each of them passes by each block
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_GREY, _PNG_COLOUR, _PNG_PALETTE = 0, 2, 3
@@ -103,15 +104,16 @@ def read_frame(segment: bytes) -> Frame:
     return Frame(width, height, components, marker in _JPEG_ARITHMETIC, marker in _JPEG_PROGRESSIVE, 64 * blocks)
 
 
-def check_jpeg(frame: Frame, held_bytes: int, whole: bool, least: int, pixel_bytes: int) -> None:
+def check_jpeg(frame: Frame, held_bytes: int, scans: int, least: int, pixel_bytes: int, *, times: int = 1) -> None:
     """Refuse a JPEG that costs too much.
 
     Args:
         frame: Its frame header.
         held_bytes: Length of the file.
-        whole: Whether the decoder keeps all coefficients, as for several scans, instead of a row of blocks.
+        scans: How many scans bring its pixels, or 0 for one that brings all: then no decoder keeps all coefficients.
         least: Least width and height that it is shrunk to while it is decoded, in pixels.
         pixel_bytes: Bytes that the decoder writes for a pixel.
+        times: How often it is decoded in all.
 
     Raises:
         TooLargeError: It costs too much.
@@ -121,7 +123,10 @@ def check_jpeg(frame: Frame, held_bytes: int, whole: bool, least: int, pixel_byt
     work_ns = 0
     if frame.arithmetic:
         work_ns = _NS_PER_ARITHMETIC_BYTE * held_bytes + _NS_PER_ARITHMETIC_SAMPLE * frame.coefficients
-    check("JPEG", held_bytes, pixel_bytes * pixels + 2 * frame.coefficients * whole, work_ns)
+    if scans:
+        work_ns += _NS_PER_SCANNED_BYTE * held_bytes + _NS_PER_SCANNED_BLOCK * scans * frame.coefficients // 64
+    kept_bytes = 2 * frame.coefficients if scans else 0
+    check("JPEG", held_bytes, pixel_bytes * pixels + kept_bytes, times * work_ns)
 
 
 def read_png_header(data: bytes) -> PngHeader:

@@ -45,14 +45,14 @@ class Plain(NamedTuple):
         data: The file.
         exif: The EXIF block that it had, empty when none.
         frame: The frame header of a JPEG, from its marker's second byte on; empty for other formats.
-        in_scans: Whether the pixels of a JPEG come in several scans.
+        scans: How many scans at most bring the pixels of a JPEG, or 0 for one that brings all.
         ended: Whether the last bytes are the end of a JPEG.
     """
 
     data: bytes
     exif: bytes
     frame: bytes = b""
-    in_scans: bool = False
+    scans: int = 0
     ended: bool = True
 
 
@@ -107,9 +107,8 @@ def _plain_jpeg(data: bytes) -> Plain:
                 raise ValueError("pixels come before their frame")
             in_scans = frame[0] not in _JPEG_SEQUENTIAL or data[position + 2 : position + 3] != frame[8:9]
             parts.append(view[match.start() :])
-            if in_scans:
-                check_scans(frame, data, match.start())
-            return Plain(b"".join(parts), exif, frame, in_scans, data.endswith(JPEG_END))
+            scans = check_scans(frame, data, match.start()) if in_scans else 0
+            return Plain(b"".join(parts), exif, frame, scans, data.endswith(JPEG_END))
         if marker in _JPEG_RESTARTS:
             continue
         length = int.from_bytes(data[position : position + 2], "big")

@@ -14,6 +14,7 @@ metadata, of which only the orientation counts.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,6 +45,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 # the picture is the same to the eye and needs a fraction of the time and the memory.
 _REDUCING_GAP = 3
 _BAND_ROWS = 64
+
+# Libjpeg-turbo keeps profiles that stand behind the pixels. Of empty ones it makes 25 bytes for each of the file.
+_FEW_BYTES = 1_000_000
 
 # How libjpeg-turbo says that pixels are missing.
 _MISSING = "premature end"
@@ -135,13 +139,14 @@ def _jpeg(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     frame = budget.read_frame(plain.frame)
     _check_size(frame.width, frame.height, max_pixels)
     held_bytes = len(data) if plain.ended else len(data) * 4 // 3  # with its end it is copied once more
-    budget.check_jpeg(frame, held_bytes, plain.in_scans, target.least(), 3)
+    budget.check_jpeg(frame, held_bytes, plain.scans, target.least(), 3)
     # What is whole but for its end is whole: with an end a decoder knows at once whether pixels are missing.
     whole = plain.data if plain.ended else plain.data + JPEG_END
-    result = _decode_fast(whole, orientation, target)
+    with budget.capped(len(data)) if len(data) > _FEW_BYTES else contextlib.nullcontext():
+        result = _decode_fast(whole, orientation, target)
     if result is None:
         least = target.least(_REDUCING_GAP)
-        budget.check_jpeg(frame, held_bytes, plain.in_scans, least, 4)
+        budget.check_jpeg(frame, held_bytes, plain.scans, least, 4, times=2)
         if frame.components <= 3:  # Pillow misses pixels by an end that is missing; of more libjpeg-turbo has seen all
             whole = plain.data
         image = Image.open(io.BytesIO(whole), formats=("JPEG",))

@@ -17,13 +17,16 @@ _END, _SCAN = 0xD9, 0xDA
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
 
 
-def check_scans(frame: bytes, data: bytes, position: int) -> None:
-    """Refuse a JPEG of endless scans, and one that ends before its last scan.
+def check_scans(frame: bytes, data: bytes, position: int) -> int:
+    """Count the scans of a JPEG; refuse one of endless scans, and one that ends before its last scan.
 
     Args:
         frame: Its frame header, from its marker's second byte on.
         data: The whole file.
         position: Where the first scan begins.
+
+    Returns:
+        How many there are at most.
 
     Raises:
         TooLargeError: There are too many scans.
@@ -31,8 +34,9 @@ def check_scans(frame: bytes, data: bytes, position: int) -> None:
     """
     ended = data.endswith(b"\xff\xd9")
     # Few such bytes settle it; many may also stand in whatever follows the image, a film for example.
-    if ended and data.count(bytes((0xFF, _SCAN)), position) <= _MAX_SCANS:
-        return
+    scans = data.count(bytes((0xFF, _SCAN)), position)
+    if ended and scans <= _MAX_SCANS:
+        return scans
     missing = _wanted(frame)
     scans = 0
     for _ in range(_MAX_MARKERS):
@@ -40,9 +44,9 @@ def check_scans(frame: bytes, data: bytes, position: int) -> None:
         if match is None:
             if missing and not ended:
                 raise ValueError("scans are missing")
-            return
+            return scans
         if match[0][1] == _END:
-            return
+            return scans
         marker, position = match[0][1], match.end()
         if marker == _SCAN:
             scans += 1
