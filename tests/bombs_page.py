@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from tests.unit.worker.bomb_files import BOMBS
+
 MEMORY_BAR_BYTES, CPU_BAR_S, SCRAPE_BAR_MS, GOOD_BAR = 150_000_000, 1.0, 5.0, 2
 TRIES = 3
 COLUMNS = 120
@@ -77,10 +79,13 @@ def page(record: dict[str, Any]) -> str:
         f"That is the fault hostile-bombs of [chaos](../chaos/README.md), recorded at {beside['commit'][:7]}: model "
         f"{beside['model']}, workers of {beside['worker_cores']} cores."
     )
+    measured = {each["name"] for each in bombs}
+    missing = [name.replace("-", " ") for name in BOMBS if name not in measured]
     parts = [
         textwrap.fill(intro, COLUMNS, break_on_hyphens=False),
         costs,
         f"Above a bar: {missed} of {len(bombs)}. Most memory: {memory_mb:.0f} MB. Longest time: {most_s:.2f} s.",
+        *([textwrap.fill(f"Not measured yet: {'; '.join(missing)}.", COLUMNS)] if missing else []),
         "### A scrape of /metrics",
         scrapes,
         "Each scrape has a connection of its own, which its time holds.",
