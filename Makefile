@@ -7,6 +7,7 @@
 #   CPU_SCALE  share of a core that a worker's core is    HOST          machine to log in to, worker to drain
 #   PEERS      other ways to serve, for `make bench`: gunicorn,mosec,fastapi,litserve,keras
 #   DATA       photographs to learn: one folder a class   NAME          of the learnt model (default: DATA's), or of a key
+#   GENI_MANIFEST, GENI_USER  a granted slice, and who logs in there (inventory/README.md)
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,6 +17,14 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 INVENTORY ?= inventory/local/hosts.yml
+# What make is told and nothing here reads would change nothing, and say nothing.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+READ := $(if $(GIVEN),$(shell grep -oE '[A-Z][A-Z0-9_]+' $(MAKEFILE_LIST) | sort -u))
+UNREAD := $(firstword $(filter-out $(READ),$(GIVEN)))
+NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' $(UNREAD) $(READ))
+MEANT = $(if $(1),did you mean $(1)?,a variable of the environment stands before the command: $(UNREAD)=… make)
+$(if $(UNREAD),$(error nothing reads $(UNREAD); $(call MEANT,$(NEAREST))))
+
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)

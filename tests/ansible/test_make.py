@@ -62,6 +62,35 @@ def test_a_choice_goes_back_to_the_default() -> None:
     assert "site.yml -e 'back_to_default=\"model balancer_policy\"'" in planned
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("POLCY=round_robin", "nothing reads POLCY; did you mean POLICY?"),
+        ("model=lite2", "nothing reads model; did you mean MODEL?"),
+        ("ARG=-e balancer_pool_size=1", "nothing reads ARG; did you mean ARGS?"),
+        ("HTTPS_PROXY=x", "nothing reads HTTPS_PROXY; a variable of the environment stands before the command"),
+    ],
+)
+def test_a_variable_that_make_does_not_read_is_refused_in_one_line(given: str, said: str) -> None:
+    refused = make("-n", "up", given)
+    assert refused.returncode != 0
+    assert refused.stdout == ""
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_every_variable_that_the_manuals_give_make_is_read() -> None:
+    text = "".join(path.read_text() for path in MANUALS)
+    given = {
+        name
+        for words in re.findall(r"make [a-z-]+((?: [A-Z_0-9]+=\S*)+)", text)
+        for name in re.findall(r"(\w+)=", words)
+    }
+    assert {"MODEL", "INVENTORY", "ARGS"} <= given
+    read = make("-n", "help", *(f"{name}=x" for name in sorted(given)))
+    assert read.returncode == 0, read.stderr
+
+
 def test_keras_is_bundled_by_the_environment_that_has_it() -> None:
     planned = make("-n", "bundle", "MODEL=keras").stdout
     assert ".venv-keras/bin/python -m imagerec_model get 'keras'" in " ".join(planned.replace("\\", "").split())
