@@ -1,5 +1,6 @@
 """Ansible action: takes a host's deployment lock, or says who has it. It is held for as long as this run lives.
 
+A run for some of the hosts gets none: the pool would be left half old and half new, and a rollback decides for all.
 A host that no task can reach either is left alone: `out_of_reach` says why. Any other reason is a failure.
 """
 
@@ -65,6 +66,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take the lock, or fail with the name of its holder."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        if limit := (task_vars or {}).get("ansible_limit"):
+            result["msg"] = (
+                f"--limit {limit} leaves hosts out, and a run is for all hosts of the inventory or for none; leave it "
+                "away, and take a host that is gone out of the inventory"
+            )
+            return result | {"failed": True}
         if self._connection.transport not in {"local", "ssh"}:
             result["msg"] = f"a host reached by {self._connection.transport} cannot be locked; use ssh or local"
             return result | {"failed": True}
