@@ -281,22 +281,46 @@ def test_a_bundle_that_another_run_has_built_meanwhile_is_refused(tmp_path: Path
     assert not (tmp_path / "models/current").exists()
 
 
+def pack_page(archive: Path, **files: str) -> str:
+    """Put the files of a page into an archive, each with its ending; return the digest that the page is named by."""
+    sums = []
+    with tarfile.open(archive, "w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name.replace("_", "."))
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+            sums.append(f"{entry.name} {hashlib.sha256(text.encode()).hexdigest()}")
+    return hashlib.sha256("\n".join(sorted(sums)).encode()).hexdigest()
+
+
 def test_a_page_that_was_cut_off_is_unpacked_again(tmp_path: Path) -> None:
     """Unpacking stops before app.js: the third file would stand in a folder that is a file."""
-
-    def pack(*names: str) -> None:
-        with tarfile.open(tmp_path / "page.tar", "w") as archive:
-            for name in names:
-                archive.addfile(tarfile.TarInfo(name))
-
-    pack("index.html", "style.css", "style.css/more.css")
+    with tarfile.open(tmp_path / "page.tar", "w") as archive:
+        for name in ("index.html", "style.css", "style.css/more.css"):
+            archive.addfile(tarfile.TarInfo(name))
     assert steps(tmp_path, "page a").returncode != 0
     assert not (tmp_path / "current").exists()
-    pack("index.html", "style.css", "app.js")
-    assert steps(tmp_path, "page a").returncode == 0
+    digest = pack_page(tmp_path / "page.tar", index_html="<title>", style_css="", app_js="")
+    assert steps(tmp_path, "page", page_digest=digest).returncode == 0
     assert sorted(path.name for path in (tmp_path / "current").iterdir()) == ["app.js", "index.html", "style.css"]
-    done = steps(tmp_path, "page a")
+    done = steps(tmp_path, "page", page_digest=digest)
     assert "changed=0" in done.stdout
+
+
+def test_a_page_is_mended_whatever_is_spoilt_of_it(tmp_path: Path) -> None:
+    files = {"index_html": "<title>page</title>", "style_css": "a{color:red}", "app_js": "1"}
+    digest = pack_page(tmp_path / "page.tar", **files)
+    assert steps(tmp_path, "page", page_digest=digest).returncode == 0
+    page = tmp_path / digest[:16]
+    whole = {path.name: path.read_text() for path in page.iterdir()}
+    (page / "style.css").unlink()
+    (page / "app.js").write_text("2")
+    (page / "more.js").touch()
+    done = steps(tmp_path, "page", page_digest=digest)
+    assert done.returncode == 0, done.stdout
+    assert {path.name: path.read_text() for path in page.iterdir()} == whole
+    assert (tmp_path / "current").resolve() == page
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([page.name, "current", "page.tar"])
 
 
 def test_pages_do_not_pile_up(tmp_path: Path) -> None:
@@ -305,7 +329,8 @@ def test_pages_do_not_pile_up(tmp_path: Path) -> None:
         path = tmp_path / (release * 16)
         path.mkdir()
         os.utime(path, (1e9 - age, 1e9 - age))
-    (tmp_path / f"{'0' * 16}.partial").mkdir()
+    for ending in ("partial", "old"):
+        (tmp_path / f"{'0' * 16}.{ending}").mkdir()
     done = steps(tmp_path, "prune-pages a")
     assert done.returncode == 0, done.stdout
     assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "e", "f"]
