@@ -80,6 +80,28 @@ def test_a_group_without_hosts_is_refused(inventory: Path, hosts: dict[str, None
     assert "has no host in workers; inventory/README.md says what it needs" in words(refused)
 
 
+def test_hosts_without_a_place_of_their_own_are_refused(inventory: Path) -> None:
+    (inventory.parent / "group_vars/all.yml").write_text(
+        "".join(
+            line
+            for line in (inventory.parent / "group_vars/all.yml").read_text().splitlines(keepends=True)
+            if not line.startswith("slice_address")
+        )
+    )
+    content = yaml.safe_load(inventory.read_text())
+    groups = content["all"]["children"]
+    groups["balancers"]["hosts"]["balancer"]["slice_address"] = "127.0.0.1"
+    groups["clients"]["hosts"]["client"] = {"slice_address": "127.0.0.1"}
+    inventory.write_text(yaml.safe_dump(content))
+    said = words(make("verify", f"INVENTORY={inventory}"))
+    assert f"the inventory {inventory} gives no slice_address to worker1, worker2;" in said
+    for worker in groups["workers"]["hosts"].values():
+        worker |= {"slice_address": "127.0.0.1", "worker_port": 5001}
+    inventory.write_text(yaml.safe_dump(content))
+    said = words(make("verify", f"INVENTORY={inventory}"))
+    assert f"the inventory {inventory} gives one address and port to worker1 and worker2;" in said
+
+
 def test_a_misspelt_setting_of_the_inventory_is_refused(inventory: Path) -> None:
     with (inventory.parent / "group_vars/balancers.yml").open("a") as file:
         file.write("balancer_maxconns: 5\n")
