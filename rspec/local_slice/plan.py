@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import ipaddress
 import json
 from dataclasses import dataclass
@@ -94,13 +95,15 @@ class Plan:
         """Return the machine of this name.
 
         Raises:
-            SliceError: the slice has none; the message lists those it has.
+            SliceError: the slice has none; the message lists those it has, the nearest first.
         """
         for machine in self.machines:
             if machine.name == name:
                 return machine
-        listed = ", ".join(item.name for item in self.machines)
-        raise SliceError(f"slice {self.slice_name!r} has no machine {name!r}; it has {listed}")
+        names = [item.name for item in self.machines]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {near[0]}? It" if near else "it"
+        raise SliceError(f"slice {self.slice_name!r} has no machine {name!r}; {hint} has {', '.join(names)}")
 
     def ports(self, machine: str) -> list[Port]:
         """The experiment interfaces of one machine, in the order of their devices."""

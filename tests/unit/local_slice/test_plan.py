@@ -83,9 +83,13 @@ def test_a_damaged_plan_is_named(names: Names) -> None:
         load_plan(names)
 
 
-def test_an_unknown_machine_is_refused_with_those_there_are(names: Names) -> None:
-    with pytest.raises(SliceError, match="has no machine 'worker9'; it has balancer, worker1, client"):
-        plan_of(names, "lan-1").machine("worker9")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("wroker1", r"did you mean worker1\? It has balancer, worker1, client"), ("x", "it has balancer")],
+)
+def test_an_unknown_machine_is_refused_with_the_nearest_there_is(names: Names, name: str, said: str) -> None:
+    with pytest.raises(SliceError, match=f"has no machine '{name}'; {said}"):
+        plan_of(names, "lan-1").machine(name)
 
 
 @pytest.mark.parametrize(
