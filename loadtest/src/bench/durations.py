@@ -1,7 +1,8 @@
 """`make durations`: how long the commands take that bring the system up, in a clean clone, one after the other.
 
-On this machine: `make up` twice. On a slice of it, six machines: `make slice-up` without and with its base image,
-`make deploy` twice. Package caches and the model are as they are found; nothing is asserted.
+On this machine: `make up` twice, with a change of the balancer, `make down`. On a slice of it, six machines:
+`make slice-up` without and with its base image, `make deploy` twice. Package caches and the model are as found;
+nothing is asserted.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main() -> int:
         run("git", "clone", "-q", REPOSITORY, clone)
         inventory = str(local_deployment(Path(name)).inventory)
         try:
-            timed = [_time(clone, step) for step in _steps(inventory, options.release)]
+            timed = [_time(clone, step) for step in steps(inventory, options.release)]
         finally:
             _make(clone, ("down", f"INVENTORY={inventory}"))
             _make(clone, ("slice-down", f"SLICE={SLICE}"))
@@ -93,13 +94,21 @@ def _aim(step: dict[str, Any]) -> str:
     return f"≤ {step['aim_s']} s" if step["aim_s"] else "–"
 
 
-def _steps(inventory: str, release: str) -> list[Step]:
+def steps(inventory: str, release: str) -> list[Step]:
+    """Return the commands, in their order.
+
+    Args:
+        inventory: Of the deployment on this machine.
+        release: Of the slice's machines; empty for this host's.
+    """
     local = ("up", f"INVENTORY={inventory}", *MIRROR)
     boot = ("slice-up", f"SLICE={SLICE}", *([f"ARGS=-e local_slice_release={release}"] if release else []))
     deploy = ("deploy", f"SLICE={SLICE}", "INVENTORY=inventory/slice", *MIRROR)
     return [
         Step("`make up`, from the clone on", local, 180),
-        Step("`make up` again", local, 40),
+        Step("`make up` again", local, 30),
+        Step("`make up` with another setting of the balancer", (*local, "ARGS=-e balancer_max_conns=8"), 15),
+        Step("`make down`", ("down", f"INVENTORY={inventory}"), 10),
         Step("`make setup-slice`", ("setup-slice",), None),
         Step("`make slice-up`, six machines, without a base image", boot, 240),
         Step("`make slice-down`", ("slice-down", f"SLICE={SLICE}"), None),
