@@ -1,13 +1,16 @@
-"""Ansible lookup: settings that nobody reads, each with the nearest known name.
+"""Ansible lookup: settings that nobody reads, and values that an option cannot have, each with the nearest known one.
 
 Known are the options of the roles and every name that a playbook or the inventory defines or uses. Looked at are the
-variables of the command line (`-e`), and those of the inventory that have the prefix of a role.
+variables of the command line (`-e`), and those of the inventory that have the prefix of a role. A role checks values
+itself as well, but only once its turn has come, when others have changed their hosts.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,16 @@ from ansible.utils.vars import load_extra_vars
 
 DOCUMENTATION = """
 name: misnamed
-short_description: Settings that nobody reads
-description: One sentence for each, with the nearest known name.
+short_description: Settings that mean nothing
+description: One sentence for each name that nothing reads and each value that cannot be, with the nearest known one.
 options:
   _terms:
     description: The folder of the repository.
 author: imagerec
 """
 
+# What Ansible takes for true or false.
+BOOLEANS = {"true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"}
 _JINJA = jinja2.Environment(autoescape=True)
 
 
@@ -59,23 +64,84 @@ def names_in(content: object) -> Iterator[str]:
 
 def names_below(paths: list[Path]) -> set[str]:
     """Return the names of every YAML file among paths and below them."""
-    found: set[str] = set()
+    return {name for content in contents_below(paths) for name in names_in(content)}
+
+
+def contents_below(paths: list[Path]) -> Iterator[object]:
+    """Yield what every YAML file among paths and below them says."""
     for path in paths:
         for file in [path] if path.is_file() else [*path.rglob("*.yml"), *path.rglob("*.yaml")]:
             try:
-                found.update(names_in(yaml.load(file.read_text(encoding="utf-8"), _Reader)))  # noqa: S506  a SafeLoader
+                yield yaml.load(file.read_text(encoding="utf-8"), _Reader)  # noqa: S506  a SafeLoader
             except (OSError, ValueError, yaml.YAMLError):
                 continue  # no YAML, or not to be read: Ansible says so where it matters
-    return found
 
 
-def options_of(roles: Path) -> dict[str, set[str]]:
-    """Return each role's options, by role."""
+def values_in(content: object) -> Iterator[tuple[str, object]]:
+    """Yield every key with its value, however deep."""
+    for key, value in content.items() if isinstance(content, dict) else []:
+        yield str(key), value
+        yield from values_in(value)
+
+
+@cache
+def options_of(roles: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return each role's options with what is said of them, by role."""
     found = {}
     for spec in roles.glob("*/meta/argument_specs.yml"):
         content = yaml.load(spec.read_text(encoding="utf-8"), _Reader)["argument_specs"]  # noqa: S506  a SafeLoader
-        found[spec.parents[1].name] = {name for entry in content.values() for name in entry["options"]}
+        found[spec.parents[1].name] = {
+            name: said for entry in content.values() for name, said in entry["options"].items()
+        }
     return found
+
+
+def beside(inventories: list[Path]) -> list[Path]:
+    """Return the files and folders of the inventories."""
+    more = [path.parent / name for path in inventories for name in ("group_vars", "host_vars")]
+    return [*inventories, *(folder for folder in more if folder.is_dir())]
+
+
+def of_kind(value: object, kind: str) -> str:
+    """Say why a value is not of an option's kind; nothing where it is."""
+    text = str(value)
+    if kind in {"int", "float"}:
+        try:
+            whole = float(text).is_integer()
+        except ValueError:
+            return "no number"
+        return "" if whole or kind == "float" else "no whole number"
+    if kind == "bool":
+        return "" if text.lower() in BOOLEANS else "neither true nor false"
+    return f"no {kind}" if kind in {"list", "dict"} and not isinstance(value, list | dict) else ""
+
+
+def fault_of(name: str, value: object, option: dict[str, Any]) -> str:
+    """Say why an option cannot have a value; nothing where it can, or where a template will make it."""
+    text, known = str(value), [str(choice) for choice in option.get("choices", [])]
+    if value is None or "{{" in text:
+        return ""
+    if fault := of_kind(value, option["type"]):
+        example = json.dumps({name: [text]})
+        return f"{fault}; write it as in -e '{example}'" if option["type"] == "list" else fault
+    if not known or text in known or ("off" in known and text.lower() == "false"):  # an unquoted off of YAML
+        return ""
+    near = difflib.get_close_matches(text, known, 1)
+    return f"unknown; did you mean {near[0]}?" if near else f"unknown; choose one of {', '.join(known)}"
+
+
+def mistaken(given: dict[str, Any], project: Path, inventories: list[Path]) -> list[str]:
+    """Say of each setting whose value its option cannot have what is wrong with it."""
+    options = {name: said for role in options_of(project / "roles").values() for name, said in role.items()}
+    stands = [pair for content in contents_below(beside(inventories)) for pair in values_in(content)]
+    said = [("-e sets", name, value) for name, value in given.items()]
+    said += [("the inventory sets", name, value) for name, value in stands if name not in given]
+    faults = {
+        f"{where} {name} to {value}, which is {fault}"
+        for where, name, value in said
+        if name in options and (fault := fault_of(name, value, options[name]))
+    }
+    return sorted(faults)
 
 
 def misnamed(given: set[str], project: Path, inventories: list[Path]) -> list[str]:
@@ -83,8 +149,7 @@ def misnamed(given: set[str], project: Path, inventories: list[Path]) -> list[st
     roles = options_of(project / "roles")
     settings = {name for options in roles.values() for name in options}
     settings |= names_below([project / "playbooks"])
-    beside = [path.parent / name for path in inventories for name in ("group_vars", "host_vars")]
-    inventory = names_below([*inventories, *(folder for folder in beside if folder.is_dir())])
+    inventory = names_below(beside(inventories))
     unknown = {name: "-e sets" for name in given - settings - inventory if not name.startswith("ansible_")}
     prefixes = tuple(f"{role}_" for role in roles)
     unknown |= {name: "the inventory sets" for name in inventory - settings if name.startswith(prefixes)}
@@ -100,7 +165,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible has no types
     """The lookup."""
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **_: Any) -> list[str]:
-        """Return the sentences; none where all is known."""
+        """Return the sentences; none where all is well."""
         sources = [Path(source) for source in (variables or {}).get("ansible_inventory_sources") or []]
         present = [source for source in sources if source.exists()]
-        return misnamed(set(load_extra_vars(self._loader)), Path(terms[0]), present)
+        given, project = load_extra_vars(self._loader), Path(terms[0])
+        return misnamed(set(given), project, present) + mistaken(given, project, present)

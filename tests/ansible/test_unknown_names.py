@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -138,6 +139,46 @@ def test_every_option_of_every_role_is_known_and_the_inventories_are_sound() -> 
 )
 def test_what_the_playbooks_read_is_known(name: str) -> None:
     assert misnamed.misnamed({name}, REPOSITORY, LOCAL) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"balancer_read_timeout_s": "forty"}, "to forty, which is no number"),
+        ({"balancer_max_conns": "2.5"}, "to 2.5, which is no whole number"),
+        ({"monitoring_enabled": "tru"}, "to tru, which is neither true nor false"),
+        ({"worker_log_level": "inf"}, "to inf, which is unknown; did you mean info?"),
+        (
+            {"balancer_trusted_proxies": "10.0.0.0/8"},
+            """which is no list; write it as in -e '{"balancer_trusted_proxies": ["10.0.0.0/8"]}'""",
+        ),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused(given: dict[str, str], said: str) -> None:
+    (refused,) = misnamed.mistaken(given, REPOSITORY, LOCAL)
+    assert refused.startswith(f"-e sets {next(iter(given))} ")
+    assert refused.endswith(said)
+
+
+def test_a_value_of_the_inventory_is_refused_before_anything_changes(inventory: Path) -> None:
+    """The role itself would refuse it in the middle of the roll, when the worker's code is another already."""
+    with (inventory.parent / "group_vars/workers.yml").open("a") as file:
+        file.write("worker_log_level: verbose\n")
+    refused = words(make("up", f"INVENTORY={inventory}", "ARGS=-e balancer_max_conns=many"))
+    assert "the inventory sets worker_log_level to verbose, which is unknown; choose one of debug, info" in refused
+    assert "-e sets balancer_max_conns to many, which is no number" in refused
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"balancer_read_timeout_s": "40", "pool_silent_s": "1.5", "autoscaler": "true", "worker_log_level": "debug"},
+        {"balancer_api_keys": [], "balancer_tls": False, "worker_processes": "{{ 2 }}", "monitoring_enabled": "yes"},
+    ],
+)
+def test_what_an_option_can_have_is_taken(given: dict[str, Any]) -> None:
+    for inventory in ("local/hosts.yml", "example", "slice"):
+        assert misnamed.mistaken(given, REPOSITORY, [REPOSITORY / "inventory" / inventory]) == []
 
 
 def test_localhost_alone_is_an_inventory_for_those_who_say_so() -> None:
