@@ -160,6 +160,18 @@ def test_numbers_may_be_flat_or_nested(client: FlaskClient, nested: bool) -> Non
     assert found["label"]["data"] == ["blue", "red"]
 
 
+def test_what_is_null_counts_as_absent(client: FlaskClient) -> None:
+    """Clients that were generated from the protocol's description send so what is not set."""
+    nothing = dict.fromkeys(("id", "parameters", "outputs"))
+    request = asking(**nothing)
+    request["inputs"][0] |= {"parameters": None}
+    answer = client.post(f"{MODEL}/infer", json=request)
+    assert list(outputs(answer)) == ["label", "wnid", "probability", "probabilities"]
+    assert "id" not in answer.get_json()
+    body, headers = binary("pixels", tensor("red").tobytes(), data=None)
+    assert outputs(client.post(f"{MODEL}/infer", data=body, headers=headers))["label"]["data"][0] == "red"
+
+
 def test_sixteen_pictures_of_the_usual_size_fit_as_numbers() -> None:
     """Written with blanks, and with three digits each."""
     budget.check_json(b"[" + b"255, " * (16 * 224 * 224 * 3) + b"255]")

@@ -137,7 +137,9 @@ def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _parameters(document: dict[str, Any], whose: str) -> dict[str, Any]:
-    parameters = document.get("parameters", {})
+    parameters = document.get("parameters")
+    if parameters is None:
+        return {}
     if type(parameters) is not dict:
         raise BadParameterError(f"the parameters of {whose} must be a JSON object")
     return parameters
@@ -164,7 +166,7 @@ def _truth(parameters: dict[str, Any], key: str, default: bool) -> bool:
 
 def _outputs(document: dict[str, Any], parameters: dict[str, Any]) -> list[tuple[str, bool]]:
     binary = _truth(parameters, _BINARY_ALL, False)
-    if not document.get("outputs"):
+    if document.get("outputs") in (None, []):
         return [(name, binary) for name in OUTPUTS]
     wanted: dict[str, bool] = {}
     for entry in _objects(document, "outputs"):
@@ -207,7 +209,7 @@ def _tensor(entry: dict[str, Any], binary: memoryview, size: int) -> tuple[Seque
             f"'{name}' has {_BINARY_SIZE} {_shown(length)}, but {len(binary)} bytes follow the JSON; "
             "send the binary data whole and nothing else"
         )
-    if "data" in entry:
+    if entry.get("data") is not None:
         raise BadParameterError(f"'{name}' has data and {_BINARY_SIZE}; send it once")
     if name == IMAGE:
         return files_of_binary(binary, shape[0], name), None
