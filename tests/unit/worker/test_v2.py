@@ -295,6 +295,14 @@ def test_tritonclient_shows_what_is_wrong(triton_client: Any) -> None:
         triton_client.infer("colours", [wanted])
 
 
+def test_tritonclient_hears_that_memory_is_not_shared(triton_client: Any) -> None:
+    """Else it would take for the answer what lies in its memory."""
+    wanted = triton.InferRequestedOutput("label")
+    wanted.set_shared_memory("region", 64)
+    with pytest.raises(InferenceServerException, match=r"\[400\] output 'label' has shared_memory_region"):
+        triton_client.infer("colours", triton_inputs("pixels", True), outputs=[wanted])
+
+
 def test_sixteen_pictures_take_no_more_memory_than_one(server: Any) -> None:
     """Each of these takes 4 MB decoded."""
     buffer = io.BytesIO()

@@ -108,6 +108,14 @@ MISTAKES: dict[str, tuple[dict[str, Any] | Any, str]] = {
     "outputs of texts": (asking(outputs=["label"]), "outputs must be a list of JSON objects"),
     "outputs that are no list": (asking(outputs={}), "outputs must be a list of JSON objects"),
     "outputs that are not asked for": (asking(outputs=False), "outputs must be a list of JSON objects"),
+    "an output in shared memory": (
+        asking(outputs=[{"name": "label", "parameters": {"shared_memory_region": "a", "shared_memory_byte_size": 9}}]),
+        "output 'label' has shared_memory_region; memory is not shared here",
+    ),
+    "an input in shared memory": (
+        {"inputs": [asking(data=None)["inputs"][0] | {"parameters": {"shared_memory_region": "a"}}]},
+        "input 'pixels' has shared_memory_region; memory is not shared here",
+    ),
     "classification": (asking(outputs=[{"name": "label", "parameters": {"classification": 3}}]), "parameter top"),
     "binary by text": (asking(outputs=[{"name": "label", "parameters": {"binary_data": "yes"}}]), "true or false"),
     "an unknown parameter": (asking(parameters={"tpo": 3}), "the request has no parameter 'tpo'; did you mean top?"),

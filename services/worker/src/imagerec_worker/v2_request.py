@@ -35,6 +35,7 @@ IGNORED: dict[str, str | list[str]] = {
 }
 
 _BINARY_SIZE, _BINARY, _BINARY_ALL = "binary_data_size", "binary_data", "binary_data_output"
+_SHARED_MEMORY = "shared_memory_region"
 _SHOWN = 64
 
 
@@ -142,6 +143,8 @@ def _parameters(document: dict[str, Any], whose: str) -> dict[str, Any]:
         return {}
     if type(parameters) is not dict:
         raise BadParameterError(f"the parameters of {whose} must be a JSON object")
+    if _SHARED_MEMORY in parameters:
+        raise BadParameterError(f"{whose} has {_SHARED_MEMORY}; memory is not shared here, send and take tensors")
     return parameters
 
 
