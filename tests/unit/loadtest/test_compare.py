@@ -15,7 +15,8 @@ import pytest
 from loadtest.analyse.statistics import holm, pooled_quantile, quantile
 from loadtest.cli import main
 from loadtest.compare import changes
-from loadtest.compare.runs import Change, Pairs, corrected, told
+from loadtest.compare.pairs import Pairs
+from loadtest.compare.runs import Change, corrected, told
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Level
 from loadtest.experiments.folder import RunFolder, write_json
@@ -88,6 +89,16 @@ def test_intervals_of_five_pairs_hold_the_truth() -> None:
     assert held >= 0.92 * 300
 
 
+@pytest.mark.usefixtures("fewer_resamples")
+def test_three_pairs_are_the_fewest_that_tell_anything() -> None:
+    """Of two every resample with an error of its own is the sample itself: 100 of 100 equal runs would differ."""
+    rng = np.random.default_rng(7)
+    assert changes.effect([np.array([0.01, 0.03])], rng) is None
+    assert changes.effect([rng.normal(0.0, 0.02, 5), np.array([0.01, 0.03])], rng) is None
+    found = [changes.effect([rng.normal(0.0, 0.02, 3)], rng) for _ in range(300)]
+    assert sum(one is None or one.p < 0.05 for one in found) <= 0.1 * 300
+
+
 def test_holm_corrects_as_the_textbook_does() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
@@ -133,10 +144,29 @@ RECORD = {
 }
 
 
-def made(folder: Path, factor: float = 1.0, seed: int = 1, **changed: Any) -> Path:
-    """A run whose second trial is invalid; arrivals come from the seed, and the times are `factor` times as long."""
+def made(
+    folder: Path,
+    factor: float = 1.0,
+    seed: int = 1,
+    *,
+    invalid: tuple[int, ...] = (2,),
+    failing: tuple[int, ...] = (),
+    more: str = "",
+    **changed: Any,
+) -> Path:
+    """A run of five trials. Arrivals come from the seed, and the times are `factor` times as long.
+
+    Args:
+        folder: Where it is made.
+        factor: Of the times.
+        seed: The design's.
+        invalid: Trials beside which another program ran.
+        failing: Trials in which nothing is answered.
+        more: Cells that the design has besides, and of which there is no trial.
+        changed: What the level's record says otherwise.
+    """
     folder.mkdir()
-    (folder / "design.yml").write_text(DESIGN.format(seed=seed))
+    (folder / "design.yml").write_text(DESIGN.format(seed=seed) + more)
     run = RunFolder.create(folder / folder.name, load_design(folder / "design.yml"), "2026-01-01T00:00:00+00:00")
     write_json(run.level_path(Level()), RECORD | changed)
     own = np.random.default_rng(round(1e6 * factor) + seed)
@@ -147,9 +177,10 @@ def made(folder: Path, factor: float = 1.0, seed: int = 1, **changed: Any) -> Pa
         path.parent.mkdir(parents=True, exist_ok=True)
         recorder = Recorder(path, {"asked_hz": 50, "duration_s": 10, "repetition": number})
         for seq, (at, time_s) in enumerate(zip(due, times, strict=True)):
-            recorder.add(Sample(seq, at, at, at + time_s, 200, "worker1", None, "64px"))
+            status, error = (503, "no-workers") if number in failing else (200, None)
+            recorder.add(Sample(seq, at, at, at + time_s, status, "worker1", error, "64px"))
         footer = {"wall_s": 10.0, "cpu_share": 0.1, "not_sent": 0, "mean_in_flight": float(times.sum()) / 10}
-        recorder.close(footer | {"others": 0.5 if number == 2 else 0.0})
+        recorder.close(footer | {"others": 0.5 if number in invalid else 0.0})
     return run.path
 
 
@@ -164,6 +195,35 @@ def test_a_slower_run_ends_with_1_for_ci(tmp_path: Path, capsys: pytest.CaptureF
     assert "slower: 1 of 5 trials were invalid and left out" in text
     assert main(["compare", str(slower), str(before)]) == 0  # it is better
     assert "0 worse" in capsys.readouterr().out
+
+
+def test_a_service_that_answers_nothing_is_worse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, broken = made(tmp_path / "before"), made(tmp_path / "broken", failing=(1, 2, 3, 4, 5))
+    assert main(["compare", str(before), str(broken)]) == 1
+    line = next(one for one in capsys.readouterr().out.splitlines() if " goodput " in one)
+    assert re.search(r" -9\d\.\d % .* worse$", line)
+    assert main(["compare", str(broken), str(before)]) == 0
+    assert main(["compare", str(broken), str(broken)]) == 0
+
+
+@pytest.mark.parametrize("invalid", [(1, 2, 3), (1, 2, 3, 4, 5)], ids=["two-are-left", "none-is-left"])
+def test_what_cannot_be_compared_does_not_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], invalid: tuple[int, ...]
+) -> None:
+    before, noisy = made(tmp_path / "before"), made(tmp_path / "noisy", invalid=invalid)
+    assert main(["compare", str(before), str(noisy)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no cell has 3 pairs of valid trials, so nothing is compared" in line
+    assert f"before: 1 of 5 trials were invalid and left out. noisy: {len(invalid)} of 5 trials" in line
+
+
+def test_a_cell_that_is_not_compared_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = "  - {arrivals: poisson, rate_hz: 70, image_px: 64, duration_s: 10}\n"
+    paths = [str(made(tmp_path / name, more=cell)) for name in ("a", "b")]
+    assert main(["compare", *paths]) == 0
+    assert re.search(
+        r"fewer than 3 pairs of valid trials: \S+ poisson-r70\S+\.$", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 def test_a_run_compared_with_itself_differs_nowhere(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,8 @@ RESAMPLES = 50_000
 # runs of four equal workers on three days have 197.2, 203.2 and 204.8 answers a second, whose logarithms have 0.020;
 # a ratio has √2 times as much, 0.028.
 CALIBRATIONS_STRAY = 0.03
+# Of two pairs every resample that has an error of its own is the sample itself: any difference would be significant.
+LEAST_PAIRS = 3
 _CONFIDENCE = 0.95
 _BLOCKS = 20
 
@@ -56,11 +58,20 @@ def of_quantiles(before: Sequence[Floats], after: Sequence[Floats], share: float
     )
 
 
-def of_rates(before: Sequence[float], after: Sequence[float]) -> Floats | None:
-    """Logarithms of the ratios of rates, one a pair; None where a trial had no answer."""
-    if min(*before, *after) <= 0:
-        return None
-    logs: Floats = np.log(np.array(after) / np.array(before))
+def of_rates(before: Sequence[float], after: Sequence[float], resolution: float) -> Floats:
+    """Logarithms of the ratios of rates, one a pair of trials.
+
+    Where one trial of a pair had no answer, half an answer is taken for it; two without one are equal.
+
+    Args:
+        before: Answers a second of the first run's trials.
+        after: Those of the second's.
+        resolution: One answer, as a share of those of a trial.
+    """
+    rates = np.array([before, after], dtype=float)
+    most = rates.max(axis=0)
+    first, second = np.maximum(rates, np.where(most > 0, most * resolution / 2, 1.0))
+    logs: Floats = np.log(second / first)
     return logs
 
 
@@ -79,9 +90,9 @@ def effect(
         resolution: What one value cannot be told from another by; a count of 500 has 1/500.
 
     Returns:
-        The change, the mean of the cells' means; None where a cell has fewer than two pairs.
+        The change, the mean of the cells' means; None where a cell has fewer than LEAST_PAIRS pairs.
     """
-    if not cells or min(map(len, cells)) < 2:
+    if not cells or min(map(len, cells)) < LEAST_PAIRS:
         return None
     mean, error = (float(one[0]) for one in _mean_and_error([logs[None] for logs in cells], resolution))
     if error <= 1e-12:  # equal to the last bit but for rounding

@@ -1,6 +1,6 @@
 """Compare two runs: mean, p99, goodput and capacity of what they have in common, paired over seeds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from loadtest.arrays import Floats
 from loadtest.compare import changes
 from loadtest.compare.alike import common_cells, refuse_unlike
 from loadtest.compare.changes import Effect
+from loadtest.compare.pairs import Pairs, metrics, one_answer
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
@@ -58,21 +59,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
-    """What two runs measured in a cell, trial by trial, in the same order of seeds.
-
-    Attributes:
-        before: Response times of each of the first run's trials, in seconds.
-        after: Those of the second's.
-        goodput: Answers a second of each pair.
-    """
-
-    before: list[Floats]
-    after: list[Floats]
-    goodput: list[tuple[float, float]]
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """What a comparison found: changes, and remarks for the reader."""
 
@@ -108,8 +94,8 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
     is one calibration a run: its interval also holds how far calibrations stray.
 
     Raises:
-        LoadtestError: The runs differ in what makes them comparable, have nothing in common, or too much for any change
-            to be found.
+        LoadtestError: The runs differ in what makes them comparable, have nothing in common, no cell with enough pairs
+            of valid trials, or too much for any change to be found.
     """
     remarks = [f"Allowed: {reason}." for reason in refuse_unlike(one, other, allowed or set())]
     rng = np.random.default_rng(seed)
@@ -123,11 +109,19 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
             [response_times(second, cell) for _, second in pairs],
             [(answered_hz(first, cell), answered_hz(second, cell)) for first, second in pairs],
         )
+    left_out = [f"{run.path.name}: {bad} of {count} trials were invalid and left out." for run, (bad, count) in runs]
+    few = [" ".join(name) for name, pairs in cells.items() if len(pairs.goodput) < changes.LEAST_PAIRS]
+    if len(few) == len(cells):
+        raise LoadtestError(
+            f"no cell has {changes.LEAST_PAIRS} pairs of valid trials, so nothing is compared; run both again on a "
+            f"quiet machine. {' '.join(left_out)}"
+        )
+    if few:
+        remarks.append(f"Not compared, with fewer than {changes.LEAST_PAIRS} pairs of valid trials: {', '.join(few)}.")
     found = corrected(told(cells, rng) + _capacities(one, other, rng))
     how = "paired by seed" if one.design.seed == other.design.seed else "not paired: the runs have other seeds"
     title = f"{other.path.name} against {one.path.name}: second ÷ first, 95 % bootstrap intervals, {how}"
-    remarks += [f"{run.path.name}: {bad} of {count} trials were invalid and left out." for run, (bad, count) in runs]
-    return Comparison(found, title, remarks)
+    return Comparison(found, title, remarks + left_out)
 
 
 def _valid(folder: RunFolder, level: Level, cell: Cell, counted: list[int]) -> dict[int, Trial]:
@@ -141,7 +135,7 @@ def _valid(folder: RunFolder, level: Level, cell: Cell, counted: list[int]) -> d
             continue
         trial = read_trial(path)
         reasons = invalid_because(trial.samples, trial.footer, law.service_s if law else None, folder.design.validity)
-        if not reasons and len(response_times(trial, cell)):
+        if not reasons:
             found[number] = trial
         counted[0] += bool(reasons)
         counted[1] += 1
@@ -154,10 +148,8 @@ def told(cells: Mapping[tuple[str, str], Pairs], rng: np.random.Generator) -> li
     together: dict[str, list[Floats]] = {}
     coarsest: dict[str, float] = {}
     for (level, cell), pairs in cells.items():
-        # a goodput is a count
-        counted = {"goodput": 1 / min([len(times) for times in pairs.before] or [1])}
-        for metric, first, second, logs in _metrics(pairs):
-            resolution = counted.get(metric, 0.0)
+        for metric, first, second, logs in metrics(pairs):
+            resolution = one_answer(pairs) if metric == "goodput" else 0.0
             effect = None if logs is None else changes.effect([logs], rng, resolution=resolution)
             found.append(Change(level, cell, metric, first, second, effect))
             if effect is not None and logs is not None:
@@ -179,23 +171,6 @@ def corrected(found: list[Change]) -> list[Change]:
         )
     p_values = iter(holm([change.effect.p for change in found if change.effect is not None]))
     return [change if change.effect is None else replace(change, p=next(p_values)) for change in found]
-
-
-def _metrics(pairs: Pairs) -> Iterator[tuple[str, float | None, float | None, Floats | None]]:
-    """Name, both values, and the logarithms of the pairs' ratios of each metric of a cell."""
-    if not pairs.before:
-        yield "mean", None, None, None
-        return
-    first, second = (float(np.mean([one.mean() for one in trials])) for trials in (pairs.before, pairs.after))
-    yield "mean", first, second, changes.of_means(pairs.before, pairs.after)
-    logs = changes.of_quantiles(pairs.before, pairs.after, 0.99)
-    if logs is None:
-        yield "p99", None, None, None
-    else:
-        first, second = (float(np.quantile(np.concatenate(one), 0.99)) for one in (pairs.before, pairs.after))
-        yield "p99", first, second, logs
-    before, after = ([pair[side] for pair in pairs.goodput] for side in (0, 1))
-    yield "goodput", float(np.mean(before)), float(np.mean(after)), changes.of_rates(before, after)
 
 
 def _capacities(one: RunFolder, other: RunFolder, rng: np.random.Generator) -> list[Change]:

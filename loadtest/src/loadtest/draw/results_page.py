@@ -72,7 +72,7 @@ class Runs:
     def gain(self, run: str, few: dict[str, Any], many: dict[str, Any]) -> str:
         """Return how many times as many requests a second one cell answers as another, with a 95 % bootstrap interval.
 
-        Trials of the same number are pairs. There is no interval where fewer than two of both cells count.
+        Trials of the same number are pairs. There is no interval where fewer than three of both cells count.
         """
         first, second = (
             {one["repetition"]: one["answered_hz"] for one in self.trials_of(run, cell) if not one["invalid"]}
