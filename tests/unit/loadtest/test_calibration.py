@@ -62,7 +62,7 @@ def test_the_law_keeps_means_and_shape(capacity: Capacity) -> None:
 
 def test_prediction_agrees_with_the_formula_in_the_steady_state() -> None:
     law = ServiceLaw(np.random.default_rng(1).exponential(1.0, 20_000), (0.01, 0.01), 0.003)
-    found = predict(law, "random", 0.6 * 200, duration_s=200.0, warmup_s=5.0, seed=1, trials=10)
+    found = predict(law, "random", 0.6 * 200, [(200.0, 5.0)], seed=1, trials=10)
     assert found.mean_s == pytest.approx(law.steady_mean(0.6 * 200), rel=0.05)
     assert found.mean_s < found.p99_s
 

@@ -106,7 +106,7 @@ def test_the_law_of_both_regimes_predicts_what_is_measured(processes: int) -> No
     rate_hz = load * law.capacity_hz
     # one process: exact, but for chance in both; several: Lee and Longton's approximation
     assert law.steady_mean(rate_hz) == pytest.approx(mean_s, rel=0.02 if processes == 1 else 0.05)
-    simulated = predict(law, "random", rate_hz, duration_s=20.0, warmup_s=2.0, seed=1, trials=20)
+    simulated = predict(law, "random", rate_hz, [(20.0, 2.0)], seed=1, trials=20)
     assert simulated.mean_s == pytest.approx(mean_s, rel=0.02)
     assert replay(law, trial, 0.0, np.random.default_rng(1)) == pytest.approx(mean_s, rel=0.01)
     one_regime = ServiceLaw(law.shape, law.means_s, law.outside_s, processes)
@@ -116,5 +116,5 @@ def test_the_law_of_both_regimes_predicts_what_is_measured(processes: int) -> No
 def test_the_balancers_limit_is_in_the_prediction() -> None:
     law = ServiceLaw(np.ones(1), (0.02, 0.02), 0.0, max_conns=3)
     free = ServiceLaw(np.ones(1), (0.02, 0.02), 0.0)
-    means = [predict(one, "random", 130, duration_s=20.0, seed=1, trials=3).mean_s for one in (law, free)]
+    means = [predict(one, "random", 130, [(20.0, 0.0)], seed=1, trials=3).mean_s for one in (law, free)]
     assert means[0] <= 3 * 0.02 < means[1]

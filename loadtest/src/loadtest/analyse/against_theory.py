@@ -8,6 +8,7 @@ import numpy as np
 from loadtest.analyse.statistics import t_interval
 from loadtest.analyse.theory.law import ServiceLaw
 from loadtest.analyse.theory.prediction import predict, replay
+from loadtest.analyse.window import spans, warmup_s
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import Design
 from loadtest.generate.samples import Trial
@@ -42,7 +43,7 @@ def predictions(
 
     Returns:
         Mean service time S of busy workers and its c²; utilisation ρ; mean by M/G/1 with exceptional first service
-        (Welch) where the policy is random and ρ < 1; mean and p99 of simulated trials of the same length; mean of the
+        (Welch) where the policy is random and ρ < 1; mean and p99 of simulated trials of the same lengths; mean of the
         trials' own arrivals replayed through the law, with its interval; how far the measured mean is off each
         (measured ÷ predicted − 1). None where it does not apply.
     """
@@ -60,12 +61,10 @@ def predictions(
     mg1 = law.steady_mean(rate_hz)
     if policy == "random" and math.isfinite(mg1):
         found["mg1_mean_s"] = mg1
-    simulated = predict(
-        law, policy, rate_hz, duration_s=cell.length_s(rate_hz), warmup_s=cell.warmup_s, seed=design.seed
-    )
+    simulated = predict(law, policy, rate_hz, spans(trials, cell, rate_hz), seed=design.seed)
     found |= {"simulated_mean_s": simulated.mean_s, "simulated_p99_s": simulated.p99_s}
     rng = np.random.default_rng(design.seed)
-    means = [replay(law, trial.samples, cell.warmup_s, rng) for trial in trials]
+    means = [replay(law, trial.samples, warmup_s(trial, cell), rng) for trial in trials]
     found["replayed_mean_s"], found["replayed_ci"] = t_interval([mean for mean in means if mean is not None])
     if mean_s is not None:
         for key in ("mg1", "simulated", "replayed"):

@@ -8,9 +8,11 @@ import numpy as np
 from loadtest.analyse.laws import law_of
 from loadtest.analyse.theory.law import ServiceLaw
 from loadtest.analyse.theory.prediction import predict
+from loadtest.analyse.window import spans
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
+from loadtest.generate.samples import read_trial
 
 KNOWN, ASKED = (1, 2), 4  # workers of the levels that are fitted, and of the one that is foretold
 WITHIN = 0.1
@@ -26,7 +28,7 @@ class Foretold:
         utilisation: ρ, by the fit.
         measured_s: Mean response in seconds.
         half_s: Half-width of its 95 % t-interval; None of one trial.
-        foretold_s: Mean of simulated trials of the same length.
+        foretold_s: Mean of simulated trials of the same lengths and warm-ups.
         valid: Trials that count.
         trials: Trials.
     """
@@ -81,10 +83,8 @@ def foretell(folder: RunFolder, rows: list[dict[str, Any]]) -> Forecast:
         own = _law(folder, level, cell)
         fitted = pooled([_law(folder, _level(folder, count), cell) for count in KNOWN], ASKED, own.max_conns)
         rate_hz = row["asked_hz"]
-        found = predict(
-            fitted, "random", rate_hz, duration_s=cell.length_s(rate_hz), warmup_s=cell.warmup_s,
-            seed=folder.design.seed,
-        )  # fmt: skip
+        valid = [read_trial(folder.trial_path(level, cell, number)) for number in row["valid_numbers"]]
+        found = predict(fitted, "random", rate_hz, spans(valid, cell, rate_hz), seed=folder.design.seed)
         cells.append(
             Foretold(
                 rate_hz, rate_hz / fitted.capacity_hz, row["mean_s"], row["mean_ci"], found.mean_s,

@@ -26,6 +26,11 @@ def length_s(trial: Trial) -> float:
     return float(ending(trial).get("ended_s") or trial.header.get("duration_s") or footer.get("wall_s") or 0.0)
 
 
+def spans(trials: Sequence[Trial], cell: Cell, rate_hz: float) -> list[tuple[float, float]]:
+    """Of each trial how long it sent, and its warm-up, in seconds; as the cell says where there is no trial."""
+    return [(length_s(trial), warmup_s(trial, cell)) for trial in trials] or [(cell.length_s(rate_hz), cell.warmup_s)]
+
+
 def kept(trial: Trial, cell: Cell, image: str = "") -> list[Sample]:
     """Samples after the warm-up, of one image where it is named."""
     begin_s = warmup_s(trial, cell)

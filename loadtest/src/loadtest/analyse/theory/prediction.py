@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -57,17 +58,24 @@ def predict(
     law: ServiceLaw,
     policy: str,
     rate_hz: float,
+    spans: Sequence[tuple[float, float]],
     *,
-    duration_s: float,
-    warmup_s: float = 0.0,
     seed: int,
     trials: int = 40,
 ) -> Prediction:
-    """Simulate trials of Poisson arrivals under a policy: the same length and warm-up as the measured ones.
+    """Simulate trials of Poisson arrivals under a policy: the same lengths and warm-ups as the measured ones.
 
     So it holds in overload too, where there is no steady state and the answer depends on the length. The balancer
     chooses as nginx does, with its limit of requests at a worker; what it refuses is in no figure, as in those that
     were measured.
+
+    Args:
+        law: Measured service times.
+        policy: The balancer's.
+        rate_hz: Requests a second.
+        spans: Of each measured trial its length and its warm-up in seconds; simulated trials take them in turn.
+        seed: Of the simulation.
+        trials: How many are simulated.
     """
     rng = np.random.default_rng(seed)
     base_s = min(law.means_s)
@@ -75,7 +83,7 @@ def predict(
     system = System(policy, len(law.means_s), max_conns=law.max_conns, processes=law.processes)
     slowness = np.array(law.means_s) / base_s
     means, tails = [], []
-    for _ in range(trials):
+    for duration_s, warmup_s in islice(cycle(spans), trials):
         arrivals_s = np.sort(rng.uniform(0.0, duration_s, int(rng.poisson(rate_hz * duration_s))))
         outcome = simulate(system, arrivals_s, service, rng, slowness=slowness)
         counted = outcome.answered & (arrivals_s >= warmup_s)
