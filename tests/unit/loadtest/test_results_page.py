@@ -175,6 +175,8 @@ def test_a_cell_far_from_theory_says_which_trial_and_why() -> None:
     )
     assert why(cell | {"mean_ci": 0.006}, trials[:1]) == "trial 1 (31.0 ms): interval too wide (± 20 %)"
     assert why(cell | {"mean_ci": None}, trials[:1]) == "trial 1 (31.0 ms): one trial has no interval"
+    assert why(cell | {"mg1_mean_s": None, "mg1_off": None}, trials) == "theory has no steady state for it"
+    assert why(cell, trials[2:]) == "no trial counts"
 
 
 def test_a_gain_is_that_of_trials_of_the_same_number(results: Path) -> None:
@@ -189,17 +191,47 @@ def test_a_gain_is_that_of_trials_of_the_same_number(results: Path) -> None:
     assert not runs.has("rtt", images="17px")
 
 
-def test_a_gain_of_one_trial_has_no_interval(results: Path) -> None:
+@pytest.mark.parametrize("valid", [1, 2])
+def test_a_gain_of_a_trial_or_two_has_no_interval(results: Path, valid: int) -> None:
     table = results / "reference/rtt/summary/trials.csv"
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerows(row | {"invalid": "late" if row["repetition"] != "1" else ""} for row in rows)
+        writer.writerows(row | {"invalid": "late" if int(row["repetition"]) > valid else ""} for row in rows)
     runs = results_page.Runs(results / "reference")
     small, large = (runs.row("rtt", images=images) for images in ("16px", "2000px"))
     assert runs.gain("rtt", large, small).endswith("(too few trials for an interval)")
+
+
+def test_a_page_of_which_no_trial_counts_has_dashes(results: Path) -> None:
+    """A machine that others used, all the while: the page is written, and says so."""
+    shutil.copy(RESULTS / results_page.TEMPLATE, results)
+    shutil.copytree(RESULTS / "reference", results / "reference", dirs_exist_ok=True, ignore=LEFT_OUT)
+    measured = re.compile(r"(?!asked_hz|interval_s)(.*(_s|_ci|_hz|_off|_low|_high)|top1|top5|labelled)$")
+    for table in results.glob("reference/*/summary/*.csv"):
+        with table.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            row.update({name: "" for name in row if measured.match(name)})
+            row.update({name: value for name, value in (("valid_trials", "0"), ("invalid", "late")) if name in row})
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    text = results_page.render(results)
+    assert text.count("| – | – | – | 0 of 5 | no trial counts |") == 12
+    assert "Only – of the additional – ms" in text
+    assert "top-1 is – % at 2000 px. The intervals of the two are not known" in text
+    assert "| `random` | – (0 of 5) | – (0 of 5) | – (0 of 5) | – (0 of 5) |" in text
+
+
+def test_a_number_that_lacks_trials_says_how_many_count(results: Path) -> None:
+    template = "{{ row('rtt', images='16px') | few }}|{{ row('rtt', images='32px') | few }}"
+    cells = results / "reference/rtt/summary/cells.csv"
+    change(cells, valid_trials="3")
+    assert page(results, template) == " (3 of 5)|"
 
 
 def test_what_counts_for_nothing_is_counted(results: Path) -> None:

@@ -13,11 +13,17 @@ _HOST = {"others": "other programs", "steal": "the hypervisor"}
 def why(cell: Row, trials: Sequence[Row]) -> str:
     """Say which trial takes a cell's mean away from theory, and why; empty where it is near and known well enough.
 
+    A cell of which no trial counts, or of which theory says nothing, gets these words.
+
     Args:
         cell: A row of the cells, with mean_s and mean_ci, and mg1_mean_s, mg1_off and replayed_off.
         trials: Its rows of the trials.
     """
     valid = [one for one in trials if not one["invalid"]]
+    if not valid:
+        return "no trial counts"
+    if cell["mg1_off"] is None:
+        return "theory has no steady state for it"
     wide = None if cell["mean_ci"] is None else cell["mean_ci"] / cell["mean_s"]
     known = wide is not None and wide <= WITHIN
     if abs(cell["mg1_off"]) <= WITHIN and known:

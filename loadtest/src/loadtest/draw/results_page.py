@@ -17,11 +17,11 @@ from loadtest.compare import changes
 from loadtest.draw import published
 from loadtest.draw.beyond import why
 from loadtest.draw.pages import environment
+from loadtest.draw.wording import FILTERS, intervals, times
 from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
 
 TEMPLATE, PAGE = "README.md.j2", "README.md"
-_NONE = "–"
 
 
 class Runs:
@@ -126,7 +126,7 @@ def render(folder: Path) -> str:
     return filled(
         folder,
         {name: getattr(runs, name) for name in ("rows", "row", "facts", "has", "gain", "why")}
-        | {"published": published},
+        | {"published": published, "intervals": intervals},
     )
 
 
@@ -137,53 +137,13 @@ def filled(folder: Path, asked: dict[str, Any]) -> str:
         LoadtestError: The template is missing or wrong, or asks for something else.
     """
     templates = environment(folder)
-    templates.filters |= {
-        "number": number,
-        "ms": milliseconds,
-        "percent": percent,
-        "times": times,
-        "count": count,
-        "share": share,
-    }
+    templates.filters |= FILTERS
     try:
         return templates.get_template(TEMPLATE).render(asked)
     except jinja2.TemplateNotFound as error:
         raise LoadtestError(f"there is no template {folder / TEMPLATE}") from error
     except (jinja2.TemplateError, TypeError, KeyError, ValueError, ArithmeticError) as error:
         raise LoadtestError(f"{folder / TEMPLATE} cannot be rendered: {error}") from error
-
-
-def number(value: float | None, half: float | None = None, digits: int = 0) -> str:
-    """Return a number, with ± the half-width of its interval where there is one."""
-    if value is None:
-        return _NONE
-    text = f"{value:.{digits}f}"
-    return text if half is None else f"{text} ± {half:.{digits}f}"
-
-
-def milliseconds(value: float | None, half: float | None = None, digits: int = 1) -> str:
-    """Return seconds as milliseconds, with ± the half-width of their interval where there is one."""
-    return _NONE if value is None else number(1000 * value, None if half is None else 1000 * half, digits)
-
-
-def percent(value: float | None, digits: int = 0) -> str:
-    """Return a share as a percentage, without the sign."""
-    return _NONE if value is None else f"{100 * value:.{digits}f}"
-
-
-def share(part: float | None, whole: float | None) -> float | None:
-    """Return part ÷ whole; None where one is not known, or the whole is nothing."""
-    return None if part is None or not whole else part / whole
-
-
-def times(value: float | None, other: float | None, digits: int = 1) -> str:
-    """Return how many times `other` goes into a value."""
-    return number(share(value, other), digits=digits)
-
-
-def count(value: int) -> str:
-    """Return a number of requests with a comma between thousands."""
-    return f"{value:,}"
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ import numpy as np
 
 from loadtest.analyse.foretold import ASKED, WITHIN, Forecast, foretell
 from loadtest.draw.model_table import write_between
-from loadtest.draw.results_page import Runs, milliseconds
+from loadtest.draw.results_page import Runs
+from loadtest.draw.wording import milliseconds
 from loadtest.errors import LoadtestError
 from loadtest.experiments.checks import POLICIES
 from loadtest.experiments.folder import RunFolder
