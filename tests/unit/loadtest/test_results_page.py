@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.analyse.summary import summarize
 from loadtest.draw import results_page
 from loadtest.draw.beyond import why
 from loadtest.errors import LoadtestError
+from loadtest.experiments.folder import RunFolder
 from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
+_LARGE = ("policies", "scaling")  # the runs with most requests and most predictions
 LEFT_OUT = shutil.ignore_patterns("*.gz", "*.png")
 
 
@@ -45,6 +48,22 @@ def page(folder: Path, template: str) -> str:
 
 def test_the_committed_page_is_what_the_recorded_runs_say() -> None:
     assert results_page.render(RESULTS) == (RESULTS / results_page.PAGE).read_text()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(path.parent.name, marks=pytest.mark.long if path.parent.name in _LARGE else ())
+        for path in sorted(RESULTS.glob("reference/*/run.json"))
+    ],
+)
+def test_the_committed_tables_are_what_the_raw_samples_say(run: str, tmp_path: Path) -> None:
+    folder = RunFolder.open(RESULTS / "reference" / run)
+    summarize(folder).write(tmp_path)
+    kept = sorted((folder.path / "summary").glob("*.csv"))
+    assert {"cells.csv", "trials.csv"} <= {path.name for path in kept}
+    for path in kept:
+        assert (tmp_path / path.name).read_text() == path.read_text(), path.name
 
 
 def test_a_changed_number_changes_the_page(results: Path) -> None:
