@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from loadtest.analyse.statistics import percentile, t_interval, wilson
+from loadtest.analyse.statistics import failed_interval, percentile, t_interval, wilson
 from loadtest.analyse.summary import Summary, summarize
 from loadtest.cli import main
 from loadtest.experiments.cells import Cell, Level
@@ -256,6 +256,28 @@ def test_wilson_is_the_interval_of_the_textbook() -> None:
     assert wilson(61, 100) == pytest.approx((0.51203, 0.69983), abs=1e-5)
     assert wilson(0, 10) == (0, pytest.approx(0.27753, abs=1e-5))
     assert wilson(0, 0) == (None, None)
+
+
+def test_the_interval_of_errors_that_come_together_holds_the_truth() -> None:
+    """Some trials meet a bad minute: an interval over requests would hold the truth in half of the runs."""
+    rng = np.random.default_rng(8)
+    held, over_requests = 0, 0
+    for _ in range(300):
+        failed = rng.binomial(200, rng.beta(2, 18, 5)).tolist()
+        low, high = failed_interval(failed, [200] * 5)
+        assert low is not None
+        assert high is not None
+        held += low <= 0.1 <= high
+        low, high = wilson(sum(failed), 1000)
+        assert low is not None
+        assert high is not None
+        over_requests += low <= 0.1 <= high
+    assert held >= 0.9 * 300
+    assert over_requests < 0.7 * 300
+    assert failed_interval([10] * 5, [200] * 5) == wilson(50, 1000)  # no more apart than chance has it
+    assert failed_interval([0, 0], [200, 100]) == wilson(0, 300)
+    assert failed_interval([7], [100]) == wilson(7, 100)
+    assert failed_interval([], []) == (None, None)
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

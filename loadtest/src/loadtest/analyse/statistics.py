@@ -10,6 +10,7 @@ from loadtest.arrays import Floats
 from loadtest.experiments.precision import least_for
 
 CONFIDENCE = 0.95
+_Z = float(ndtri(0.5 + CONFIDENCE / 2))
 
 
 def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
@@ -26,15 +27,36 @@ def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
-def wilson(successes: int, count: int) -> tuple[float | None, float | None]:
+def wilson(successes: float, count: float) -> tuple[float | None, float | None]:
     """Wilson's 95 % interval of a proportion; None where nothing was counted."""
     if count == 0:
         return None, None
-    z, share = float(ndtri(0.5 + CONFIDENCE / 2)), successes / count
+    z, share = _Z, successes / count
     twice = 2 * (count + z**2)
     middle = (2 * count * share + z**2) / twice
     half = z / twice * math.sqrt(4 * count * share * (1 - share) + z**2)
     return middle - half if successes else 0.0, middle + half if successes < count else 1.0
+
+
+def failed_interval(failed: Sequence[int], sent: Sequence[int]) -> tuple[float | None, float | None]:
+    """95 % interval of the share of requests that fail; None where none was sent.
+
+    Requests of a trial fail together, so they tell less than as many that are independent. Both counts are divided by
+    how much more the trials differ than independent requests would (the design effect; Korn and Graubard 1998), then
+    it is Wilson's. Of one trial it is Wilson's, since nothing tells how much trials differ.
+
+    Args:
+        failed: How many of each trial's requests failed.
+        sent: How many requests each trial had.
+    """
+    bad, count, trials = sum(failed), sum(sent), len(sent)
+    effect = 1.0
+    if trials > 1 and 0 < bad < count:
+        share = bad / count
+        apart = sum((own - share * size) ** 2 for own, size in zip(failed, sent, strict=True))
+        few = (float(stdtrit(trials - 1, 0.5 + CONFIDENCE / 2)) / _Z) ** 2
+        effect = max(1.0, few * trials / (trials - 1) * apart / (count * share * (1 - share)))
+    return wilson(bad / effect, count / effect)
 
 
 def percentile(values: Sequence[float] | Floats, share: float) -> float:

@@ -25,7 +25,7 @@ from loadtest.analyse.bars import bars_of
 from loadtest.analyse.laws import law_of
 from loadtest.analyse.models import model_rows
 from loadtest.analyse.pool import cell_columns, is_watched, trial_columns
-from loadtest.analyse.statistics import pooled_quantile, quantile, t_interval, wilson
+from loadtest.analyse.statistics import failed_interval, pooled_quantile, quantile, t_interval
 from loadtest.analyse.theory.law import ServiceLaw
 from loadtest.analyse.window import (
     answered_hz,
@@ -183,7 +183,7 @@ def _cell_row(
 ) -> Row:
     good = [row for row in rows if not row["invalid"]]
     count, errors = sum(row["n"] for row in good), sum(row["errors"] for row in good)
-    low, high = wilson(errors, count)
+    low, high = failed_interval([one["errors"] for one in good], [one["n"] for one in good])
     row: Row = {"level": level.id, **without_unused(asdict(level))}
     row |= {"cell": cell.id, "image": image, "images": cell.images_id}
     row |= {key: getattr(cell, key) for key in ("arrivals", "interval_s", "utilisation", "in_flight", "measured_every")}
