@@ -66,7 +66,7 @@ def test_one_table_says_what_came_back(
     assert f"worker1 {count - count // 2}, worker2 {count // 2}" in text
     assert "p99 –" in text  # 36 answers say nothing of it
     assert re.search(r"p50 [\d.]+ ms", text)
-    assert re.search(r"lag +p50 [\d.]+ ms, p99", text)
+    assert re.search(r"lag +p50 [\d.]+ ms, p99 –, max [\d.]+ ms", text)
     assert f"samples: {kept}" in text
     assert "errors" not in text
     assert "\x1b" not in printed.err  # nobody looks: there is no view

@@ -133,11 +133,16 @@ def test_an_impossible_plan_is_refused(
     assert says in capsys.readouterr().err
 
 
-def test_the_generator_measures_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--rate", "100", "--seconds", "1"]) == 0
+@pytest.mark.parametrize(
+    ("rate_hz", "p99"),
+    [(100, r"– \(needs 1,000 requests\)"), (1200, r"\d+\.\d\d ms")],
+    ids=["few-requests", "enough-requests"],
+)
+def test_the_generator_measures_itself(capsys: pytest.CaptureFixture[str], rate_hz: int, p99: str) -> None:
+    assert main(["bench", "--rate", str(rate_hz), "--seconds", "1"]) == 0
     text = capsys.readouterr().out
     assert "0 failed" in text
-    assert re.search(r"lag p50 \d+\.\d\d ms, p99 \d+\.\d\d ms", text)
+    assert re.search(rf"lag p50 \d+\.\d\d ms, p99 {p99}, max \d+\.\d\d ms", text)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from loadtest.errors import LoadtestError
 from loadtest.experiments.host import HostWatch
+from loadtest.experiments.precision import least_for
 from loadtest.experiments.reader import DEFAULTS
 from loadtest.experiments.validity import disturbed_by
 from loadtest.generate import arrivals, punctual
@@ -27,8 +28,7 @@ from loadtest.generate.recording import record_load
 from loadtest.generate.samples import Sample, Trial, read_trial
 from loadtest.generate.view import View
 
-# Fewer answers than this say nothing of the quantile: 10 must lie beyond it.
-_QUANTILES = (("p50", 0.5, 20), ("p90", 0.9, 100), ("p99", 0.99, 1000), ("p99.9", 0.999, 10_000))
+_QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,8 @@ def table(trial: Trial, limits: Limits | None) -> Table:
         drawn.add_row("refused", refused)
     lags = [one.lag_s for one in samples]
     if lags:
-        drawn.add_row("lag", f"p50 {_ms(float(np.median(lags)))}, p99 {_ms(float(np.quantile(lags, 0.99)))}")
+        p99 = _ms(float(np.quantile(lags, 0.99))) if len(lags) >= least_for(0.99) else "–"
+        drawn.add_row("lag", f"p50 {_ms(float(np.median(lags)))}, p99 {p99}, max {_ms(max(lags))}")
     if trial.footer:
         drawn.add_row("generator", f"{trial.footer['cpu_share']:.2f} of a core")
         if reasons := disturbed_by(trial.footer, DEFAULTS["validity"]):
@@ -186,11 +187,12 @@ def table(trial: Trial, limits: Limits | None) -> Table:
 
 
 def _quantiles(times: Sequence[float]) -> str:
+    known = [(name, quantile, least_for(quantile)) for name, quantile in _QUANTILES]
     words = [
         f"{name} {_ms(float(np.quantile(times, quantile))) if len(times) >= least else '–'}"
-        for name, quantile, least in _QUANTILES
+        for name, quantile, least in known
     ]
-    missing = next((f" (–: {name} needs {least:,} answers)" for name, _, least in _QUANTILES if len(times) < least), "")
+    missing = next((f" (–: {name} needs {least:,} answers)" for name, _, least in known if len(times) < least), "")
     return ", ".join(words) + missing
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.precision import least_for
 from loadtest.generate import arrivals, punctual
 from loadtest.generate.client import Client
 from loadtest.generate.effort import Effort, core_count
@@ -30,7 +31,8 @@ class BenchResult:
         achieved_hz: Requests a second that were sent.
         failures: Requests without a good answer.
         lag_p50_s: Median of how late requests left.
-        lag_p99_s: 99th percentile of the same.
+        lag_p99_s: 99th percentile of the same; None of fewer than 1,000 requests.
+        lag_max_s: The latest of all.
         effort: CPU and requests under way.
     """
 
@@ -38,7 +40,8 @@ class BenchResult:
     achieved_hz: float
     failures: int
     lag_p50_s: float
-    lag_p99_s: float
+    lag_p99_s: float | None
+    lag_max_s: float
     effort: Effort
 
 
@@ -84,7 +87,8 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int) -> BenchResult:
         achieved_hz=len(samples) / duration_s,
         failures=sum(not sample.ok for sample in samples),
         lag_p50_s=float(np.quantile(lags, 0.5)),
-        lag_p99_s=float(np.quantile(lags, 0.99)),
+        lag_p99_s=float(np.quantile(lags, 0.99)) if len(lags) >= least_for(0.99) else None,
+        lag_max_s=float(lags.max()),
         effort=effort,
     )
 

@@ -130,5 +130,6 @@ def _bench(options: argparse.Namespace) -> int:
     print(f"asked {result.rate_hz:g}/s of {options.bytes} bytes for {options.seconds:g} s")
     print(f"sent {result.achieved_hz:.1f}/s, {result.failures} failed, at most {effort.peak_in_flight} in flight")
     print(f"CPU {effort.cpu_share:.2f} of one core, {effort.spin_share:.2f} of it spent awake until the moment to send")
-    print(f"lag p50 {result.lag_p50_s * 1e3:.2f} ms, p99 {result.lag_p99_s * 1e3:.2f} ms")
+    p99 = "– (needs 1,000 requests)" if result.lag_p99_s is None else f"{result.lag_p99_s * 1e3:.2f} ms"
+    print(f"lag p50 {result.lag_p50_s * 1e3:.2f} ms, p99 {p99}, max {result.lag_max_s * 1e3:.2f} ms")
     return 0
