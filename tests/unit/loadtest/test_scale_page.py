@@ -32,6 +32,68 @@ def test_the_committed_tables_are_what_the_recorded_run_says() -> None:
         assert between(name, text) == table
 
 
+def rows_of(option: str, text: str) -> dict[tuple[int, float, str, int], dict[str, float]]:
+    """What the page's command with this option prints, by workers, ρ, policy and balancers."""
+    block = next(found[2] for found in re.finditer(r"\$ loadtest (.*)\n((?:.*\n)*?)```", text) if option in found[1])
+    found = {}
+    for words in (line.split() for line in block.splitlines() if re.match(r" +\d+ +0\.\d", line)):
+        workers, load, policy, balancers, mean, _, p99, _, latest, *shares = words
+        found[int(workers), float(load), policy, int(balancers)] = {
+            "mean": float(mean), "p99": float(p99), "p99.9": float(latest), "lost": float(shares[-1])
+        }  # fmt: skip
+    return found
+
+
+def false_conclusions(text: str) -> list[str]:
+    """Which of the page's sentences its own numbers no longer bear out."""
+    idle, busy = map(float, re.findall(r"(\d+\.\d+) ms (?:after idleness|busy)", text)[:2])
+    pools, loads = rows_of("--out results/scale", text), rows_of("--utilisation 0.3,", text)
+    tiers, fault, at_once = rows_of("--balancers 1,8,64", text), rows_of("--fail", text), rows_of("--reloaded", text)
+    turns = ("round_robin", "least_conn")
+    random = [pools[count, 0.8, "random", 1]["p99"] for count in (10, 100, 1000, 10_000)]
+    two = [pools[count, 0.8, "random_two", 1]["p99"] for count in (10, 100, 1000, 10_000)]
+    tier = {one: [tiers[100, 0.8, one, count]["p99"] for count in (1, 8, 64)] for one in (*turns, "random_two")}
+    lost = {key[2]: row["lost"] for key, row in fault.items()}
+    speeds = [float(one) for one in re.findall(r"\d+(?= \|)", between("speed", text).partition("|---|")[2])]
+    holds = {
+        "random does not get better with more workers": max(random) < 1.2 * min(random),
+        "p99 of random_two is several times lower": all(b > 2.5 * a for a, b in zip(two, random, strict=True)),
+        "round_robin and least_conn leave almost no waiting": all(
+            pools[count, 0.8, one, 1]["mean"] < 1.08 * idle for count in (100, 1000, 10_000) for one in turns
+        ),
+        "p99 may be six times the service time": 4.5 < loads[100, 0.6, "random", 1]["p99"] / busy < 7.5,
+        "held down by `max_conns`": loads[100, 0.9, "random", 1]["p99.9"] < 1.2 * 16 * busy,
+        "each policy comes nearer to random": all(a < b < c < random[1] for a, b, c in tier.values()),
+        "least_conn and round_robin stay better": all(tier[one][-1] < tier["random_two"][-1] for one in turns),
+        "Policies that take turns then send in step": all(row["p99"] > 2 * random[2] for row in at_once.values()),
+        "least_conn loses the most": lost["least_conn"] == max(lost.values()),
+        "round_robin loses nearly as many": lost["round_robin"] > 0.7 * lost["least_conn"] > lost["random_two"],
+        "random loses the fewest and is the slowest": lost["random"] == min(lost.values())
+        and max(fault, key=lambda key: fault[key]["mean"])[2] == "random",
+        "Million requests a minute of CPU": min(speeds) >= 5,
+    }
+    assert [words for words in holds if words not in text] == []
+    return [words for words, true in holds.items() if not true]
+
+
+def backwards(text: str) -> str:
+    """The page with the numbers of each command from its last row to its first."""
+
+    def turned(block: re.Match[str]) -> str:
+        row = re.compile(r"^( +\d+ +0\.\d +\w+ +\d+)( .*)$", re.MULTILINE)
+        numbers = iter([found[2] for found in row.finditer(block[0])][::-1])
+        return row.sub(lambda one: one[1] + next(numbers), block[0])
+
+    return re.sub(r"\$ loadtest .*\n(?:.*\n)*?```", turned, text)
+
+
+def test_what_the_page_concludes_follows_from_its_numbers() -> None:
+    text = PAGE.read_text()
+    assert false_conclusions(text) == []
+    others = re.sub(r"^\| least_conn \| \d+", "| least_conn | 3", backwards(text), flags=re.MULTILINE)
+    assert len(false_conclusions(others)) >= 8
+
+
 def test_few_workers_foretell_many_at_the_rates_that_were_asked() -> None:
     rows = Runs(SCALING.parent).rows("scaling")
     found = foretell(RunFolder.open(SCALING), rows)
