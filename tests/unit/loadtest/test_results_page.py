@@ -253,6 +253,32 @@ def test_a_number_that_lacks_trials_says_how_many_count(results: Path) -> None:
     assert page(results, template) == " (3 of 5)|"
 
 
+def test_what_the_page_concludes_follows_from_its_numbers() -> None:
+    """Sentences of the template that no number stands in: where one is no longer true, it has to be written anew."""
+    runs = results_page.Runs(RESULTS / "reference")
+    small, own = (runs.row("rtt", images=images) for images in ("16px", "224px"))
+    tiny, right = (runs.row("accuracy", images=images) for images in ("16px", "224px"))
+    p99 = {
+        policy: runs.row("policies", policy=policy, utilisation=0.5, slow_worker=3)["p99_s"]
+        for policy in ("random", "round_robin", "random_two", "least_conn")
+    }
+    burst, poisson = (runs.row("original", arrivals=law, interval_s=0.1) for law in ("original", "poisson"))
+    mixed = runs.row("sizes-mixed", utilisation=0.6, image="128px")
+    alike = runs.row("sizes-mixed", utilisation=0.6, image=None, images="128px")
+    template = (RESULTS / results_page.TEMPLATE).read_text()
+    for words, true in {
+        "size costs nothing in time": own["mean_s"] - own["mean_ci"] <= small["mean_s"] + small["mean_ci"],
+        "Size buys accuracy": tiny["top1_high"] < right["top1_low"],
+        "most of the round-trip time is inference": own["worker_total_s"] > 0.5 * own["mean_s"],
+        "random and taking turns drown it": min(p99["random"], p99["round_robin"])
+        > 2 * max(p99["random_two"], p99["least_conn"]),
+        "The original's method hid all this": burst["mean_s"] - burst["mean_ci"] > poisson["mean_s"],
+        "Large images hold small ones up": mixed["mean_s"] > alike["mean_s"],
+    }.items():
+        assert words in template
+        assert true, words
+
+
 def test_what_counts_for_nothing_is_counted(results: Path) -> None:
     change(results / "reference/rtt/summary/trials.csv", invalid="the generator lagged")
     text = page(
