@@ -148,6 +148,7 @@ def test_the_table_stands_between_its_marks(run: RunFolder, tmp_path: Path, caps
     assert text.endswith("\n<!-- models:end -->\nafter\n")
     assert "stale" not in text
     assert "over 5 trials; no trial was invalid and left out" in " ".join(text.split())
+    assert "The order of networks whose intervals overlap may be chance" in " ".join(text.split())
     assert "| **`lite0-160`** | Net lite0-160, int8 | 160 | 70.0 (40–89) | 100.0 | 200 ± " in text
     assert "| 5.0 | 5.2 | a-net 1.0 |" in text
     assert "| `lite0` |" in text

@@ -34,8 +34,9 @@ def model_table(folder: RunFolder) -> str:
     invalid = sum(row["trials"] - row["valid_trials"] for row in rows)
     left_out = f"{invalid or 'no'} trial{'s were' if invalid > 1 else ' was'} invalid and left out"
     note = (
-        f"Bold: no other network is better in accuracy and in throughput. {photographs} labelled photographs, Wilson's "
-        f"95 % interval. Images a second ± the half-width of the 95 % t-interval over {counts} trials; {left_out}. "
+        "Bold: no other network is better in accuracy and in throughput, by these numbers. The order of networks whose "
+        f"intervals overlap may be chance. {photographs} labelled photographs, Wilson's 95 % interval. Images a second "
+        f"± the half-width of the 95 % t-interval over {counts} trials; {left_out}. "
         "CPU ms: the workers' processor time an image, decoding and HTTP included. MB: the "
         f"model's file. Load generator, balancer and workers shared {client['cores']} cores ({client['processor']})."
     )
