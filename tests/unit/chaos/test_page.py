@@ -43,6 +43,14 @@ def test_the_committed_page_is_what_the_records_say() -> None:
     assert page.render(RESULTS / "reference", records(RESULTS / "reference")) == (RESULTS / "README.md").read_text()
 
 
+def test_what_two_balancers_lose_is_that_of_their_records() -> None:
+    told = [dict(one) for one in records(RESULTS / "reference")]
+    for one in told:
+        if one["row"]["fault"] == "balancer-off":
+            one["row"] = {**one["row"], "lost": 17}
+    assert "behind one address it is 0 to 17 (" in page.render(RESULTS / "reference", told)
+
+
 def test_a_row_says_what_was_missed(tmp_path: Path) -> None:
     template = "{% for row in rows %}{{ row.fault }} {{ row.figure }} {{ row.lost }} {{ row.missed }}\n{% endfor %}"
     told = rendered(tmp_path, template, record("freeze"), record("drop", bar={"0 lost": True}))
