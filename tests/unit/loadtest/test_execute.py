@@ -3,14 +3,19 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from loadtest.analyse.disturbed import calibrations
 from loadtest.analyse.laws import law_of
+from loadtest.analyse.summary import summarize
 from loadtest.cli import main
+from loadtest.draw.report import write_report
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.samples import read_trial
 from loadtest.simulate.measured import of_run
@@ -91,6 +96,33 @@ def test_calibration_runs_an_open_loop_for_each_regime(tmp_path: Path, serve: Ca
         assert limited is not None
         assert limited.max_conns == 3
     assert of_run(folder).service.mean_s == pytest.approx(record["capacity"]["16px"]["busy"]["service_s"], rel=1e-4)
+
+
+def test_a_calibration_beside_which_another_program_ran_is_told(
+    tmp_path: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """During the run, and in its report."""
+    design = tmp_path / "disturbed.yml"
+    cell = "{arrivals: poisson, utilisation: 0.5, image_px: 16, duration_s: 0.05}"
+    settings = "calibration: {unloaded_requests: 10, saturated_s: 0.4, idle_requests: 0}\nvalidity: {other_cpu: 0.0001}"
+    design.write_text(f"{TINY.partition('cells:')[0]}{settings}\ncells: [{cell}]\n")
+    with subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE) as hog:
+        assert hog.stdout is not None
+        hog.stdout.readline()
+        assert run(design, serve("--workers", "2", "--service-ms", "5")) == 0
+        hog.kill()
+    error = capsys.readouterr().err
+    names = [f"pool2.16px.{kind}" for kind in ("saturated", "unloaded")]
+    assert all(f"{name}.jsonl.gz is NOT TO TRUST, nor are loads" in error for name in names)
+    folder = RunFolder.open(tmp_path / "run")
+    found = calibrations(folder)
+    assert list(found) == names
+    assert all("other programs used" in reason for (reason,) in found.values())
+    summarize(folder).write(folder.path / "summary")
+    write_report(folder, [])
+    page = (folder.path / "report.html").read_text()
+    assert "<h2>Calibrations not to trust: 2 of 2</h2>" in page
+    assert f"<p class=bad>{names[0]}: other programs used" in page
 
 
 def test_provenance_names_no_path_and_no_host_of_this_machine(measured: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from loadtest.draw import results_page
 from loadtest.draw.beyond import why
 from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
+from loadtest.generate.recorder import Recorder
 from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
@@ -244,6 +246,20 @@ def test_a_page_of_which_no_trial_counts_has_dashes(results: Path) -> None:
     assert "Only – of the additional – ms" in text
     assert "top-1 is – % at 2000 px. The intervals of the two are not known" in text
     assert "| `random` | – (0 of 5) | – (0 of 5) | – (0 of 5) | – (0 of 5) |" in text
+
+
+def test_a_calibration_that_was_disturbed_is_counted(results: Path) -> None:
+    shutil.copy(RESULTS / results_page.TEMPLATE, results)
+    shutil.copytree(RESULTS / "reference", results / "reference", dirs_exist_ok=True, ignore=LEFT_OUT)
+    assert "calibrations of" not in results_page.render(results)
+    begun = json.loads((results / "reference/scaling/run.json").read_text())
+    begun["design"]["validity"]["other_cpu"] = 0.05
+    (results / "reference/scaling/run.json").write_text(json.dumps(begun))
+    folder = results / "reference/scaling/calibration"
+    folder.mkdir(exist_ok=True)
+    for name, others in (("pool1.128px.busy", 0.3), ("pool2.128px.busy", 0.0), ("pool4.128px.busy", None)):
+        Recorder(folder / f"{name}.jsonl.gz", {}).close({"others": others})
+    assert "Of the 3 calibrations of scaling, something else disturbed 1: its loads" in results_page.render(results)
 
 
 def test_a_number_that_lacks_trials_says_how_many_count(results: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from loadtest.analyse.disturbed import calibrations
 from loadtest.draw import interactive
 from loadtest.errors import LoadtestError
 from loadtest.experiments.design import Design
@@ -87,11 +88,25 @@ def _page(
         f"{_text(one['invalid'])}</p>"
         for one in invalid
     ]
+    parts += _calibrations(folder)
     parts.append("<h2>Where it ran</h2>")
     parts += [_folded(name, facts) for name, facts in levels.items()]
     parts.append("<h2>What was asked</h2>" + _folded("the design, with every default", design.resolved()))
     parts.append("</main></html>")
     return "\n".join(parts) + "\n"
+
+
+def _calibrations(folder: RunFolder) -> list[str]:
+    """What disturbed the calibrations; nothing where none was."""
+    told = calibrations(folder)
+    bad = {name: reasons for name, reasons in told.items() if reasons}
+    if not bad:
+        return []
+    return [
+        f"<h2>Calibrations not to trust: {len(bad)} of {len(told)}</h2><p>Loads in units of the capacity, and theory, "
+        "hang on them.</p>",
+        *(f"<p class=bad>{_text(name)}: {_text('; '.join(reasons))}</p>" for name, reasons in bad.items()),
+    ]
 
 
 def _precision(design: Design, trials: list[dict[str, Any]]) -> list[str]:

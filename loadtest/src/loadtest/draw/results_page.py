@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from loadtest.analyse.disturbed import calibrations
 from loadtest.compare import changes
 from loadtest.draw import published
 from loadtest.draw.beyond import why
@@ -94,6 +95,7 @@ class Runs:
 
         Returns:
             `goal`; `requests`; `trials` and `invalid`, how many were measured and how many of them count for nothing;
+            `calibrations` and `disturbed`, how many there were and how many of them something else disturbed;
             `commits`, short and sorted; `dirty`, whether one of its levels came from changed files; `processors` of the
             workers' hosts; `minutes` that its design takes.
 
@@ -104,11 +106,14 @@ class Runs:
         levels = [folder.read_level(level) or {} for level in folder.measured_levels()]
         deployed = [level["facts"] for level in levels]
         trials = self.rows(run, "trials", image=None)
+        told = calibrations(folder)
         return {
             "goal": folder.design.goal,
             "requests": sum(trial["n"] for trial in trials),
             "trials": len(trials),
             "invalid": sum(trial["invalid"] is not None for trial in trials),
+            "calibrations": len(told),
+            "disturbed": sum(bool(reasons) for reasons in told.values()),
             "commits": sorted({str(facts["commit"])[:7] for facts in deployed}),
             "dirty": any(facts["dirty"] for facts in deployed),
             "processors": sorted({host["processor"] for facts in deployed for host in facts["hosts"].values()}),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.precision import Watch, told
 from loadtest.experiments.progress import Reporter
 from loadtest.experiments.record import begin_record, now_utc, wait_until_as_asked
-from loadtest.experiments.validity import invalid_because
+from loadtest.experiments.validity import disturbed_by, invalid_because
 from loadtest.generate import punctual
 from loadtest.generate.client import Client
 from loadtest.generate.effort import raise_file_limit
@@ -123,10 +124,7 @@ class _Session:
         stream = self.bodies.stream(cell, np.random.default_rng(0))
         async with self._client() as client:
             last = None
-            for _ in range(self.folder.design.client["warmup_requests"]):
-                payload = next(stream, None)
-                if payload is None:
-                    return
+            for payload in islice(stream, self.folder.design.client["warmup_requests"]):
                 last = await client.predict(payload)
         if last is not None and last.error is not None:
             raise LoadtestError(
@@ -162,7 +160,10 @@ class _Session:
             header = {"calibration": kind, "level": self.level.id, "images": cell.images_id, "begun": now_utc()}
             self.reporter.begin(f"calibration, {kind}, {cell.images_id}", None)
             await self._record_load(path, header, cell, self.bodies.stream(cell, np.random.default_rng(1)), load)
-        return read_trial(path).samples
+        trial = read_trial(path)
+        for reason in disturbed_by(trial.footer or {}, self.folder.design.validity):
+            self.reporter.say(f"{path.name} is NOT TO TRUST, nor are loads and theory that hang on it: {reason}")
+        return trial.samples
 
     async def _trial(self, cell: Cell, repetition: int, capacity: Capacity | None, limits: Limits | None) -> None:
         seed = trial_seed(self.folder.design.seed, cell, repetition)
