@@ -266,25 +266,41 @@ def test_two_recorded_calibrations_stray_as_far_as_is_said() -> None:
     assert np.log([197.22, 203.23, 204.84]).std(ddof=1) * 2**0.5 == pytest.approx(changes.CALIBRATIONS_STRAY, rel=0.1)
 
 
-@pytest.mark.parametrize(("slower", "status", "says"), [(1.03, 0, "-2.9 %"), (2.0, 1, "-50.0 %")])
-def test_a_capacity_that_is_lower_than_calibrations_stray_is_worse(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, slower: float, status: int, says: str
-) -> None:
+def with_capacities(folder: Path, slower: float, others: float) -> list[str]:
+    """Two runs, of the second of which each worker is slower, and another program ran beside its calibration."""
     slow = CAPACITY | {"capacity_hz": 50.0 / slower, "service_s": 0.02 * slower}
-    paths = [str(made(tmp_path / "a")), str(made(tmp_path / "b", capacity={"64px": slow}))]
-    for name, pause_s in (("a", 0.02), ("b", 0.02 * slower)):
-        path = RunFolder.open(tmp_path / name / name).calibration_path(Level(), "64px", "saturated")
+    paths = [str(made(folder / "a")), str(made(folder / "b", capacity={"64px": slow}))]
+    for name, pause_s, used in (("a", 0.02, 0.0), ("b", 0.02 * slower, others)):
+        path = RunFolder.open(folder / name / name).calibration_path(Level(), "64px", "saturated")
         path.parent.mkdir(parents=True)
         recorder = Recorder(path, {})
         for seq, at in enumerate(pause_s * np.arange(1, 500)):
             recorder.add(Sample(seq, at - 0.1, at - 0.1, at, 200, "worker1", None, "64px"))
-        recorder.close({"wall_s": 20.0})
-    assert main(["compare", *paths, "--allow", "capacities"]) == status
+        recorder.close({"wall_s": 20.0, "others": used})
+    return paths
+
+
+@pytest.mark.parametrize(("slower", "status", "says"), [(1.03, 0, "-2.9 %"), (2.0, 1, "-50.0 %")])
+def test_a_capacity_that_is_lower_than_calibrations_stray_is_worse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, slower: float, status: int, says: str
+) -> None:
+    assert main(["compare", *with_capacities(tmp_path, slower, 0.0), "--allow", "capacities"]) == status
     text = capsys.readouterr().out
     line = next(one for one in text.splitlines() if " capacity " in one)
     assert re.search(rf" 50\.0 +\S+ +{says} +-\S+ to [+-]\S+ % +\d", line)
     assert line.endswith("worse") == bool(status)
     assert f"correction of 4 tests: {status} worse, 0 better" in text
+
+
+def test_a_capacity_beside_which_another_program_ran_is_not_tested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *with_capacities(tmp_path, 2.0, 0.3), "--allow", "capacities"]) == 0
+    text = capsys.readouterr().out
+    line = next(one for one in text.splitlines() if " capacity " in one)
+    assert line.split()[-3:] == ["%", "–", "–"]
+    assert "b: 1 of 1 calibrations were disturbed and left out." in text
+    assert "correction of 3 tests: 0 worse" in text
 
 
 def test_more_tests_than_resamples_can_tell_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

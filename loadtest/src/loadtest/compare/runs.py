@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.analyse.disturbed import calibrations
 from loadtest.analyse.laws import law_of
 from loadtest.analyse.statistics import holm
 from loadtest.analyse.window import answered_hz, response_times
@@ -24,6 +25,7 @@ from loadtest.generate.samples import Trial, read_trial
 SIGNIFICANT = 0.05
 ALL = "all cells"
 CAPACITY = "capacity"
+_CLOSED = ("unloaded", "saturated")  # calibrations that a capacity comes from
 # More of these is worse; more of the others is better.
 _COSTS = ("mean", "p99")
 
@@ -121,6 +123,10 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
     found = corrected(told(cells, rng) + _capacities(one, other, rng))
     how = "paired by seed" if one.design.seed == other.design.seed else "not paired: the runs have other seeds"
     title = f"{other.path.name} against {one.path.name}: second ÷ first, 95 % bootstrap intervals, {how}"
+    for run, _ in runs:
+        told_of = calibrations(run)
+        if bad := [name for name, reasons in told_of.items() if reasons]:
+            left_out.append(f"{run.path.name}: {len(bad)} of {len(told_of)} calibrations were disturbed and left out.")
     return Comparison(found, title, remarks + left_out)
 
 
@@ -175,17 +181,20 @@ def corrected(found: list[Change]) -> list[Change]:
 
 def _capacities(one: RunFolder, other: RunFolder, rng: np.random.Generator) -> list[Change]:
     found: dict[tuple[str, str], Change] = {}
+    spoilt = {name for run in (one, other) for name, reasons in calibrations(run).items() if reasons}
     for level, cell in common_cells(one, other):
         key = level.hardware_id, cell.images_id
         first, second = (_capacity(run, level, cell) for run in (one, other))
         if key not in found and first is not None and second is not None:
             before, after = (_gaps(run, level, cell) for run in (one, other))
-            found[key] = Change(*key, CAPACITY, first, second, changes.of_capacities(before, after, rng))
+            whole = spoilt.isdisjoint(f"{level.hardware_id}.{cell.images_id}.{kind}" for kind in _CLOSED)
+            effect = changes.of_capacities(before, after, rng) if whole else None
+            found[key] = Change(*key, CAPACITY, first, second, effect)
     return list(found.values())
 
 
 def _gaps(folder: RunFolder, level: Level, cell: Cell) -> dict[str, list[float]]:
-    paths = [folder.calibration_path(level, cell.images_id, kind) for kind in ("unloaded", "saturated")]
+    paths = [folder.calibration_path(level, cell.images_id, kind) for kind in _CLOSED]
     return gaps_of(*(read_trial(path).samples if path.exists() else () for path in paths))
 
 
