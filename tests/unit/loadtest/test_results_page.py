@@ -303,6 +303,22 @@ def test_what_counts_for_nothing_is_counted(results: Path) -> None:
     assert text == "1 of 45, 1 commit"
 
 
+def test_trials_beside_which_others_may_have_run_are_counted(results: Path) -> None:
+    assert page(results, "{{ facts('rtt').unwatched }}") == "0"
+    change(results / "reference/rtt/summary/trials.csv", others="")
+    assert page(results, "{{ facts('rtt').unwatched }}") == "1"
+    shutil.copy(RESULTS / results_page.TEMPLATE, results)
+    shutil.copytree(RESULTS / "reference", results / "reference", dirs_exist_ok=True, ignore=LEFT_OUT)
+    for table in results.glob("reference/*/summary/trials.csv"):
+        with table.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0]] if "others" in rows[0] else [*rows[0], "others"])
+            writer.writeheader()
+            writer.writerows(row | {"others": "" if "rtt" in table.parts else "0.0"} for row in rows)
+    assert "did not ask: rtt 45 of 45.\n" in results_page.render(results)
+
+
 def test_it_is_a_command(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert results_page.main([str(results)]) == 1
     assert "there is no template" in capsys.readouterr().err

@@ -95,6 +95,7 @@ class Runs:
 
         Returns:
             `goal`; `requests`; `trials` and `invalid`, how many were measured and how many of them count for nothing;
+            `unwatched`, of how many it is not known whether other programs ran beside them;
             `calibrations` and `disturbed`, how many there were and how many of them something else disturbed;
             `commits`, short and sorted; `dirty`, whether one of its levels came from changed files; `processors` of the
             workers' hosts; `minutes` that its design takes.
@@ -112,6 +113,7 @@ class Runs:
             "requests": sum(trial["n"] for trial in trials),
             "trials": len(trials),
             "invalid": sum(trial["invalid"] is not None for trial in trials),
+            "unwatched": sum(trial.get("others") is None for trial in trials),
             "calibrations": len(told),
             "disturbed": sum(bool(reasons) for reasons in told.values()),
             "commits": sorted({str(facts["commit"])[:7] for facts in deployed}),
