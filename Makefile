@@ -304,7 +304,8 @@ scale: setup-measure #: write the tables of docs/scale.md by its commands, minut
 	@PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.scale_page docs/scale.md results/reference/scaling results
 
 plan: setup-measure ## workers needed, from measured service times: ARGS='--rate 50 --slo-p99 0.3'; RUN=folder
-	@$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
+	@$(if $(ARGS),,echo "Say what is wanted: make plan ARGS='--rate 50 --slo-p99 0.3'" >&2; exit 1)
+	$(LOADTEST) plan --from $(or $(RUN),results/reference/scaling) $(ARGS)
 
 # A new folder each time.
 FOUND = results/runs/$@-$$(date -u +%Y%m%d-%H%M%S)

@@ -57,6 +57,14 @@ def test_a_path_may_have_spaces_and_a_dry_run_runs_nothing(target: str, variable
     assert f'"{REPOSITORY.parent}/my things/x"' in planned
 
 
+def test_a_plan_without_a_question_says_how_to_ask() -> None:
+    refused = make("-o", "setup-measure", "plan")
+    assert refused.returncode != 0
+    assert words(refused).startswith("Say what is wanted: make plan ARGS='--rate 50 --slo-p99 0.3'")
+    planned = make("-n", "-o", "setup-measure", "plan", "ARGS=--rate 5 --slo-p99 1").stdout
+    assert planned.rstrip().endswith("plan --from results/reference/scaling --rate 5 --slo-p99 1")
+
+
 def test_a_choice_goes_back_to_the_default() -> None:
     planned = " ".join(make("-n", "up", "MODEL=default", "POLICY=default").stdout.split())
     assert "site.yml -e 'back_to_default=\"model balancer_policy\"'" in planned
