@@ -142,8 +142,8 @@ def _log(log: TextIO | None, request: web.Request, came_s: float, status: int) -
 
 
 async def serve(pool: Pool, model: str, log: TextIO | None = None) -> None:
-    """Listen on a free port of 127.0.0.1, print it, and serve until standard input closes."""
-    runner = web.AppRunner(application(pool, model, log), access_log=None)
+    """Listen on a free port of 127.0.0.1, print it, and serve until standard input closes; what is due then is left."""
+    runner = web.AppRunner(application(pool, model, log), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
     await site.start()
