@@ -1,7 +1,6 @@
 """Fixtures of the load test's tests: real services of known service time, in processes of their own."""
 
 import fcntl
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,15 +27,6 @@ cells:
   - {arrivals: closed, in_flight: 1, image_px: [32, 64], requests: 5}
 figures: [resolution, rate, ccdf, shares, timeseries, method, mix]
 """
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _frozen() -> Iterator[None]:
-    """Leave what the tests' process has loaded out of the collection before each trial: it took most of their time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
