@@ -16,6 +16,8 @@ from imagerec_autoscaler.controller import Controller
 from imagerec_autoscaler.lease import Turn
 from imagerec_autoscaler.settings import Settings
 from imagerec_autoscaler.standby import Standby
+from imagerec_autoscaler.together import read
+from imagerec_worker import openapi
 
 LINE = {
     "method": "POST",
@@ -83,8 +85,9 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Loop]]:
     """Makes a loop with other settings."""
     with contextlib.ExitStack() as made:
 
-        def loop(**changed: Any) -> Loop:
-            loop = Loop(tmp_path, **changed)
+        def loop(folder: Path = tmp_path, **changed: Any) -> Loop:
+            folder.mkdir(exist_ok=True)
+            loop = Loop(folder, **changed)
             made.callback(lambda: loop.controller.close())  # noqa: PLW0108  it may be begun anew
             return loop
 
@@ -238,6 +241,46 @@ def test_who_takes_over_leaves_the_pool_as_it_is_until_it_has_watched_long_enoug
     assert loop.controller.report()["decisions"] == []
     loop.seconds(2 * patience_s, requests=requests)
     assert loop.asleep == ["worker2", "worker3"]
+
+
+@pytest.mark.parametrize(
+    ("requests", "line"),
+    [(120, {}), (20, {"status": 429, "upstream_addr": "workers", "timing": ""})],
+    ids=["more than one worker may be given", "no room"],
+)
+def test_what_comes_through_another_balancer_counts(
+    make: Callable[..., Loop], tmp_path: Path, requests: int, line: dict[str, object]
+) -> None:
+    """With two addresses in DNS each has but its own requests in its log, and one decides for both."""
+    first, second = make(), make(tmp_path / "second")
+    first.seconds(100, requests=5)
+    assert first.asleep == ["worker2", "worker3"]
+    for _ in range(5):
+        second.seconds(1, requests=requests, **line)
+        said = read(json.loads(json.dumps(second.controller.report()))["seen"])
+        assert said is not None
+        first.controller._turn = Turn(acts=True, seen=(said,))
+        first.seconds(1, requests=5)
+    assert len(first.asleep) < 2
+
+
+@pytest.mark.parametrize("lost", ["log", "agent"])
+def test_one_that_sees_nothing_tells_nothing(loop: Loop, lost: str) -> None:
+    loop.seconds(2, requests=5)
+    if lost == "agent":
+        loop.controller.look(None, loop.now_s + 1)
+    else:
+        (loop.folder / "access.log").rename(loop.folder / "gone")
+        loop.controller.look([{"name": "worker1", "state": "up", "under_way": 0}], loop.now_s + 1)
+    assert loop.controller.report()["seen"] is None
+
+
+def test_the_api_describes_what_it_reports(loop: Loop) -> None:
+    loop.seconds(100, requests=5)
+    described, report = openapi._scaling()["properties"], loop.controller.report()
+    assert described.keys() == report.keys()
+    assert described["seen"]["properties"].keys() == report["seen"].keys()  # type: ignore[attr-defined]
+    assert described["decisions"]["items"]["properties"].keys() == report["decisions"][0].keys()  # type: ignore[index]
 
 
 def test_a_full_disk_leaves_the_pool_as_it_is(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from imagerec_autoscaler.law import Seen
 from imagerec_autoscaler.lease import turn
 from imagerec_autoscaler.settings import Settings
 
@@ -106,6 +107,9 @@ def test_a_second_one_waits_until_the_first_ends(folder: Path) -> None:
     assert second.returncode in {0, -signal.SIGTERM}  # TERM may meet it while it begins anew
 
 
+SECOND = {"arrivals": 40, "answers": 38, "refused": 2, "busy_s": 0.8, "waited_s": 0.1, "in_flight": 3}
+
+
 def settings(**changed: object) -> Settings:
     here = dict.fromkeys(("access_log", "pool_socket", "standby", "socket"), Path("/nowhere"))
     return Settings(**(here | GIVEN | changed))  # type: ignore[arg-type]
@@ -145,7 +149,7 @@ def test_whose_turn_it_is(
 
     async def ask() -> None:
         async def answer(_request: web.Request) -> web.Response:
-            return web.json_response(said) if said is not None else web.Response(status=503)
+            return web.json_response(said | {"seen": SECOND}) if said is not None else web.Response(status=503)
 
         app = web.Application()
         app.router.add_get("/autoscaler", answer)
@@ -157,6 +161,8 @@ def test_whose_turn_it_is(
             found = await turn(session, settings(peers=(url,), **changed))
         await runner.cleanup()
         assert (found.acts, found.asleep) == (acts, asleep)
+        counts = acts and said is not None and said["on"]
+        assert found.seen == ((Seen(0.0, **SECOND),) if counts else ())  # type: ignore[arg-type]
         assert bool(found.why) != acts
         assert found.why.endswith(", and no other autoscaler answers") == (not acts and said is None)
 

@@ -22,6 +22,7 @@ from imagerec_autoscaler.law import Decision, Seen, State, decide, impossible
 from imagerec_autoscaler.lease import Turn, turn
 from imagerec_autoscaler.settings import Settings
 from imagerec_autoscaler.standby import Standby
+from imagerec_autoscaler.together import tell, together
 
 _LOOK_S = 1.0
 _KEPT = 50
@@ -45,6 +46,7 @@ class Controller:
         self._state: State | None = None
         self._turn = Turn(acts=True)
         self._serving = 0
+        self._own: Seen | None = None
         self._in_flight: int | None = None
         self._owed = 0
         self._decisions: deque[dict[str, object]] = deque(maxlen=_KEPT)
@@ -76,7 +78,7 @@ class Controller:
         states = {str(each["name"]): str(each["state"]) for each in workers or ()}
         self._notice("agent", "" if states else "the agent of the pool does not answer; the pool stays as it is")
         if not states:
-            self._in_flight, self._owed = None, 0
+            self._own, self._in_flight, self._owed = None, None, 0
             if self._state is not None:
                 self._state, _ = decide(self._state, Seen(now_s, known=False), self.settings.rules)
             return
@@ -89,8 +91,9 @@ class Controller:
         self._notice("unfit", absent and f"did not serve when woken: {absent}")
         can = startable(states, asleep, unfit)
         self._serving = sum(state == UP for state in states.values())
+        self._own = self._count(tally, workers or [])
         seen = replace(
-            self._count(tally, workers or []),
+            together(self._own, self._turn.seen),
             now_s=now_s,
             serving=self._serving,
             processes=tuple(self.settings.processes.get(name, 1) for name in can),
@@ -120,6 +123,7 @@ class Controller:
             "active": self._serving,
             "target": None if state is None else state.target,
             "asleep": sorted(self._asleep),
+            "seen": tell(self._own),
             "notices": sorted(self._said.values()),
             "decisions": list(self._decisions),
         }

@@ -1,7 +1,7 @@
 """Which of several autoscalers acts: the one whose balancer has the virtual address, else the first that answers.
 
-The others wait. Two that act at a time, because they cannot reach each other, do no harm: each says only whom its own
-balancer asks.
+The others wait, and tell what came through their balancers. Two that act at a time, because they cannot reach each
+other, do no harm: each says only whom its own balancer asks.
 """
 
 from __future__ import annotations
@@ -15,18 +15,28 @@ from typing import Any
 
 import aiohttp
 
+from imagerec_autoscaler.law import Seen
 from imagerec_autoscaler.settings import Settings
+from imagerec_autoscaler.together import read
 
 _PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Whether this program acts; if it waits, what for, and who sleeps by the word of who acts (or None)."""
+    """Whose turn it is, and what the others say.
+
+    Attributes:
+        acts: Whether this program acts.
+        why: If it waits, what for.
+        asleep: If it waits, who sleeps by the word of who acts, or None.
+        seen: What came through each of the other balancers in a second.
+    """
 
     acts: bool
     why: str = ""
     asleep: frozenset[str] | None = None
+    seen: tuple[Seen, ...] = ()
 
 
 def holds(address: str) -> bool:
@@ -46,14 +56,15 @@ async def turn(session: aiohttp.ClientSession, settings: Settings) -> Turn:
     """Ask the others, and say whose turn it is."""
     answers = await asyncio.gather(*(_ask(session, url) for url in settings.peers))
     told = [(url, answer) for url, answer in zip(settings.peers, answers, strict=True) if answer.get("on")]
+    seen = tuple(each for _, answer in told if (each := read(answer.get("seen"))) is not None)
     if settings.address:
         if holds(settings.address):
-            return Turn(acts=True)
+            return Turn(acts=True, seen=seen)
         why = f"this host has not the address {settings.address}" + ", and no other autoscaler answers" * (not told)
     else:
         earlier = [url for url, _ in told if url in settings.peers[: settings.before]]
         if not earlier:
-            return Turn(acts=True)
+            return Turn(acts=True, seen=seen)
         why = f"{earlier[0]} goes first"
     asleep = [answer["asleep"] for _, answer in told if answer.get("acts") and isinstance(answer.get("asleep"), list)]
     return Turn(acts=False, why=why, asleep=frozenset(map(str, asleep[0])) if asleep else None)

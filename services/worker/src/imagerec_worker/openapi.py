@@ -120,10 +120,14 @@ def _scaling() -> Json:
     decision = described(
         {**dict.fromkeys(("time", "reason"), TEXT), "from": COUNT, "to": COUNT, "metrics": {"type": "object"}}
     )
+    second = dict.fromkeys(("arrivals", "answers", "refused"), COUNT)
+    second |= {name: {"type": "number", "minimum": 0} for name in ("busy_s", "waited_s")}
+    second |= {"in_flight": {"type": ["integer", "null"]}}
     rest = {
         "acts": {"type": "boolean"},
         "objective_s": {"type": "number"},
         "asleep": listed(TEXT),
+        "seen": described(second) | {"type": ["object", "null"]},
         "notices": listed(TEXT),
     }
     fields = {**dict.fromkeys(names, numbers), **rest, "decisions": listed(decision)}
