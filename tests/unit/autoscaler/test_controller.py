@@ -15,7 +15,7 @@ import pytest
 from imagerec_autoscaler.controller import Controller
 from imagerec_autoscaler.lease import Turn
 from imagerec_autoscaler.settings import Settings
-from imagerec_autoscaler.standby import Standby
+from imagerec_autoscaler.standby import Kept, Standby
 from imagerec_autoscaler.together import read
 from imagerec_worker import openapi
 
@@ -121,7 +121,7 @@ def test_what_an_answer_took_is_kept_by_its_model(make: Callable[..., Loop]) -> 
     loop.seconds(100, requests=5)
     record = json.loads(loop.settings.standby.read_text())
     assert (record["service_s"], record["model"]) == (pytest.approx(0.02), "slow-0f")
-    assert Standby(loop.settings.standby).read("fast-0f") == ({"worker2", "worker3"}, None)
+    assert Standby(loop.settings.standby).read("fast-0f") == Kept(frozenset({"worker2", "worker3"}), 1)
     for model, says in (("slow-0f", "the objective of 0.01 s is below the service time"), ("fast-0f", "")):
         other = make(model=model, objective_s=0.01)
         other.seconds(1)
@@ -137,6 +137,37 @@ def test_a_restart_leaves_the_pool_as_it_is(loop: Loop) -> None:
     assert loop.settings.standby.read_bytes() == before
     report = loop.controller.report()
     assert (report["target"], report["asleep"], report["decisions"]) == (1, ["worker2", "worker3"], [])
+
+
+@pytest.mark.parametrize("state", ["draining", "down"])
+def test_a_restart_wakes_nobody_for_one_that_another_stands_in_for(loop: Loop, state: str) -> None:
+    loop.seconds(100, requests=5)
+    loop.states["worker1"] = state
+    loop.seconds(3, requests=5)
+    assert loop.asleep == ["worker3"]
+    loop.start()
+    loop.seconds(3, requests=5)
+    assert loop.asleep == ["worker3"]
+
+
+def test_a_restart_while_one_is_away_leaves_it_its_place(loop: Loop) -> None:
+    loop.seconds(5, requests=120)
+    loop.states["worker3"] = "down"
+    loop.seconds(1, requests=120)
+    loop.start()
+    loop.seconds(1, requests=120)
+    loop.states["worker3"] = "up"
+    loop.seconds(20, requests=120)
+    assert loop.asleep == []
+
+
+@pytest.mark.parametrize("record", ['{"asleep": ["worker3"]}', '{"asleep": ["worker3"], "target": null}'])
+def test_a_record_of_an_earlier_version_leaves_the_pool_as_it_is(loop: Loop, record: str) -> None:
+    loop.settings.standby.write_text(record)
+    loop.start()
+    loop.seconds(3, requests=5)
+    assert loop.asleep == ["worker3"]
+    assert loop.controller.report()["target"] == 2
 
 
 @pytest.mark.parametrize("lost", ["log", "agent"])
@@ -281,6 +312,17 @@ def test_the_api_describes_what_it_reports(loop: Loop) -> None:
     assert described.keys() == report.keys()
     assert described["seen"]["properties"].keys() == report["seen"].keys()  # type: ignore[attr-defined]
     assert described["decisions"]["items"]["properties"].keys() == report["decisions"][0].keys()  # type: ignore[index]
+
+
+def test_who_takes_over_wakes_nobody_for_one_that_another_stands_in_for(loop: Loop) -> None:
+    loop.states["worker1"] = "draining"
+    loop.controller._turn = Turn(acts=False, why="…", asleep=frozenset({"worker3"}), target=1)
+    loop.seconds(3)
+    loop.controller._turn = Turn(acts=False, why="…")  # the other one has died, and its address is on its way
+    loop.seconds(2)
+    loop.controller._turn = Turn(acts=True)
+    loop.seconds(5)
+    assert loop.asleep == ["worker3"]
 
 
 def test_a_full_disk_leaves_the_pool_as_it_is(loop: Loop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ def settings(**changed: object) -> Settings:
 @pytest.mark.parametrize(
     ("said", "changed", "acts", "asleep"),
     [
-        ({"on": True, "acts": True, "asleep": ["worker2"]}, {"before": 1}, False, frozenset({"worker2"})),
+        ({"on": True, "acts": True, "asleep": ["worker2"], "target": 1}, {"before": 1}, False, frozenset({"worker2"})),
         ({"on": True, "acts": True, "asleep": ["worker2"]}, {"before": 0}, True, None),
         ({"on": False}, {"before": 1}, True, None),
         (None, {"before": 1}, True, None),
@@ -161,6 +161,7 @@ def test_whose_turn_it_is(
             found = await turn(session, settings(peers=(url,), **changed))
         await runner.cleanup()
         assert (found.acts, found.asleep) == (acts, asleep)
+        assert found.target == (None if acts or said is None else said.get("target"))
         counts = acts and said is not None and said["on"]
         assert found.seen == ((Seen(0.0, **SECOND),) if counts else ())  # type: ignore[arg-type]
         assert bool(found.why) != acts

@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from imagerec_autoscaler.hook import Hook
 from imagerec_autoscaler.law import Decision, Seen, State, decide, impossible
 from imagerec_autoscaler.lease import Turn, turn
 from imagerec_autoscaler.settings import Settings
-from imagerec_autoscaler.standby import Standby
+from imagerec_autoscaler.standby import Kept, Standby
 from imagerec_autoscaler.together import tell, together
 
 _LOOK_S = 1.0
@@ -39,7 +39,7 @@ class Controller:
     def __init__(self, settings: Settings, standby: Standby) -> None:
         self.settings = settings
         self._standby = standby
-        self._asleep, self._service_s = standby.read(settings.model)
+        self._kept = standby.read(settings.model)
         self._log = AccessLog(settings.access_log)
         self._hook = Hook(settings.hook, lambda text: self._notice("hook", text))
         self._fitness = Fitness(settings.start_timeout_s)
@@ -82,9 +82,10 @@ class Controller:
             if self._state is not None:
                 self._state, _ = decide(self._state, Seen(now_s, known=False), self.settings.rules)
             return
-        asleep = self._asleep | self._fitness.look(states, self._asleep, now_s)
+        asleep = self._kept.asleep | self._fitness.look(states, self._kept.asleep, now_s)
         if self._state is None:
-            self._state = State(len(states.keys() - self._asleep), service_s=self._service_s)
+            kept = self._kept
+            self._state = State(_as_many(kept.target, states, kept.asleep), service_s=kept.service_s)
             self._fitness.woken([name for name, state in states.items() if state == WAKING], now_s)
         unfit = self._fitness.unfit(now_s)
         absent = ", ".join(name for name in states if name in unfit and states[name] != UP)
@@ -122,7 +123,7 @@ class Controller:
             "objective_s": settings.objective_s,
             "active": self._serving,
             "target": None if state is None else state.target,
-            "asleep": sorted(self._asleep),
+            "asleep": sorted(self._kept.asleep),
             "seen": tell(self._own),
             "notices": sorted(self._said.values()),
             "decisions": list(self._decisions),
@@ -185,25 +186,30 @@ class Controller:
 
         What is seen meanwhile is another's load, or none: when this one takes over, it begins as after a restart.
         """
+        before = self._state or State(0)
+        asleep, target = self._kept.asleep, before.target
         if self._turn.asleep is not None:
-            self._put(set(self._turn.asleep & states.keys()), states, time.monotonic())
-        if self._state is not None:
-            self._state = State(len(states.keys() - self._asleep), service_s=self._state.service_s)
+            asleep = self._turn.asleep & states.keys()
+            target = _as_many(self._turn.target, states, asleep)
+        self._state = State(target, service_s=before.service_s)
+        self._put(set(asleep), states, time.monotonic())
 
     def _put(self, asleep: set[str], states: Mapping[str, str], now_s: float) -> None:
-        if asleep == self._asleep:
+        target, service_s = (None, None) if self._state is None else (self._state.target, self._state.service_s)
+        before, kept = self._kept, Kept(frozenset(asleep), target, service_s)
+        if (kept.asleep, kept.target) == (before.asleep, before.target):
             return
-        service_s = None if self._state is None else self._state.service_s
         try:
-            self._standby.write(asleep, service_s, self.settings.model)
+            self._standby.write(kept, self.settings.model)
         except OSError as error:
             self._notice("write", f"who sleeps cannot be written ({error}); the pool stays as it is")
             return
         self._notice("write", "")
-        woken = self._asleep - asleep
+        self._kept = kept
+        woken, put_to_sleep = before.asleep - asleep, asleep - before.asleep
         self._fitness.woken(woken, now_s)
-        _say(time=_now(), woken=sorted(woken & states.keys()), put_to_sleep=sorted(asleep - self._asleep))
-        self._asleep = asleep
+        if woken or put_to_sleep:
+            _say(time=_now(), woken=sorted(woken & states.keys()), put_to_sleep=sorted(put_to_sleep))
 
     def _notice(self, about: str, text: str) -> None:
         """Say what is wrong, once for as long as it is, whatever its numbers are meanwhile."""
@@ -213,6 +219,11 @@ class Controller:
         self._said[about] = text
         if _NUMBER.sub("", before) != _NUMBER.sub("", text):
             _say(time=_now(), notice=text)
+
+
+def _as_many(target: int | None, states: Mapping[str, str], asleep: Collection[str]) -> int:
+    """Return how many shall serve: as was said, or as many as do not sleep where nobody said so."""
+    return len(states.keys() - asleep) if target is None else target
 
 
 def _now() -> str:

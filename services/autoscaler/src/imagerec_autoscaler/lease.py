@@ -30,12 +30,14 @@ class Turn:
         acts: Whether this program acts.
         why: If it waits, what for.
         asleep: If it waits, who sleeps by the word of who acts, or None.
+        target: If it waits, how many shall serve by that word, or None.
         seen: What came through each of the other balancers in a second.
     """
 
     acts: bool
     why: str = ""
     asleep: frozenset[str] | None = None
+    target: int | None = None
     seen: tuple[Seen, ...] = ()
 
 
@@ -66,8 +68,11 @@ async def turn(session: aiohttp.ClientSession, settings: Settings) -> Turn:
         if not earlier:
             return Turn(acts=True, seen=seen)
         why = f"{earlier[0]} goes first"
-    asleep = [answer["asleep"] for _, answer in told if answer.get("acts") and isinstance(answer.get("asleep"), list)]
-    return Turn(acts=False, why=why, asleep=frozenset(map(str, asleep[0])) if asleep else None)
+    leads = [answer for _, answer in told if answer.get("acts") and isinstance(answer.get("asleep"), list)]
+    if not leads:
+        return Turn(acts=False, why=why)
+    asleep, target = leads[0]["asleep"], leads[0].get("target")
+    return Turn(False, why, frozenset(map(str, asleep)), target if isinstance(target, int) else None)
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The file that says who sleeps, for the agent of the pool. It outlives this program, so the pool stays as it is."""
+"""The file that says who sleeps, for the agent of the pool, and how many shall serve.
+
+It outlives this program, so the pool stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,24 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the file says.
+
+    Attributes:
+        asleep: Who sleeps.
+        target: How many shall serve; None where nothing says so.
+        service_s: Seconds of one answer; None where nothing says so.
+    """
+
+    asleep: frozenset[str] = frozenset()
+    target: int | None = None
+    service_s: float | None = None
 
 
 class Standby:
@@ -33,23 +51,29 @@ class Standby:
         self._lock = file
         return True
 
-    def read(self, model: str) -> tuple[set[str], float | None]:
-        """Return who sleeps, and the seconds of one answer of this model; nobody and None where nothing says so."""
+    def read(self, model: str) -> Kept:
+        """Return what the file says; of the seconds of one answer only those of this model."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             said = json.loads(self._path.read_bytes())
             service_s = said.get("service_s") if said.get("model", "") == model else None
-            return set(map(str, said["asleep"])), None if service_s is None else float(service_s)
-        return set(), None
+            target = said.get("target")
+            return Kept(
+                frozenset(map(str, said["asleep"])),
+                None if target is None else int(target),
+                None if service_s is None else float(service_s),
+            )
+        return Kept()
 
-    def write(self, asleep: Collection[str], service_s: float | None, model: str) -> None:
-        """Say who sleeps, and what one answer of which model takes.
+    def write(self, kept: Kept, model: str) -> None:
+        """Say who sleeps, how many shall serve, and what one answer of which model takes.
 
         Raises:
             OSError: The folder cannot be written; what stood there stands.
         """
         aside = self._path.with_name(f".{self._path.name}.partial")
         with aside.open("w", encoding="utf-8") as file:
-            json.dump({"asleep": sorted(asleep), "service_s": service_s, "model": model}, file)
+            said = {"asleep": sorted(kept.asleep), "service_s": kept.service_s, "model": model, "target": kept.target}
+            json.dump(said, file)
             file.flush()
             os.fsync(file.fileno())
         aside.chmod(0o644)
