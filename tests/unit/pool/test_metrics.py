@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import aiohttp
 import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
+from imagerec_pool.agent import Agent
 from imagerec_pool.autoscaler import Scaled, scaled
 from imagerec_pool.metrics import Metrics
+from imagerec_pool.web import create_app
 
 REPORT: list[dict[str, object]] = [
     {"name": "worker1", "state": "up", "under_way": 3},
@@ -19,9 +24,11 @@ REPORT: list[dict[str, object]] = [
 ]
 
 
-def told(metrics: Metrics, autoscaler: Scaled | None = None) -> dict[tuple[str, str, str], float]:
+def told(
+    metrics: Metrics, autoscaler: Scaled | None = None, *, there: bool = False
+) -> dict[tuple[str, str, str], float]:
     """Return each value by its name, its worker, and its state, status or bucket."""
-    families = text_string_to_metric_families(metrics.render(autoscaler).decode())
+    families = text_string_to_metric_families(metrics.render(autoscaler, has_autoscaler=there).decode())
     samples = [sample for family in families for sample in family.samples]
     return {
         (
@@ -60,7 +67,9 @@ def test_requests_are_counted_by_status_and_only_good_answers_are_timed() -> Non
 
 
 ANSWERS: dict[str, tuple[dict[str, object], Scaled | None]] = {
-    "on": ({"on": True, "active": 2, "maximum": 4}, Scaled(2, 4)),
+    "acts": ({"on": True, "acts": True, "active": 2, "maximum": 4, "target": 3}, Scaled(2, 4, 3)),
+    "waits": ({"on": True, "acts": False, "active": 2, "maximum": 4, "target": 3}, Scaled(2, 4, None)),
+    "begins": ({"on": True, "acts": True, "active": 0, "maximum": 4, "target": None}, Scaled(0, 4, None)),
     "off": ({"on": False}, None),
 }
 
@@ -90,7 +99,32 @@ def test_an_autoscaler_is_asked_where_there_is_one(name: str, monkeypatch: pytes
     assert (found, away, asyncio.run(scaled(None))) == (expected, None, None)
     metrics = Metrics(lambda: REPORT, lambda: 1)
     values = told(metrics, found)
-    assert [values.get((f"imagerec_autoscaler_{what}", "", "")) for what in ("active", "maximum")] == list(
-        expected or (None, None)
-    )
+    names = ("active", "maximum", "target")
+    assert [values.get((f"imagerec_autoscaler_{what}", "", "")) for what in names] == list(expected or [None] * 3)
     assert not [key for key in told(metrics) if "autoscaler" in key[0]]
+
+
+def test_one_that_is_away_is_told_from_none() -> None:
+    """By the agent's own address: a deployment without an autoscaler names no socket of one."""
+    agent = cast("Agent", SimpleNamespace(metrics=Metrics(lambda: REPORT, lambda: 1)))
+
+    async def ask(folder: Path, socket: Path | None) -> str:
+        runner = web.AppRunner(create_app(agent, socket))
+        await runner.setup()
+        await web.UnixSite(runner, str(folder / "pool.sock")).start()
+        connector = aiohttp.UnixConnector(str(folder / "pool.sock"))
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector) as session,
+                session.get("http://pool/metrics") as said,
+            ):
+                return await said.text()
+        finally:
+            await runner.cleanup()
+
+    with tempfile.TemporaryDirectory() as folder:
+        away = asyncio.run(ask(Path(folder), Path(folder) / "nobody.sock"))
+        none = asyncio.run(ask(Path(folder), None))
+    assert "\nimagerec_autoscaler_up 0.0\n" in away
+    assert "autoscaler" not in none
+    assert told(agent.metrics, Scaled(2, 4, 3), there=True)["imagerec_autoscaler_up", "", ""] == 1

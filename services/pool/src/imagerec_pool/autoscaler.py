@@ -12,10 +12,14 @@ _PATIENCE_S = 0.5
 
 
 class Scaled(NamedTuple):
-    """How many workers are active, and how many the autoscaler may keep active."""
+    """How many workers are active, how many the autoscaler may keep active, and how many shall be.
+
+    ``target`` is None of one that waits for another balancer's: that one decides.
+    """
 
     active: int
     maximum: int
+    target: int | None
 
 
 async def scaled(socket: Path | None) -> Scaled | None:
@@ -33,6 +37,7 @@ async def scaled(socket: Path | None) -> Scaled | None:
             session.get("http://autoscaler/autoscaler") as answer,
         ):
             said = await answer.json()
-            return Scaled(int(said["active"]), int(said["maximum"]))
+            target = said["target"] if said["acts"] else None
+            return Scaled(int(said["active"]), int(said["maximum"]), None if target is None else int(target))
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
         return None

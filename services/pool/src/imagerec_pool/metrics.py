@@ -24,6 +24,7 @@ class Metrics(Collector):
     def __init__(self, report: Callable[[], Report], serving: Callable[[], int]) -> None:
         self._report, self._serving = report, serving
         self._scaled: Scaled | None = None
+        self._has_autoscaler = False
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "imagerec_balancer_requests",
@@ -69,13 +70,17 @@ class Metrics(Collector):
                 under_way.add_metric((each["name"],), each["under_way"])
         yield states
         yield under_way
+        if self._has_autoscaler:
+            yield _gauge("imagerec_autoscaler_up", "Whether the autoscaler answers.", int(self._scaled is not None))
         if self._scaled is not None:
             yield _gauge("imagerec_autoscaler_active", "Workers that are active.", self._scaled.active)
             yield _gauge("imagerec_autoscaler_maximum", "Workers that may be active.", self._scaled.maximum)
+            if self._scaled.target is not None:
+                yield _gauge("imagerec_autoscaler_target", "Workers that shall be active.", self._scaled.target)
 
-    def render(self, scaled: Scaled | None = None) -> bytes:
+    def render(self, scaled: Scaled | None = None, *, has_autoscaler: bool = False) -> bytes:
         """Return all of it in Prometheus' text format, with what the autoscaler says; None where it says nothing."""
-        self._scaled = scaled
+        self._scaled, self._has_autoscaler = scaled, has_autoscaler
         return generate_latest(self._registry)
 
 

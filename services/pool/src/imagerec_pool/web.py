@@ -49,7 +49,7 @@ def create_app(agent: Agent, autoscaler: Path | None = None, prometheus: str | N
         return _json(told)
 
     async def metrics(_request: web.Request) -> web.Response:
-        told = agent.metrics.render(await scaled(autoscaler))
+        told = agent.metrics.render(await scaled(autoscaler), has_autoscaler=autoscaler is not None)
         return web.Response(body=told, headers={"Content-Type": CONTENT_TYPE})
 
     async def live(_request: web.Request) -> web.Response:
