@@ -3,9 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
+import pytest
+
 from imagerec_autoscaler.hook import Hook
+
+
+def told(command: str, wanted: int = 3) -> list[str]:
+    """What is said of a shell's command."""
+    said: list[str] = []
+
+    async def course() -> None:
+        hook = Hook(("/bin/sh", "-c", command), said.append)
+        hook.tell(wanted)
+        assert hook._task is not None
+        await asyncio.wait_for(hook._task, 60)
+
+    asyncio.run(course())
+    return said
+
+
+def until_there(path: Path) -> str:
+    deadline = time.monotonic() + 60
+    while not path.exists() or not path.read_text().endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return path.read_text()
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False
 
 
 def test_a_failure_is_told_until_the_command_has_done_its_work(tmp_path: Path) -> None:
@@ -24,3 +56,76 @@ def test_a_failure_is_told_until_the_command_has_done_its_work(tmp_path: Path) -
 
     asyncio.run(course())
     assert said == ["the hook /bin/sh 3 ended with 3; the pool stays as it is", ""]
+
+
+def test_its_words_are_no_decisions_and_the_last_ones_are_told_where_it_fails(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    said = told("seq 9999; echo asking; echo no machine is left >&2; exit 4")
+    assert said == ["the hook /bin/sh 3 ended with 4: no machine is left; the pool stays as it is"]
+    assert told("echo done") == [""]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_that_leaves_something_behind_is_done_all_the_same(tmp_path: Path) -> None:
+    command = f"(echo begun; until test -e {tmp_path}/over; do sleep 0.05; done) & exit 5"
+    try:
+        (failure,) = told(command)
+    finally:
+        (tmp_path / "over").touch()
+    assert failure.startswith("the hook /bin/sh 3 ended with 5")
+
+
+def test_one_that_cannot_be_started_is_told() -> None:
+    said: list[str] = []
+
+    async def course() -> None:
+        hook = Hook(("/nowhere/machines",), said.append)
+        hook.tell(3)
+        assert hook._task is not None
+        await asyncio.wait_for(hook._task, 60)
+
+    asyncio.run(course())
+    assert len(said) == 1
+    assert said[0].startswith("the hook /nowhere/machines 3 cannot be started: ")
+
+
+def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagerec_autoscaler.hook._PATIENCE_S", 0.1)
+    assert told("sleep 600") == ["the hook /bin/sh 3 did not end within 0.1 s; the pool stays as it is"]
+
+
+def test_it_ends_with_the_program_and_so_does_what_it_has_started(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    async def course() -> None:
+        hook = Hook(("/bin/sh", "-c", f"sleep 600 & echo $! > {begun}; wait"), print)
+        hook.tell(3)
+        await asyncio.to_thread(until_there, begun)
+        assert hook._task is not None
+        hook._task.cancel()
+        await asyncio.wait({hook._task}, timeout=60)
+
+    asyncio.run(course())
+    pid, deadline = int(until_there(begun)), time.monotonic() + 60
+    while runs(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_only_the_newest_number_waits_for_the_run_that_is_under_way(tmp_path: Path) -> None:
+    log, go = tmp_path / "log", tmp_path / "go"
+
+    async def course() -> None:
+        command = f'echo "$0" >> {log}; until test -e {go}; do sleep 0.05; done'
+        hook = Hook(("/bin/sh", "-c", command), print)
+        hook.tell(2)
+        await asyncio.to_thread(until_there, log)
+        hook.tell(3)
+        hook.tell(4)
+        go.touch()
+        assert hook._task is not None
+        await asyncio.wait_for(hook._task, 60)
+
+    asyncio.run(course())
+    assert log.read_text().split() == ["2", "4"]

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
+from asyncio.subprocess import DEVNULL
 from collections.abc import Callable, Sequence
 
 _PATIENCE_S = 600.0
+_LAST_BYTES = 400
 
 
 class Hook:
@@ -28,16 +33,32 @@ class Hook:
         while self._wanted is not None:
             wanted, self._wanted = self._wanted, None
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._command, str(wanted), stdin=asyncio.subprocess.DEVNULL
-                )
+                failure = await _call([*self._command, str(wanted)])
             except OSError as error:
-                self._failed(f"the hook {self._command[0]} cannot be started: {error}")
-                continue
-            try:
-                status = await asyncio.wait_for(process.wait(), _PATIENCE_S)
-            except TimeoutError:
-                process.kill()
-                status = await process.wait()
-            failure = f"the hook {self._command[0]} {wanted} ended with {status}; the pool stays as it is"
-            self._failed(failure if status else "")
+                failure = f"cannot be started: {error}"
+            self._failed(failure and f"the hook {self._command[0]} {wanted} {failure}; the pool stays as it is")
+
+
+async def _call(command: Sequence[str]) -> str:
+    """Run a command; return how it failed and its last words, or nothing. It ends with its caller, and all it started.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    with open(os.memfd_create("words"), "w+b", buffering=0) as words:  # noqa: PTH123
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=DEVNULL, stdout=words, stderr=words, start_new_session=True
+        )
+        try:
+            status = await asyncio.wait_for(process.wait(), _PATIENCE_S)
+            failure = f"ended with {status}" if status else ""
+        except TimeoutError:
+            failure = f"did not end within {_PATIENCE_S:g} s"
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        last = os.pread(words.fileno(), _LAST_BYTES, max(0, words.seek(0, os.SEEK_END) - _LAST_BYTES))
+    said = last.decode(errors="replace").strip().rpartition("\n")[2]
+    return f"{failure}: {said}" if failure and said else failure
