@@ -130,7 +130,7 @@ def test_the_figures_are_the_log_s(tmp_path: Path) -> None:
     for worker in told["workers"]:
         mine = [each for each in given if ADDRESSES[each["upstream_addr"].split(", ")[-1]] == worker["name"]]
         assert worker["rate_hz"] == pytest.approx(by[worker["name"]] / 10, abs=0.051)
-        assert worker["share"] == pytest.approx(by[worker["name"]] / len(given), abs=0.0006)
+        assert worker["share"] == pytest.approx(by[worker["name"]] / len(given), abs=0.00006)
         assert worker["p99_ms"] == pytest.approx(rank(well_answered(mine, "upstream_response_s"), 99), abs=0.51)
         assert worker.keys() == {"name", "state", "busy", "rate_hz", "share", "p99_ms"}
 
@@ -162,6 +162,14 @@ def test_what_is_told_of_the_largest_pool_is_small_and_what_is_new_smaller() -> 
     assert len(json.dumps(new, separators=(",", ":"))) <= 10_000
     assert figures.tell(report, since=whole["time"])["seconds"]["answered"] == []
     assert figures.tell(report, since=0) == whole
+
+
+def test_the_part_of_each_worker_of_the_largest_pool_is_the_log_s_to_one_percent() -> None:
+    figures, report = fed(seconds=12, rate_hz=300, workers=64)
+    for number, worker in enumerate(figures.tell(report)["workers"]):
+        given_hz = len(range(number, 300, 64))
+        assert worker["rate_hz"] == pytest.approx(given_hz, rel=0.01)
+        assert worker["share"] == pytest.approx(given_hz / 300, rel=0.01)
 
 
 def test_memory_is_bounded() -> None:

@@ -163,7 +163,7 @@ def _worker(report: Mapping[str, Any], window: _Second, total: int, seconds: int
         "state": report["state"],
         "busy": report["under_way"],
         "rate_hz": _rate_hz(given, seconds),
-        "share": round(given / total, 3) if total else 0,
+        "share": round(given / total, 4) if total else 0,
         "p99_ms": percentile(sorted(window.worker_ms.get(name, [])), 0.99),
         **({reason: report[reason] for reason in _REASONS} if report["state"] != "up" else {}),
     }
