@@ -177,6 +177,37 @@ def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path) -> None:
         assert words in said(done)
 
 
+def test_an_autoscaler_that_cannot_work_is_refused_before_a_host_changes(tmp_path: Path) -> None:
+    common: dict[str, object] = {"autoscaler": True, "autoscaler_state_dir": str(tmp_path)}
+    slow = {"autoscaler_objective_s": 0.01, "autoscaler_service_s": 0.02}
+    hosts = inventory(tmp_path, balancers={"above": common | {"autoscaler_minimum": 2}, "slow": common | slow})
+    done = played(hosts, "playbooks/preflight.yml", tmp_path)
+    assert done.returncode != 0
+    assert "above: autoscaler_minimum 2 is above the maximum of 1 workers" in said(done)
+    assert "slow: autoscaler_objective_s is 0.01 and one answer takes 0.02 s, however many workers serve; set" in said(
+        done
+    )
+
+
+def test_an_objective_that_the_built_model_cannot_hold_is_refused_before_a_host_changes(tmp_path: Path) -> None:
+    (tmp_path / "standby.json").write_text('{"asleep": [], "service_s": 0.3, "model": "slow+1-0f", "target": 1}')
+    common: dict[str, object] = {"autoscaler": True, "autoscaler_state_dir": str(tmp_path)}
+    models = {"same": "slow+1-0f", "another": "lite0-0f"}
+    balancers = {name: common | {"built_deployment": {"model": model}} for name, model in models.items()}
+    done = played(inventory(tmp_path, balancers=balancers), "playbooks/objective.yml", tmp_path)
+    assert done.returncode != 0
+    assert "same: autoscaler_objective_s is 0.25 and one answer takes 0.3 s, however many workers serve; set" in said(
+        done
+    )
+    assert "another: autoscaler_objective_s" not in said(done)
+
+
+def test_what_cannot_work_is_refused_first_and_what_the_model_cannot_hold_once_it_is_built() -> None:
+    plays = [play["ansible.builtin.import_playbook"] for play in yaml.safe_load((REPOSITORY / "site.yml").read_text())]
+    order = [f"playbooks/{name}.yml" for name in ("preflight", "build", "objective", "workers", "balancers")]
+    assert plays[: len(order)] == order
+
+
 def test_every_use_of_apt_waits_for_its_lock() -> None:
     for path in (REPOSITORY / "roles").glob("*/tasks/*.yml"):
         for task in yaml.safe_load(path.read_text()):
