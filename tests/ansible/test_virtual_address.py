@@ -170,19 +170,48 @@ ip netns add stranger-$$ && trap 'ip netns delete stranger-$$' EXIT
 ip link add here type veth peer name there netns stranger-$$
 ip address add 10.99.0.1/24 dev here && ip link set here up
 ip -n stranger-$$ address add 10.99.0.2/24 dev there && ip -n stranger-$$ link set there up
+ip -n stranger-$$ address add 10.99.0.9/24 dev there
 ip netns exec stranger-$$ "$1" -c "$2" "$3" & speaker=$!
-"$1" -c "$4" "$5"
+shift 3; status=0; "$@" || status=$?
 kill $speaker
+exit $status
 """
+
+
+def beside_a_stranger(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in one of two network namespaces with a wire between them; who is in the other has id 77."""
+    if subprocess.run(["unshare", "--net", "--mount", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine makes no network namespaces")
+    command = ["unshare", "--net", "--mount", "bash", "-c", NETWORK, "network", sys.executable]
+    command += [SPEAK, vrrp(77)[20:].hex(), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=REPOSITORY)
 
 
 @as_root
 def test_a_stranger_on_the_network_is_heard() -> None:
-    """Two network namespaces with a wire between them: one speaks VRRP and has an address, the other listens."""
-    if subprocess.run(["unshare", "--net", "--mount", "true"], check=False, capture_output=True).returncode != 0:
-        pytest.skip("this machine makes no network namespaces")
-    words = ["unshare", "--net", "--mount", "bash", "-c", NETWORK, "network", sys.executable]
-    words += [SPEAK, vrrp(77)[20:].hex(), LISTEN, str(MODULE)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    done = beside_a_stranger(sys.executable, "-c", LISTEN, str(MODULE))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [[["10.99.0.2", 77]], {"10.99.0.2": 1, "10.99.0.7": 0}]
+
+
+@as_root
+def test_what_a_stranger_has_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    usual = {"slice_address": "10.99.0.1", "virtual_address": "10.99.0.100/24", "virtual_address_peer": "10.99.0.7"}
+    cases: dict[str, dict[str, object]] = {
+        "id": {"virtual_address_vrrp_id": 77},
+        "address": {"virtual_address": "10.99.0.9/24"},
+        "free": {"virtual_address_vrrp_id": 78},
+        "the-peer-s": {"virtual_address_vrrp_id": 77, "virtual_address_peer": "10.99.0.2"},
+    }
+    hosts = {name: usual | own | {"folder": str(tmp_path / name)} for name, own in cases.items()}
+    for name in cases:
+        (tmp_path / name).mkdir()
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    done = beside_a_stranger("ansible-playbook", "-i", str(tmp_path / "hosts.json"), "tests/ansible/share.yml")
+    said = " ".join(done.stdout.split())
+    assert "id: VRRP id 77 is taken on here by 10.99.0.2; set virtual_address_vrrp_id to another one" in said, (
+        done.stdout + done.stderr
+    )
+    assert "address: 10.99.0.9 is used by a machine that is no balancer (" in said
+    written = {name for name in cases if (tmp_path / name / "keepalived.conf").exists()}
+    assert written == {"free", "the-peer-s"}
