@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests import dashboard_cost
+from tests.conftest import REPOSITORY
 
+FOLDER = REPOSITORY / "results/requests"
 NAMES = {"127.0.0.1:1": "worker1", "127.0.0.1:2": "worker2"}
 
 
@@ -66,3 +69,12 @@ def test_the_page_says_what_is_above_a_bar() -> None:
     assert "was **1.10** % off." in " ".join(dashboard_cost.page(record(difference=0.011)).split())
     assert "| 1 | 3.10 | 1.10 | **1.10** |" in dashboard_cost.page(record(cores={"0": 0.02, "1": 0.031, "20": 0.06}))
     assert "a checkout with changes" in dashboard_cost.page(record(source={"commit": None, "dirty": True}))
+
+
+def test_the_page_says_what_was_recorded() -> None:
+    kept = json.loads((FOLDER / dashboard_cost.RECORD).read_text())
+    assert (kept["workers"], kept["source"]["dirty"]) == (dashboard_cost.WORKERS, False)
+    assert kept["requests"] >= 5000
+    text = (FOLDER / "README.md").read_text()
+    between = text.partition(f"{dashboard_cost.BEGIN}\n")[2].partition(f"\n{dashboard_cost.END}")[0]
+    assert between == dashboard_cost.page(kept)
