@@ -47,7 +47,7 @@ class Meter:
             self._is_dear = True
             offload.take_turn()
             self._begun_s = time.thread_time() - spent_s  # a child's clock begins anew
-        if spent_s > self._limit_s and spent_s > (limit_s := self._limit_s * max(1.0, _slowness())):
+        if spent_s > self._limit_s and spent_s > (limit_s := self._limit_s * max(1.0, slowness())):
             raise TooLargeError(
                 f"the {self._kind} image needs more than the {limit_s:.1f} s of processor time that decoding may take; "
                 "save it again, or send an ordinary JPEG"
@@ -71,7 +71,7 @@ class MeteredFile(io.BytesIO):
         return super().read(size)
 
 
-def _slowness() -> float:
+def slowness() -> float:
     """Return how many times as long as where the limit was set this machine takes now: honest pictures do as well."""
     took_s = []
     for _ in range(_TRIES):
