@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import mmap
 import time
 from pathlib import Path
 
@@ -80,7 +81,11 @@ def test_what_could_cost_too_much_is_tried_in_full_size(monkeypatch: pytest.Monk
     sizes: list[int] = []
 
     def target(data: bytes, copies: int) -> None:
-        sizes.append(len(data * copies) // copies)
+        """Take memory that this process does not hold already."""
+        with mmap.mmap(-1, copies * len(data)) as taken:
+            for _ in range(copies):
+                taken.write(data)
+        sizes.append(len(data))
 
     check_growth(functools.partial(target, copies=4), b"a small one")
     check_growth(functools.partial(target, copies=4), small)
