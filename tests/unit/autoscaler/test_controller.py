@@ -381,3 +381,56 @@ def test_the_hook_is_told_how_many_are_wanted(
     notices = [each["notice"] for each in loop.said(capsys) if "notice" in each]
     assert any("ended with 3" in text for text in notices) == bool(status)
     assert "5 workers are wanted, 3 can serve; start others" in notices
+
+
+def test_the_hook_is_told_again_at_a_start_and_at_a_takeover(make: Callable[..., Loop], tmp_path: Path) -> None:
+    """What it was told before is known to nobody: a restart ends it, and a takeover finds another balancer's hook."""
+    log = tmp_path / "told"
+    loop = make(hook=("/bin/sh", "-c", f'echo "$0" >> {log}'))
+
+    async def told() -> list[str]:
+        if loop.controller._hook._task is not None:
+            await asyncio.wait_for(loop.controller._hook._task, 60)
+        numbers = log.read_text().split() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return numbers
+
+    async def course() -> None:
+        loop.seconds(100, requests=5)
+        assert await told() == ["1"]
+        loop.seconds(5, requests=5)
+        assert await told() == []
+        loop.start()
+        loop.seconds(5, requests=5)
+        assert (await told(), loop.controller.report()["decisions"]) == (["1"], [])
+        loop.controller._turn = Turn(acts=False, why="…", asleep=frozenset({"worker3"}), target=2)
+        loop.seconds(5, requests=5)
+        assert await told() == []
+        for target in (2, 2, 1):
+            loop.controller._turn = Turn(acts=False, why="…", asleep=frozenset({"worker3"}), target=target)
+            loop.seconds(1)
+            loop.controller._turn = Turn(acts=True)
+            loop.seconds(1)
+            assert await told() == [str(target)]
+
+    asyncio.run(course())
+
+
+def test_the_hook_is_not_told_what_another_one_decides_now(make: Callable[..., Loop], tmp_path: Path) -> None:
+    log, go = tmp_path / "told", tmp_path / "go"
+    loop = make(hook=("/bin/sh", "-c", f'echo "$0" >> {log}; until test -e {go}; do sleep 0.05; done'))
+
+    async def course() -> None:
+        loop.seconds(1)
+        while not log.exists():
+            await asyncio.sleep(0.02)
+        loop.seconds(60, requests=5)
+        assert loop.controller.report()["target"] != 3
+        loop.controller._turn = Turn(acts=False, why="…", asleep=frozenset({"worker3"}), target=2)
+        loop.controller.look(None, loop.now_s)
+        go.touch()
+        assert loop.controller._hook._task is not None
+        await asyncio.wait_for(loop.controller._hook._task, 60)
+
+    asyncio.run(asyncio.wait_for(course(), 60))
+    assert log.read_text().split() == ["3"]

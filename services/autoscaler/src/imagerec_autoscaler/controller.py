@@ -75,6 +75,8 @@ class Controller:
     def look(self, workers: list[dict[str, Any]] | None, now_s: float) -> None:
         """Look once, decide, and say who sleeps; `workers` is None where the agent of the pool says nothing."""
         tally = self._read_log()
+        if not self._turn.acts:
+            self._hook.tell(None)
         states = {str(each["name"]): str(each["state"]) for each in workers or ()}
         self._notice("agent", "" if states else "the agent of the pool does not answer; the pool stays as it is")
         if not states:
@@ -108,6 +110,7 @@ class Controller:
             return
         if decision.target != before:
             self._tell(before, decision)
+        self._hook.tell(decision.target)
         missing = decision.target > len(can)
         self._notice("start", f"{decision.target} workers are wanted, {len(can)} can serve; start others" * missing)
         self._put(sleepers(decision.target, states, asleep, unfit), states, now_s)
@@ -179,7 +182,6 @@ class Controller:
         }
         self._decisions.append(told)
         _say(**told)
-        self._hook.tell(decision.target)
 
     def _follow(self, states: Mapping[str, str]) -> None:
         """Do as the one that acts, so that no balancer wakes whom the other lets sleep.

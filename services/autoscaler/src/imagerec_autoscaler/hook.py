@@ -18,15 +18,16 @@ class Hook:
 
     def __init__(self, command: Sequence[str], failed: Callable[[str], None]) -> None:
         self._command, self._failed = command, failed
+        self._told: int | None = None
         self._wanted: int | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def tell(self, wanted: int) -> None:
-        """Let the command know, now or after the run that is under way."""
-        if not self._command:
+    def tell(self, wanted: int | None) -> None:
+        """Let the command know what it was not told yet, now or after the run under way; None: another one decides."""
+        if not self._command or wanted == self._told:
             return
-        self._wanted = wanted
-        if self._task is None or self._task.done():
+        self._told = self._wanted = wanted
+        if wanted is not None and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
