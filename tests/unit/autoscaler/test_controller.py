@@ -367,7 +367,7 @@ def test_the_hook_is_told_how_many_are_wanted(
     hook = (
         sys.executable,
         "-c",
-        f"import sys; open({str(tmp_path / 'told')!r}, 'a').write(sys.argv[1]); sys.exit({status})",
+        f"import sys; open({str(tmp_path / 'told')!r}, 'a').write(sys.argv[1]); print('TOKEN'); sys.exit({status})",
     )
     loop = make(maximum=5, hook=hook)
 
@@ -378,8 +378,11 @@ def test_the_hook_is_told_how_many_are_wanted(
 
     asyncio.run(course())
     assert (tmp_path / "told").read_text() == "5"
-    notices = [each["notice"] for each in loop.said(capsys) if "notice" in each]
+    said = loop.said(capsys)
+    notices = [each["notice"] for each in said if "notice" in each]
     assert any("ended with 3" in text for text in notices) == bool(status)
+    assert [each["hook"] for each in said if "hook" in each] == ["TOKEN"] * bool(status)
+    assert "TOKEN" not in json.dumps(loop.controller.report())
     assert "5 workers are wanted, 3 can serve; start others" in notices
 
 

@@ -11,12 +11,12 @@ import pytest
 from imagerec_autoscaler.hook import Hook
 
 
-def told(command: str, wanted: int = 3) -> list[str]:
-    """What is said of a shell's command."""
-    said: list[str] = []
+def told(command: str, wanted: int = 3) -> list[tuple[str, ...]]:
+    """What is said of a shell's command, and its words."""
+    said: list[tuple[str, ...]] = []
 
     async def course() -> None:
-        hook = Hook(("/bin/sh", "-c", command), said.append)
+        hook = Hook(("/bin/sh", "-c", command), lambda *words: said.append(words))
         hook.tell(wanted)
         assert hook._task is not None
         await asyncio.wait_for(hook._task, 60)
@@ -41,8 +41,8 @@ def runs(pid: int) -> bool:
 
 
 def test_a_failure_is_told_until_the_command_has_done_its_work(tmp_path: Path) -> None:
-    said: list[str] = []
-    hook = Hook(("/bin/sh", "-c", f'test -e {tmp_path}/works || exit "$0"'), said.append)
+    said: list[tuple[str, ...]] = []
+    hook = Hook(("/bin/sh", "-c", f'test -e {tmp_path}/works || exit "$0"'), lambda *words: said.append(words))
 
     async def told(wanted: int) -> None:
         hook.tell(wanted)
@@ -55,51 +55,55 @@ def test_a_failure_is_told_until_the_command_has_done_its_work(tmp_path: Path) -
         await told(4)
 
     asyncio.run(course())
-    assert said == ["the hook /bin/sh 3 ended with 3; the pool stays as it is", ""]
+    assert said == [("the hook /bin/sh 3 ended with 3; the pool stays as it is", ""), ("", "")]
 
 
-def test_its_words_are_no_decisions_and_the_last_ones_are_told_where_it_fails(
+def test_its_words_are_no_decisions_and_the_last_ones_are_told_apart_where_it_fails(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    said = told("seq 9999; echo asking; echo no machine is left >&2; exit 4")
-    assert said == ["the hook /bin/sh 3 ended with 4: no machine is left; the pool stays as it is"]
-    assert told("echo done") == [""]
+    """The sentence is shown to everybody, and what a cloud's tool says may hold a token."""
+    ((failure, words),) = told("seq 99999; echo asking; echo no machine for TOKEN >&2; exit 4")
+    log = "its last words are in the log of imagerec-autoscaler"
+    assert failure == f"the hook /bin/sh 3 ended with 4 ({log}); the pool stays as it is"
+    assert words.endswith("\n99999\nasking\nno machine for TOKEN")
+    assert len(words) < 500
+    assert told("echo done") == [("", "")]
     assert capfd.readouterr() == ("", "")
 
 
 def test_one_that_leaves_something_behind_is_done_all_the_same(tmp_path: Path) -> None:
     command = f"(echo begun; until test -e {tmp_path}/over; do sleep 0.05; done) & exit 5"
     try:
-        (failure,) = told(command)
+        ((failure, _),) = told(command)
     finally:
         (tmp_path / "over").touch()
     assert failure.startswith("the hook /bin/sh 3 ended with 5")
 
 
 def test_one_that_cannot_be_started_is_told() -> None:
-    said: list[str] = []
+    said: list[tuple[str, ...]] = []
 
     async def course() -> None:
-        hook = Hook(("/nowhere/machines",), said.append)
+        hook = Hook(("/nowhere/machines",), lambda *words: said.append(words))
         hook.tell(3)
         assert hook._task is not None
         await asyncio.wait_for(hook._task, 60)
 
     asyncio.run(course())
     assert len(said) == 1
-    assert said[0].startswith("the hook /nowhere/machines 3 cannot be started: ")
+    assert said[0][0].startswith("the hook /nowhere/machines 3 cannot be started: ")
 
 
 def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagerec_autoscaler.hook._PATIENCE_S", 0.1)
-    assert told("sleep 600") == ["the hook /bin/sh 3 did not end within 0.1 s; the pool stays as it is"]
+    assert told("sleep 600") == [("the hook /bin/sh 3 did not end within 0.1 s; the pool stays as it is", "")]
 
 
 def test_it_ends_with_the_program_and_so_does_what_it_has_started(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
 
     async def course() -> None:
-        hook = Hook(("/bin/sh", "-c", f"sleep 600 & echo $! > {begun}; wait"), print)
+        hook = Hook(("/bin/sh", "-c", f"sleep 600 & echo $! > {begun}; wait"), lambda *_: None)
         hook.tell(3)
         await asyncio.to_thread(until_there, begun)
         assert hook._task is not None
@@ -118,7 +122,7 @@ def test_only_the_newest_number_waits_for_the_run_that_is_under_way(tmp_path: Pa
 
     async def course() -> None:
         command = f'echo "$0" >> {log}; until test -e {go}; do sleep 0.05; done'
-        hook = Hook(("/bin/sh", "-c", command), print)
+        hook = Hook(("/bin/sh", "-c", command), lambda *_: None)
         hook.tell(2)
         await asyncio.to_thread(until_there, log)
         hook.tell(3)

@@ -41,7 +41,7 @@ class Controller:
         self._standby = standby
         self._kept = standby.read(settings.model)
         self._log = AccessLog(settings.access_log)
-        self._hook = Hook(settings.hook, lambda text: self._notice("hook", text))
+        self._hook = Hook(settings.hook, self._hook_ended)
         self._fitness = Fitness(settings.start_timeout_s)
         self._state: State | None = None
         self._turn = Turn(acts=True)
@@ -182,6 +182,11 @@ class Controller:
         }
         self._decisions.append(told)
         _say(**told)
+
+    def _hook_ended(self, failure: str, words: str) -> None:
+        self._notice("hook", failure)
+        if words:
+            _say(time=_now(), hook=words)  # in the log alone: everybody may read a notice
 
     def _follow(self, states: Mapping[str, str]) -> None:
         """Do as the one that acts, so that no balancer wakes whom the other lets sleep.

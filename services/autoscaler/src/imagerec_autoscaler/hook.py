@@ -14,10 +14,14 @@ _LAST_BYTES = 400
 
 
 class Hook:
-    """Runs the command aside; `failed` gets a sentence where it fails, and an empty one once it works again."""
+    """Runs the command aside.
 
-    def __init__(self, command: Sequence[str], failed: Callable[[str], None]) -> None:
-        self._command, self._failed = command, failed
+    `ended` gets a sentence for everybody where it fails, and its last words, which may hold secrets. Both are empty once
+    it works again.
+    """
+
+    def __init__(self, command: Sequence[str], ended: Callable[[str, str], None]) -> None:
+        self._command, self._ended = command, ended
         self._told: int | None = None
         self._wanted: int | None = None
         self._task: asyncio.Task[None] | None = None
@@ -34,14 +38,17 @@ class Hook:
         while self._wanted is not None:
             wanted, self._wanted = self._wanted, None
             try:
-                failure = await _call([*self._command, str(wanted)])
+                failure, words = await _call([*self._command, str(wanted)])
             except OSError as error:
-                failure = f"cannot be started: {error}"
-            self._failed(failure and f"the hook {self._command[0]} {wanted} {failure}; the pool stays as it is")
+                failure, words = f"cannot be started: {error}", ""
+            words = words if failure else ""
+            if words:
+                failure += " (its last words are in the log of imagerec-autoscaler)"
+            self._ended(failure and f"the hook {self._command[0]} {wanted} {failure}; the pool stays as it is", words)
 
 
-async def _call(command: Sequence[str]) -> str:
-    """Run a command; return how it failed and its last words, or nothing. It ends with its caller, and all it started.
+async def _call(command: Sequence[str]) -> tuple[str, str]:
+    """Run a command; return how it failed, if it did, and its last words. It ends with its caller, and all it started.
 
     Raises:
         OSError: It cannot be started.
@@ -61,5 +68,4 @@ async def _call(command: Sequence[str]) -> str:
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         last = os.pread(words.fileno(), _LAST_BYTES, max(0, words.seek(0, os.SEEK_END) - _LAST_BYTES))
-    said = last.decode(errors="replace").strip().rpartition("\n")[2]
-    return f"{failure}: {said}" if failure and said else failure
+    return failure, last.decode(errors="replace").strip()
