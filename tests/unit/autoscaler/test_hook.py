@@ -72,12 +72,28 @@ def test_its_words_are_no_decisions_and_the_last_ones_are_told_apart_where_it_fa
 
 
 def test_one_that_leaves_something_behind_is_done_all_the_same(tmp_path: Path) -> None:
-    command = f"(echo begun; until test -e {tmp_path}/over; do sleep 0.05; done) & exit 5"
+    """What it leaves behind goes on and may print; nothing of that is kept, in memory or elsewhere."""
+    over, size = tmp_path / "over", tmp_path / "size"
+    goes_on = (
+        f"until test -e {over}; do sleep 0.05; done; head -c 999999 /dev/zero && stat -Lc %s /proc/self/fd/2 > {size}"
+    )
+    said: list[tuple[str, ...]] = []
+
+    async def course() -> None:
+        hook = Hook(("/bin/sh", "-c", f"({goes_on}) & echo words; exit 5"), lambda *words: said.append(words))
+        hook.tell(3)
+        assert hook._task is not None
+        await asyncio.wait_for(hook._task, 60)
+        over.touch()
+        await asyncio.to_thread(until_there, size)
+
     try:
-        ((failure, _),) = told(command)
+        asyncio.run(course())
     finally:
-        (tmp_path / "over").touch()
-    assert failure.startswith("the hook /bin/sh 3 ended with 5")
+        over.touch()
+    assert said[0][0].startswith("the hook /bin/sh 3 ended with 5")
+    assert said[0][1] == "words"
+    assert size.read_text() == "0\n"
 
 
 def test_one_that_cannot_be_started_is_told() -> None:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 
 _PATIENCE_S = 600.0
 _LAST_BYTES = 400
+_PIPE_BYTES = 65536
 
 
 class Hook:
     """Runs the command aside.
 
-    `ended` gets a sentence for everybody where it fails, and its last words, which may hold secrets. Both are empty once
-    it works again.
+    `ended` gets a sentence for everybody where it fails, and its last words, which may hold secrets. Both are empty
+    once it works again.
     """
 
     def __init__(self, command: Sequence[str], ended: Callable[[str, str], None]) -> None:
@@ -53,19 +54,45 @@ async def _call(command: Sequence[str]) -> tuple[str, str]:
     Raises:
         OSError: It cannot be started.
     """
-    with open(os.memfd_create("words"), "w+b", buffering=0) as words:  # noqa: PTH123
+    words = _Words()
+    try:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=words, stderr=words, start_new_session=True
+            *command, stdin=DEVNULL, stdout=words.pipe, stderr=words.pipe, start_new_session=True
         )
-        try:
-            status = await asyncio.wait_for(process.wait(), _PATIENCE_S)
-            failure = f"ended with {status}" if status else ""
-        except TimeoutError:
-            failure = f"did not end within {_PATIENCE_S:g} s"
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        last = os.pread(words.fileno(), _LAST_BYTES, max(0, words.seek(0, os.SEEK_END) - _LAST_BYTES))
-    return failure, last.decode(errors="replace").strip()
+    finally:
+        os.close(words.pipe)
+    try:
+        status = await asyncio.wait_for(process.wait(), _PATIENCE_S)
+        failure = f"ended with {status}" if status else ""
+    except TimeoutError:
+        failure = f"did not end within {_PATIENCE_S:g} s"
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    words.read()
+    return failure, words.last.decode(errors="replace").strip()
+
+
+class _Words:
+    """The last bytes of what comes through a pipe. It is read for as long as anybody has it, also after the command."""
+
+    def __init__(self) -> None:
+        self.last, self._ended = b"", False
+        self._from, self.pipe = os.pipe()
+        os.set_blocking(self._from, False)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._from, self.read)
+
+    def read(self) -> None:
+        """Read all that the pipe holds now."""
+        if self._ended:
+            return
+        with contextlib.suppress(BlockingIOError):
+            more = os.read(self._from, _PIPE_BYTES)
+            self.last = (self.last + more)[-_LAST_BYTES:]
+            if not more:
+                self._ended = True
+                self._loop.remove_reader(self._from)
+                os.close(self._from)
