@@ -286,6 +286,7 @@ def test_what_comes_through_another_balancer_counts(
     first, second = make(), make(tmp_path / "second")
     first.seconds(100, requests=5)
     assert first.asleep == ["worker2", "worker3"]
+    second.seconds(1)
     for _ in range(5):
         second.seconds(1, requests=requests, **line)
         said = read(json.loads(json.dumps(second.controller.report()))["seen"])
@@ -304,6 +305,18 @@ def test_one_that_sees_nothing_tells_nothing(loop: Loop, lost: str) -> None:
         (loop.folder / "access.log").rename(loop.folder / "gone")
         loop.controller.look([{"name": "worker1", "state": "up", "under_way": 0}], loop.now_s + 1)
     assert loop.controller.report()["seen"] is None
+
+
+@pytest.mark.parametrize("acts", [True, False])
+def test_one_that_stood_still_does_not_tell_all_that_came_meanwhile_as_one_second(loop: Loop, *, acts: bool) -> None:
+    loop.controller._turn = Turn(acts=acts)
+    told = []
+    for pause_s, requests in ((0, 5), (0, 5), (3, 20), (0, 5), (-1, 5), (0, 5)):
+        loop.now_s += pause_s
+        loop.seconds(1, requests=requests)
+        seen = read(loop.controller.report()["seen"])
+        told.append(seen and seen.arrivals)
+    assert told == [None, 5, None, 5, None, 5]
 
 
 def test_the_api_describes_what_it_reports(loop: Loop) -> None:

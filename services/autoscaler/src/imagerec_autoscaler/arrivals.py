@@ -10,6 +10,14 @@ _MORE_S, _FEWER_S, _RECENT_S = (2, 5, 15, 60, 300), 30, 3
 # Standard deviations of a Poisson count: by chance it is passed once in 30 000 looks.
 _SURE = 4.0
 LONGEST_S = max(_MORE_S)
+# Looks are a second apart. After a longer pause, or a clock that went back, what was counted says nothing.
+_NEXT_S, _LATE_S = 0.2, 3.0
+
+
+def second_s(before_s: float | None, now_s: float) -> float | None:
+    """Return how long the second between two looks was; None where they were not about a second apart."""
+    passed_s = None if before_s is None else now_s - before_s
+    return passed_s if passed_s is not None and _NEXT_S <= passed_s <= _LATE_S else None
 
 
 def recent_hz(counts: Sequence[float]) -> float:

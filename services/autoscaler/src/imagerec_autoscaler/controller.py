@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from imagerec_autoscaler.access_log import AccessLog, Tally
+from imagerec_autoscaler.arrivals import second_s
 from imagerec_autoscaler.choice import UP, WAKING, sleepers, startable
 from imagerec_autoscaler.fitness import Fitness
 from imagerec_autoscaler.hook import Hook
@@ -46,6 +47,7 @@ class Controller:
         self._state: State | None = None
         self._turn = Turn(acts=True)
         self._serving = 0
+        self._looked_s: float | None = None
         self._own: Seen | None = None
         self._in_flight: int | None = None
         self._owed = 0
@@ -75,6 +77,8 @@ class Controller:
     def look(self, workers: list[dict[str, Any]] | None, now_s: float) -> None:
         """Look once, decide, and say who sleeps; `workers` is None where the agent of the pool says nothing."""
         tally = self._read_log()
+        is_second = second_s(self._looked_s, now_s) is not None
+        self._looked_s = now_s
         if not self._turn.acts:
             self._hook.tell(None)
         states = {str(each["name"]): str(each["state"]) for each in workers or ()}
@@ -94,9 +98,10 @@ class Controller:
         self._notice("unfit", absent and f"did not serve when woken: {absent}")
         can = startable(states, asleep, unfit)
         self._serving = sum(state == UP for state in states.values())
-        self._own = self._count(tally, workers or [])
+        own = self._count(tally, workers or [])
+        self._own = own if is_second else None
         seen = replace(
-            together(self._own, self._turn.seen),
+            together(own, self._turn.seen),
             now_s=now_s,
             serving=self._serving,
             processes=tuple(self.settings.processes.get(name, 1) for name in can),

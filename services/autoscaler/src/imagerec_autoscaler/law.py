@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imagerec_autoscaler.arrivals import LONGEST_S, at_most_hz, is_nothing, recent_hz, surely_hz
+from imagerec_autoscaler.arrivals import LONGEST_S, at_most_hz, is_nothing, recent_hz, second_s, surely_hz
 from imagerec_autoscaler.queueing import least_objective_s, slowest_s
 
 # One worker less must do with this share of what it may do.
 _HYSTERESIS = 0.9
-# Looks are a second apart. After a longer pause, or a clock that went back, what was counted says nothing.
-_SHORTEST_S, _LONGEST_S = 0.2, 3.0
 _ANSWERS = 200
 # Wait beyond the objective has to last so long, and so many service times, before it is no chance.
 _LATE_S, _LATE_SERVICES = 2.0, 30
@@ -117,12 +115,12 @@ def decide(state: State, seen: Seen, rules: Rules) -> tuple[State, Decision]:
         What to know at the next look, and the decision. Its reason is that of a change; without one it says why not.
     """
     bounded = min(max(state.target, rules.minimum), rules.maximum)
-    passed_s = None if state.before_s is None else seen.now_s - state.before_s
+    passed_s = second_s(state.before_s, seen.now_s)
     state = replace(state, before_s=seen.now_s, target=bounded)
     if not seen.known:
         return replace(state, **_NOTHING), Decision(bounded, "the metrics cannot be read", {})
     state = replace(state, service_s=_service_s(state.service_s, seen))
-    if passed_s is None or not _SHORTEST_S <= passed_s <= _LONGEST_S:
+    if passed_s is None:
         return replace(state, **_NOTHING), Decision(bounded, "the looks were not a second apart", {})
     state = replace(state, counts=(*state.counts, seen.arrivals / passed_s)[-LONGEST_S:])
     wait_s = _wait_s(state, seen)
