@@ -66,11 +66,13 @@ def test_requests_are_counted_by_status_and_only_good_answers_are_timed() -> Non
     assert values["imagerec_balancer_response_seconds_bucket", "worker1", "0.05"] == 1
 
 
-ANSWERS: dict[str, tuple[dict[str, object], Scaled | None]] = {
+ANSWERS: dict[str, tuple[object, Scaled | None]] = {
     "acts": ({"on": True, "acts": True, "active": 2, "maximum": 4, "target": 3}, Scaled(2, 4, 3)),
     "waits": ({"on": True, "acts": False, "active": 2, "maximum": 4, "target": 3}, Scaled(2, 4, None)),
     "begins": ({"on": True, "acts": True, "active": 0, "maximum": 4, "target": None}, Scaled(0, 4, None)),
+    "of another version": ({"on": True, "active": 2, "maximum": {"workers": 4}, "target": 3}, Scaled(2, None, None)),
     "off": ({"on": False}, None),
+    "nonsense": ([], None),
 }
 
 

@@ -14,11 +14,12 @@ _PATIENCE_S = 0.5
 class Scaled(NamedTuple):
     """How many workers are active, how many the autoscaler may keep active, and how many shall be.
 
-    ``target`` is None of one that waits for another balancer's: that one decides.
+    ``target`` is None of one that waits for another balancer's: that one decides. What one of another version does not
+    tell is None.
     """
 
-    active: int
-    maximum: int
+    active: int | None
+    maximum: int | None
     target: int | None
 
 
@@ -37,7 +38,10 @@ async def scaled(socket: Path | None) -> Scaled | None:
             session.get("http://autoscaler/autoscaler") as answer,
         ):
             said = await answer.json()
-            target = said["target"] if said["acts"] else None
-            return Scaled(int(said["active"]), int(said["maximum"]), None if target is None else int(target))
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return None
+    if not isinstance(said, dict) or not said.get("on"):
+        return None
+    target = said.get("target") if said.get("acts") else None
+    numbers = said.get("active"), said.get("maximum"), target
+    return Scaled(*(number if isinstance(number, int) else None for number in numbers))

@@ -73,10 +73,13 @@ class Metrics(Collector):
         if self._has_autoscaler:
             yield _gauge("imagerec_autoscaler_up", "Whether the autoscaler answers.", int(self._scaled is not None))
         if self._scaled is not None:
-            yield _gauge("imagerec_autoscaler_active", "Workers that are active.", self._scaled.active)
-            yield _gauge("imagerec_autoscaler_maximum", "Workers that may be active.", self._scaled.maximum)
-            if self._scaled.target is not None:
-                yield _gauge("imagerec_autoscaler_target", "Workers that shall be active.", self._scaled.target)
+            for name, meaning, number in (
+                ("imagerec_autoscaler_active", "Workers that are active.", self._scaled.active),
+                ("imagerec_autoscaler_maximum", "Workers that may be active.", self._scaled.maximum),
+                ("imagerec_autoscaler_target", "Workers that shall be active.", self._scaled.target),
+            ):
+                if number is not None:
+                    yield _gauge(name, meaning, number)
 
     def render(self, scaled: Scaled | None = None, *, has_autoscaler: bool = False) -> bytes:
         """Return all of it in Prometheus' text format, with what the autoscaler says; None where it says nothing."""
