@@ -202,13 +202,20 @@ async def _measure(running: Balancer, names: dict[str, str], rate_hz: float, pha
 def difference(told: Told, entries: Sequence[dict[str, Any]], names: dict[str, str]) -> float:
     """Return by how much, as a share, that figure is off the log's entries which is farthest off.
 
+    The last entry of a second may count in the next one: the agent may have closed its second before it was written.
+
     Args:
         told: What a page was told.
-        entries: Of the access log, those of requests to classify; all were answered.
+        entries: Of the access log, those of requests to classify, as they stand there; all were answered.
         names: Each worker's name by its address.
     """
-    seconds = range(told["time"] - told["window_s"] + 1, told["time"] + 1)
-    mine = [entry for entry in entries if int(entry["msec"]) in seconds]
+    before = told["time"] - told["window_s"]
+    late = [entry for entry in entries if int(entry["msec"]) == before][-1:]
+    mine = [entry for entry in entries if before < int(entry["msec"]) <= told["time"]]
+    return min(_off(told, each, names) for each in (mine, mine[:-1], late + mine, late + mine[:-1]) if each)
+
+
+def _off(told: Told, mine: Sequence[dict[str, Any]], names: dict[str, str]) -> float:
     took_ms = [1000 * entry["request_s"] for entry in mine]
     given = Counter(names[entry["upstream_addr"].rpartition(", ")[2]] for entry in mine)
     requests, length = told["requests"], told["window_s"]

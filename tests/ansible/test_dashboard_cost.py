@@ -46,6 +46,25 @@ def test_figures_that_are_the_log_s_are_told_from_others() -> None:
         assert dashboard_cost.difference(told, ENTRIES, NAMES) == pytest.approx(0.1)
 
 
+def counted(times_ms: list[int], ports: list[int]) -> dict[str, Any]:
+    """What a page is told of requests that were counted in the two seconds."""
+    told = {name: ports.count(port) for name, port in (("worker1", 1), ("worker2", 2))}
+    ordered = sorted(times_ms)
+    requests = {"rate_hz": len(ports) / 2, "answered": len(ports), "mean_ms": sum(ordered) / len(ordered)}
+    requests |= {"p50_ms": ordered[(len(ordered) + 1) // 2 - 1], "p99_ms": ordered[-1]}
+    workers = [{"name": name, "rate_hz": count / 2, "share": count / len(ports)} for name, count in told.items()]
+    return {"time": 101, "window_s": 2, "requests": requests, "workers": workers}
+
+
+def test_the_last_request_of_a_second_may_count_in_the_next() -> None:
+    """Its line may be written after the agent has closed its second, where the machine is busy."""
+    into, out, both = ([9000, 20, 30, 40], [1, 1, 1, 2]), ([20, 30], [1, 1]), ([9000, 20, 30], [1, 1, 1])
+    for requests in (into, out, both):
+        assert dashboard_cost.difference(counted(*requests), ENTRIES, NAMES) == pytest.approx(0)
+    for times_ms, ports in (([20], [1]), ([30, 40], [1, 2]), ([9000, 9000, 20, 30, 40], [1, 1, 1, 1, 2])):
+        assert dashboard_cost.difference(counted(times_ms, ports), ENTRIES, NAMES) > 0.1
+
+
 @pytest.mark.long
 def test_the_cost_is_measured_before_a_real_nginx() -> None:
     record = dashboard_cost.measure(workers=3, rate_hz=20, phase_s=2.0)
