@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import cv2
@@ -19,6 +20,12 @@ def work() -> None:
     sum(range(10_000))
 
 
+def work_on(meter: Meter) -> None:
+    while True:
+        work()
+        meter.check()
+
+
 def test_whoever_has_used_its_time_up_is_stopped_and_told_the_limit() -> None:
     meter = Meter("PNG", 0)
     work()
@@ -27,14 +34,34 @@ def test_whoever_has_used_its_time_up_is_stopped_and_told_the_limit() -> None:
 
 
 def test_a_slower_machine_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    meter = Meter("PNG", 1e-9)
+    fast, slow = Meter("PNG", 1e-9), Meter("PNG", 1e-9)
     work()
-    with monkeypatch.context() as fast:
-        fast.setattr(metered, "_SAMPLE_S", 3600)  # a faster one has no less
+    with monkeypatch.context() as faster:
+        faster.setattr(metered, "_SAMPLE_S", 3600)  # a faster one has no less
         with pytest.raises(TooLargeError):
-            meter.check()
+            fast.check()
     monkeypatch.setattr(metered, "_SAMPLE_S", 1e-15)
-    meter.check()
+    slow.check()
+
+
+def test_a_machine_is_measured_once_for_a_picture_which_does_not_pay_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[float] = []
+
+    def slowness() -> float:
+        begun_s = time.thread_time()
+        while time.thread_time() - begun_s < 0.2:
+            work()
+        measured.append(100_000)
+        return measured[-1]
+
+    monkeypatch.setattr(metered, "slowness", slowness)
+    meter = Meter("PNG", 1e-6)
+    work()
+    for _ in range(10):
+        meter.check()
+    assert len(measured) == 1
+    with pytest.raises(TooLargeError, match=r"more than the 0\.1 s of"):
+        work_on(meter)
 
 
 def test_what_has_become_dear_is_handed_over_once_and_its_time_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

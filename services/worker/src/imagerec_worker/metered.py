@@ -34,7 +34,7 @@ class Meter:
     def __init__(self, kind: str, limit_s: float) -> None:
         self._kind, self._limit_s = kind, limit_s
         self._begun_s = time.thread_time()
-        self._is_dear = False
+        self._is_dear = self._is_measured = False
 
     def check(self) -> None:
         """Stop what takes too long, and hand over what has become dear, as ``offload`` says.
@@ -47,10 +47,15 @@ class Meter:
             self._is_dear = True
             offload.take_turn()
             self._begun_s = time.thread_time() - spent_s  # a child's clock begins anew
-        if spent_s > self._limit_s and spent_s > (limit_s := self._limit_s * max(1.0, slowness())):
+        if spent_s > self._limit_s and not self._is_measured:
+            self._is_measured = True
+            begun_s = time.thread_time()
+            self._limit_s *= max(1.0, slowness())
+            self._begun_s += time.thread_time() - begun_s  # the picture does not pay for it
+        if spent_s > self._limit_s:
             raise TooLargeError(
-                f"the {self._kind} image needs more than the {limit_s:.1f} s of processor time that decoding may take; "
-                "save it again, or send an ordinary JPEG"
+                f"the {self._kind} image needs more than the {self._limit_s:.1f} s of processor time that decoding may "
+                "take; save it again, or send an ordinary JPEG"
             )
 
 
