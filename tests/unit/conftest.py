@@ -3,6 +3,7 @@
 What is drawn is the same in every run, at whatever speed, so that a run fails by no chance.
 """
 
+import ctypes
 import gc
 import os
 from collections.abc import Generator
@@ -15,9 +16,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("unit")
 
-# A worker's process has one thread, and so one heap. Processes of pytest-xdist begin after this and have more.
-# glibc reserves 64 MB of addresses for each heap, and a limit of addresses does not see what is taken of them.
-os.environ["MALLOC_ARENA_MAX"] = "1"
+# A worker's process has one heap, as `wsgi` says, and so have those of the tests.
+_M_ARENA_MAX = -8
+ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+# Those of pytest-xdist have threads, and so heaps, before they come here: only a variable is early enough.
+_VARIABLE = "MALLOC_ARENA_MAX"
+os.environ.pop(_VARIABLE, None)  # the servers that tests start have to see to it by themselves
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Give the processes that begin now one heap."""
+    os.environ[_VARIABLE] = "1"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ from bench.processes import exact_cpu_ms, memory
 from tests.unit.worker.conftest import Server, start_server, stop_server
 
 MOST_MB = 100
+HEAP_BYTES = 64 * 1024 * 1024
 ONE_PER_CENT_MS, WATCHED_S = 10, 1
 
 
@@ -41,6 +44,14 @@ def test_a_process_holds_less_than_a_hundred_megabytes(asked: Server) -> None:
     held = memory([asked.worker_pid()])
     assert held.processes == 1
     assert 0 < held.largest_mb <= MOST_MB
+
+
+def test_a_process_has_one_heap_though_its_log_has_a_thread(asked: Server) -> None:
+    """The C library reserves 64 MiB for each further heap; a limit of addresses does not see what is taken of them."""
+    process = Path(f"/proc/{asked.worker_pid()}")
+    assert len(list((process / "task").iterdir())) > 1
+    reserved = re.findall(r"^(\w+)-(\w+) ---p ", (process / "maps").read_text(), re.MULTILINE)
+    assert max(int(end, 16) - int(begin, 16) for begin, end in reserved) < HEAP_BYTES / 2
 
 
 def test_a_worker_that_nobody_asks_takes_no_processor(asked: Server) -> None:

@@ -18,12 +18,15 @@ from imagerec_worker.settings import SettingsError
 # With each large block that is freed the C library raises the size from which it maps memory and the amount of freed
 # memory that it keeps; after a few large images it would keep the next ones whole (mallopt(3)). Held fast, it keeps
 # what a photograph needs, whose pages would else be fetched anew for every request, and gives the rest back.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# The thread of the log would have a heap of its own with 64 MiB of addresses, of which a forked child could take memory
+# that no limit of addresses sees.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES, _MAPPED_FROM_BYTES = 16 * 1024 * 1024, 4 * 1024 * 1024
 with contextlib.suppress(OSError, AttributeError):  # another C library has its own ways
     _library = ctypes.CDLL(None)
     _library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     _library.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES)
+    _library.mallopt(_M_ARENA_MAX, 1)
 
 try:
     app = create_app()
