@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from imagerec_worker import preprocess as worker_preprocess
+from imagerec_worker import turbo
 from imagerec_worker.bundle import Bundle, load_bundle
 from imagerec_worker.classifier import Classifier
 
@@ -33,12 +34,12 @@ def served(data: bytes, bundle: Bundle) -> Pixels:
 
 def served_pillow(data: bytes, bundle: Bundle) -> Pixels:
     """What the worker does with everything that its fast decoder leaves: Pillow, bicubic."""
-    fast = worker_preprocess._decode_fast
-    worker_preprocess._decode_fast = lambda *_: None
+    fast = turbo.decode_colours
+    turbo.decode_colours = lambda *_: None
     try:
         return served(data, bundle)
     finally:
-        worker_preprocess._decode_fast = fast
+        turbo.decode_colours = fast
 
 
 def plain_pillow(data: bytes, bundle: Bundle) -> Pixels:

@@ -127,6 +127,13 @@ def test_what_cameras_and_screens_make_is_answered(
     assert app.test_client().post("/predict", data=data, content_type="image/*").status_code == 200
 
 
+def test_what_printers_are_sent_is_answered(app: Flask) -> None:
+    """Four inks, 8 million pixels, 18 scans, 6 MB."""
+    data = encode(grain(2830).convert("CMYK"), "JPEG", quality=30, progressive=True)
+    assert len(data) > 6 * MEGABYTE
+    assert app.test_client().post("/predict", data=data, content_type="image/*").status_code == 200
+
+
 def test_the_limits_are_exact() -> None:
     budget.check("GIF", 0, budget.MAX_MEMORY_BYTES, budget.MAX_WORK_NS)
     with pytest.raises(TooLargeError, match="MB of memory"):

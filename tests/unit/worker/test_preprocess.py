@@ -221,6 +221,18 @@ def test_a_cmyk_jpeg_gets_its_colours(chelsea: Pixels) -> None:
     assert difference(pixels, reference(encode(chelsea), SIZE)) < 12
 
 
+@pytest.mark.parametrize("transform", [0, 2], ids=["CMYK", "YCCK"])
+@pytest.mark.parametrize("side", [300, 1343, 1344, 2500])
+def test_four_inks_are_what_pillow_makes_of_them(chelsea: Pixels, side: int, transform: int) -> None:
+    picture = Image.fromarray(chelsea).resize((side + 51, side), Image.Resampling.BICUBIC).convert("CMYK")
+    data = encode(picture, "JPEG", quality=90)
+    place = data.index(b"Adobe") + 11
+    data = data[:place] + bytes((transform,)) + data[place + 1 :]
+    pixels, info = preprocess(data, 224, 10**8)
+    assert (info.width, info.height) == (side + 51, side)
+    assert difference(pixels, reference(data, 224)) < 2
+
+
 @pytest.mark.parametrize("side", [447, 448, 1791, 1792, 3600, 5000])
 def test_every_scale_of_the_fast_decoder_stays_close_to_the_reference(chelsea: Pixels, side: int) -> None:
     picture = np.asarray(Image.fromarray(chelsea).resize((side + 51, side), Image.Resampling.BICUBIC))

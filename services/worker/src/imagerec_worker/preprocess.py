@@ -5,8 +5,8 @@ square, resized to the network's input. Two decoders do it:
 
 * JPEG in colour or grey, nearly every photograph: libjpeg-turbo decodes at 1/1, 1/2, 1/4 or 1/8 while
   both sides stay at least the target, then OpenCV resizes. Less than half the time of the other one.
-* Everything else, CMYK among it, is decoded whole as :mod:`imagerec_worker.sources` does, and Pillow resizes
-  it bicubically. Pillow also has the last word on a JPEG in which libjpeg-turbo finds bytes too many.
+* Everything else is decoded whole as :mod:`imagerec_worker.sources` does, and Pillow resizes it bicubically; a
+  JPEG in CMYK libjpeg-turbo shrinks first. Pillow also decodes a JPEG in which that one finds bytes too many.
 
 The header is read first, by which an upload that costs too much is refused. No decoder ever sees the
 metadata, of which only the orientation counts.
@@ -19,12 +19,11 @@ import io
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from imagerec_worker import budget
+from imagerec_worker import budget, turbo
 from imagerec_worker.errors import BrokenImageError, ProblemError, TooLargeError, UnsupportedFormatError
 from imagerec_worker.geometry import Pixels, Target, centre_square, swaps_sides, upright
 from imagerec_worker.metadata import JPEG_END, orientation_of, without_metadata
@@ -48,12 +47,6 @@ _BAND_ROWS = 64
 
 # Libjpeg-turbo keeps profiles that stand behind the pixels. Of empty ones it makes 25 bytes for each of the file.
 _FEW_BYTES = 1_000_000
-
-# How libjpeg-turbo says that pixels are missing.
-_MISSING = "premature end"
-
-# What it calls the colours that it turns into RGB as Pillow does.
-_FAST_COLOURS = frozenset({"YCbCr", "RGB", "Gray"})
 
 
 class _Decoded(NamedTuple):
@@ -139,20 +132,21 @@ def _jpeg(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
     frame = budget.read_frame(plain.frame)
     _check_size(frame.width, frame.height, max_pixels)
     held_bytes = len(data) if plain.ended else len(data) * 4 // 3  # with its end it is copied once more
-    budget.check_jpeg(frame, held_bytes, plain.scans, target.least(), 3)
+    inked, least = frame.components > 3, target.least(_REDUCING_GAP)
+    budget.check_jpeg(frame, held_bytes, plain.scans, *((least, 4) if inked else (target.least(), 3)))
     # What is whole but for its end is whole: with an end a decoder knows at once whether pixels are missing.
     whole = plain.data if plain.ended else plain.data + JPEG_END
     with budget.capped(len(data)) if len(data) > _FEW_BYTES else contextlib.nullcontext():
-        result = _decode_fast(whole, orientation, target)
-    if result is None:
-        least = target.least(_REDUCING_GAP)
+        decoded = turbo.decode_inks(whole, least) if inked else turbo.decode_colours(whole, orientation, target)
+    pixels = _reduce(decoded, orientation, target) if isinstance(decoded, Source) else decoded
+    if pixels is None:
         budget.check_jpeg(frame, held_bytes, plain.scans, least, 4, times=2)
-        if frame.components <= 3:  # Pillow misses pixels by an end that is missing; of more libjpeg-turbo has seen all
+        if not inked:  # Pillow misses pixels by an end that is missing; of more libjpeg-turbo has seen all
             whole = plain.data
         image = Image.open(io.BytesIO(whole), formats=("JPEG",))
         image.draft(None, (least, least))
-        result = _Decoded(_reduce(pillow_source(image), orientation, target), frame.width, frame.height)
-    return result, orientation
+        pixels = _reduce(pillow_source(image), orientation, target)
+    return _Decoded(pixels, frame.width, frame.height), orientation
 
 
 def _png(data: bytes, target: Target, max_pixels: int) -> tuple[_Decoded, int]:
@@ -195,37 +189,6 @@ _DECODERS: dict[str, Callable[[bytes, Target, int], tuple[_Decoded, int]]] = {
     "WEBP": _webp,
     "GIF": _gif,
 }
-
-
-def _decode_fast(data: bytes, orientation: int, target: Target) -> _Decoded | None:
-    """Decode a JPEG by libjpeg-turbo and OpenCV; None where Pillow must do it.
-
-    Raises:
-        ValueError: Pixels are missing.
-    """
-    try:
-        stored_height, stored_width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in _FAST_COLOURS:
-            simplejpeg.decode_jpeg(data, "CMYK", min_height=1, min_width=1)  # Pillow would not miss any pixels
-            return None
-        # The fast transforms err by a few steps a pixel, which averages out unless few pixels are spread over many.
-        fast = target.side(stored_width, stored_height) >= target.size
-        least = target.least() if fast else 0  # 0: never scale
-        # min_factor=2 leaves out the scales between 1/2 and 1, which no vector code of the library does.
-        decoded = simplejpeg.decode_jpeg(
-            data, "RGB", fastdct=fast, fastupsample=fast, min_height=least, min_width=least, min_factor=2
-        )
-    except ValueError as error:
-        if _MISSING in str(error).lower():
-            raise
-        return None  # any other warning: Pillow knows what may be forgiven
-    height, width = decoded.shape[:2]
-    side, size = target.side(width, height), target.size
-    left, top = centre_square(width, height, orientation, side)
-    # Two taps see every pixel up to a factor of two; 1/8 is the library's smallest scale.
-    method = cv2.INTER_LINEAR if side < 2 * size else cv2.INTER_AREA
-    square = cv2.resize(decoded[top : top + side, left : left + side], (size, size), interpolation=method)
-    return _Decoded(square if orientation == 1 else upright(square, orientation), stored_width, stored_height)
 
 
 def _reduce(source: Source, orientation: int, target: Target) -> Pixels:
