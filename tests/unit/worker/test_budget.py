@@ -168,6 +168,17 @@ def test_two_threads_that_are_capped_at_once_leave_the_process_as_it_was() -> No
         resource.prlimit(0, resource.RLIMIT_AS, before)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_a_sandbox_that_forbids_limits_breaks_no_picture(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    def forbid(*_: object) -> None:
+        raise PermissionError
+
+    data = encode(grain(1500), kind, quality=95)
+    assert len(data) > MEGABYTE
+    monkeypatch.setattr(resource, "prlimit", forbid)
+    assert preprocess(data, 8, 3 * MEGABYTE)
+
+
 def test_a_jpeg_without_its_end_is_paid_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end is joined to it: for a moment there is one more copy."""
     plain = encode(flat(16), "JPEG")

@@ -204,11 +204,16 @@ def capped(held_bytes: int) -> Iterator[None]:
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MAX_MEMORY_BYTES - _COPIES * held_bytes + _SLACK_BYTES
-        resource.prlimit(0, resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+        _limit_addresses(limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard)
         try:
             yield
         finally:
-            resource.prlimit(0, resource.RLIMIT_AS, (soft, hard))
+            _limit_addresses(soft, hard)
+
+
+def _limit_addresses(soft: int, hard: int) -> None:
+    with contextlib.suppress(OSError):  # where a sandbox forbids it, decoders work without
+        resource.prlimit(0, resource.RLIMIT_AS, (soft, hard))
 
 
 def check_json(text: bytes) -> None:
