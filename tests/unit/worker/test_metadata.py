@@ -248,6 +248,11 @@ def test_a_progressive_jpeg_comes_in_scans() -> None:
     assert without_metadata("JPEG", encode("JPEG", progressive=True)).scans == 10
 
 
+@pytest.mark.parametrize("behind", [encode("JPEG", progressive=True), b"\xff\xda" * 20 + EOI], ids=["another", "film"])
+def test_the_scans_of_what_stands_behind_the_first_picture_do_not_count(behind: bytes) -> None:
+    assert without_metadata("JPEG", encode("JPEG", progressive=True) + behind).scans == 10
+
+
 @pytest.mark.parametrize("segment", [marked(0xDD, b"\0\4"), marked(0xEE, b"Adobe"), marked(0xCC), marked(0xC4)])
 def test_what_decoders_need_of_a_jpeg_stays(segment: bytes) -> None:
     data = in_jpeg(segment)

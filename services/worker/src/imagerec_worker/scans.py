@@ -7,8 +7,8 @@ from itertools import product
 
 from imagerec_worker.errors import TooLargeError
 
-# A JPEG may hold any number of scans, each as dear as a whole image; encoders write 1 to 18.
-_MAX_SCANS = 32
+# A JPEG may hold any number of scans, each as dear as a whole image; encoders write 1 to 18, most of them 10.
+_MAX_SCANS, _FEW_SCANS = 32, 10
 _MAX_MARKERS = 50_000
 
 # Restarts apart, which may stand between any two blocks of pixels.
@@ -33,9 +33,9 @@ def check_scans(frame: bytes, data: bytes, position: int) -> int:
         ValueError: Scans are missing.
     """
     ended = data.endswith(b"\xff\xd9")
-    # Few such bytes settle it; many may also stand in whatever follows the image, a film for example.
+    # Few such bytes settle it; more may also stand in whatever follows the image: a smaller one, or a film.
     scans = data.count(bytes((0xFF, _SCAN)), position)
-    if ended and scans <= _MAX_SCANS:
+    if ended and scans <= _FEW_SCANS:
         return scans
     missing = _wanted(frame)
     scans = 0
