@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import struct
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from imagerec_worker import budget
 from imagerec_worker.budget import Frame, PngHeader
 from imagerec_worker.errors import TooLargeError, UnsupportedFormatError
+from tests.conftest import REPOSITORY
 
 MILLION = 1_000_000
 
@@ -87,6 +90,22 @@ def test_a_jpeg_has_its_price(name: str) -> None:
         return
     with pytest.raises(TooLargeError, match=f"the JPEG image needs {need} "):
         budget.check_jpeg(*arguments)
+
+
+def square_in_scans(megapixels: int) -> Frame:
+    side = int((megapixels * MILLION) ** 0.5)
+    return budget.read_frame(segment(0xC2, 0x22, 0x11, 0x11, width=side, height=side))
+
+
+def test_the_manual_says_how_many_scans_may_be() -> None:
+    manual = " ".join((REPOSITORY / "services/worker/README.md").read_text().split())
+    sizes = re.findall(r"(\d+) million pixels[^.:]*? in (\d+) scans of (\d+) MB", manual)
+    assert len(sizes) == 2
+    for megapixels, scans, megabytes in (map(int, size) for size in sizes):
+        for more, one_more, said in ((0, 0, None), (1, 0, "MB of memory"), (0, 1, "s to decode")):
+            arguments = (square_in_scans(megapixels + more), megabytes * MILLION, scans + one_more, 224, 3)
+            with contextlib.nullcontext() if said is None else pytest.raises(TooLargeError, match=said):
+                budget.check_jpeg(*arguments)
 
 
 def test_a_jpeg_that_is_decoded_once_more_pays_once_more() -> None:
