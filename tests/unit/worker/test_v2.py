@@ -168,6 +168,10 @@ def test_what_is_null_counts_as_absent(client: FlaskClient) -> None:
     answer = client.post(f"{MODEL}/infer", json=request)
     assert list(outputs(answer)) == ["label", "wnid", "probability", "probabilities"]
     assert "id" not in answer.get_json()
+    request["parameters"] = dict.fromkeys(("top", "binary_data_output", "priority"))
+    request["inputs"][0]["parameters"] = {"binary_data_size": None}
+    request["outputs"] = [{"name": "label", "parameters": dict.fromkeys(("binary_data", "classification"))}]
+    assert list(outputs(client.post(f"{MODEL}/infer", json=request))) == ["label"]
     body, headers = binary("pixels", tensor("red").tobytes(), data=None)
     assert outputs(client.post(f"{MODEL}/infer", data=body, headers=headers))["label"]["data"][0] == "red"
 

@@ -143,6 +143,7 @@ def _parameters(document: dict[str, Any], whose: str) -> dict[str, Any]:
         return {}
     if type(parameters) is not dict:
         raise BadParameterError(f"the parameters of {whose} must be a JSON object")
+    parameters = {name: value for name, value in parameters.items() if value is not None}
     if _SHARED_MEMORY in parameters:
         raise BadParameterError(f"{whose} has {_SHARED_MEMORY}; memory is not shared here, send and take tensors")
     return parameters
