@@ -41,7 +41,10 @@ def asked(
 
 def test_a_process_holds_less_than_a_hundred_megabytes(asked: Server) -> None:
     """Private and shared, its libraries and the network among them."""
-    held = memory([asked.worker_pid()])
+    deadline_s = time.monotonic() + 60
+    while (held := memory([asked.worker_pid()])).processes > 1:  # a child lives a moment longer than its answer
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
     assert held.processes == 1
     assert 0 < held.largest_mb <= MOST_MB
 
