@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.ansible.plays import briefly
 from tests.ansible.test_make import make, words
 from tests.conftest import REPOSITORY
 
@@ -101,6 +102,50 @@ def test_hosts_without_a_place_of_their_own_are_refused(inventory: Path) -> None
     inventory.write_text(yaml.safe_dump(content))
     said = words(make("verify", f"INVENTORY={inventory}"))
     assert f"the inventory {inventory} gives one address and port to worker1 and worker2;" in said
+
+
+def change(inventory: Path, *, shared: str, workers: dict[str, dict[str, object]]) -> None:
+    """Give the hosts of an inventory another line about their address, and workers further variables."""
+    every = inventory.parent / "group_vars/all.yml"
+    lines = [shared if line.startswith("slice_address") else line for line in every.read_text().splitlines()]
+    every.write_text("\n".join(lines))
+    content = yaml.safe_load(inventory.read_text())
+    hosts = content["all"]["children"]["workers"]["hosts"]
+    for name, more in workers.items():
+        hosts[name] |= more
+    inventory.write_text(yaml.safe_dump(content))
+
+
+FROM_FACTS = 'slice_address: "{{ ansible_facts.lo.ipv4.address }}"'
+
+
+@pytest.mark.parametrize("ports", [(5001, 5002), (5001, 5001)], ids=["two-ports", "one-port"])
+def test_an_address_made_of_facts_is_taken(inventory: Path, ports: tuple[int, int]) -> None:
+    """What it is, and whether two workers share it, is known once they were asked."""
+    change(inventory, shared=FROM_FACTS, workers={f"worker{n}": {"worker_port": p} for n, p in enumerate(ports, 1)})
+    done = briefly("playbooks/known.yml", "-i", inventory)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_workers_are_at_one_place_where_the_balancer_reaches_them_there(inventory: Path) -> None:
+    shared = {"worker_address": "127.0.0.1", "worker_port": "5001"}
+    workers = {f"worker{n}": shared | {"slice_address": f"127.0.0.{n}"} for n in (1, 2)}
+    change(inventory, shared="slice_address: 127.0.0.1", workers=workers)
+    done = briefly("playbooks/known.yml", "-i", inventory)
+    assert done.returncode != 0
+    assert "gives one address and port to worker1 and worker2;" in words(done)
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"), [(FROM_FACTS, True), ("slice_address: 127.0.0.1", False)], ids=["of-facts", "said"]
+)
+def test_a_worker_is_asked_only_for_what_the_inventory_does_not_say(
+    inventory: Path, address: str, *, asked: bool
+) -> None:
+    change(inventory, shared=address, workers={f"worker{n}": {"worker_processes": 1} for n in (1, 2)})
+    done = briefly("playbooks/members.yml", "-i", inventory, ANSIBLE_STDOUT_CALLBACK="default")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("TASK [Ask it for its facts]" in done.stdout) == asked
 
 
 def test_a_misspelt_setting_of_the_inventory_is_refused(inventory: Path) -> None:
