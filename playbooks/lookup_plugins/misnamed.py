@@ -1,4 +1,4 @@
-"""Ansible lookup: settings that nobody reads, and values that an option cannot have, each with the nearest known one.
+"""Ansible lookup: one sentence for each setting that nothing reads, and for each value that an option cannot have.
 
 Known are the options of the roles and every name that a playbook or the inventory defines or uses. Looked at are the
 variables of the command line (`-e`), and those of the inventory that have the prefix of a role. A role checks values
@@ -39,10 +39,10 @@ _Fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Reader(_Fastest):  # type: ignore[misc]
-    """Reads YAML with tags of any kind."""
+    """Reads YAML; what has a tag, such as a secret of `!vault`, is None."""
 
 
-_Reader.add_multi_constructor("", lambda loader, _suffix, node: loader.construct_scalar(node))
+_Reader.add_multi_constructor("", lambda _loader, _suffix, _node: None)
 
 
 def names_in(content: object) -> Iterator[str]:
@@ -62,11 +62,6 @@ def names_in(content: object) -> Iterator[str]:
                 continue
 
 
-def names_below(paths: list[Path]) -> set[str]:
-    """Return the names of every YAML file among paths and below them."""
-    return {name for content in contents_below(paths) for name in names_in(content)}
-
-
 def contents_below(paths: list[Path]) -> Iterator[object]:
     """Yield what every YAML file among paths and below them says."""
     for path in paths:
@@ -78,10 +73,10 @@ def contents_below(paths: list[Path]) -> Iterator[object]:
 
 
 def values_in(content: object) -> Iterator[tuple[str, object]]:
-    """Yield every key with its value, however deep."""
+    """Yield every key with its value, however deep, but for the expressions of an inventory plugin."""
     for key, value in content.items() if isinstance(content, dict) else []:
         yield str(key), value
-        yield from values_in(value)
+        yield from values_in(value if key != "compose" else None)
 
 
 @cache
@@ -96,10 +91,10 @@ def options_of(roles: Path) -> dict[str, dict[str, dict[str, Any]]]:
     return found
 
 
-def beside(inventories: list[Path]) -> list[Path]:
-    """Return the files and folders of the inventories."""
+def said_by(inventories: list[Path]) -> list[object]:
+    """Return what each file of the inventories says."""
     more = [path.parent / name for path in inventories for name in ("group_vars", "host_vars")]
-    return [*inventories, *(folder for folder in more if folder.is_dir())]
+    return list(contents_below([*inventories, *(folder for folder in more if folder.is_dir())]))
 
 
 def of_kind(value: object, kind: str) -> str:
@@ -119,21 +114,23 @@ def of_kind(value: object, kind: str) -> str:
 def fault_of(name: str, value: object, option: dict[str, Any]) -> str:
     """Say why an option cannot have a value; nothing where it can, or where a template will make it."""
     text, known = str(value), [str(choice) for choice in option.get("choices", [])]
-    if value is None or "{{" in text:
+    if value is None or "{{" in text or "{%" in text:
+        return ""
+    if text == "" and option.get("elements") == "str":  # a list of none
         return ""
     if fault := of_kind(value, option["type"]):
         example = json.dumps({name: [text]})
         return f"{fault}; write it as in -e '{example}'" if option["type"] == "list" else fault
-    if not known or text in known or ("off" in known and text.lower() == "false"):  # an unquoted off of YAML
+    if not known or text in known or ("off" in known and value is False):  # an unquoted off of YAML
         return ""
-    near = difflib.get_close_matches(text, known, 1)
+    near = ["off"] if "off" in known and text.lower() == "false" else difflib.get_close_matches(text, known, 1)
     return f"unknown; did you mean {near[0]}?" if near else f"unknown; choose one of {', '.join(known)}"
 
 
-def mistaken(given: dict[str, Any], project: Path, inventories: list[Path]) -> list[str]:
+def mistaken(given: dict[str, Any], project: Path, inventory: list[object]) -> list[str]:
     """Say of each setting whose value its option cannot have what is wrong with it."""
     options = {name: said for role in options_of(project / "roles").values() for name, said in role.items()}
-    stands = [pair for content in contents_below(beside(inventories)) for pair in values_in(content)]
+    stands = [pair for content in inventory for pair in values_in(content)]
     said = [("-e sets", name, value) for name, value in given.items()]
     said += [("the inventory sets", name, value) for name, value in stands if name not in given]
     faults = {
@@ -144,18 +141,18 @@ def mistaken(given: dict[str, Any], project: Path, inventories: list[Path]) -> l
     return sorted(faults)
 
 
-def misnamed(given: set[str], project: Path, inventories: list[Path]) -> list[str]:
+def misnamed(given: set[str], project: Path, inventory: list[object]) -> list[str]:
     """Say of each setting that nobody reads what it may have been meant to be."""
     roles = options_of(project / "roles")
     settings = {name for options in roles.values() for name in options}
-    settings |= names_below([project / "playbooks"])
-    inventory = names_below(beside(inventories))
-    unknown = {name: "-e sets" for name in given - settings - inventory if not name.startswith("ansible_")}
+    settings |= set(names_in(list(contents_below([project / "playbooks"]))))
+    stands = set(names_in(inventory))
+    unknown = {name: "-e sets" for name in given - settings - stands if not name.startswith("ansible_")}
     prefixes = tuple(f"{role}_" for role in roles)
-    unknown |= {name: "the inventory sets" for name in inventory - settings if name.startswith(prefixes)}
+    unknown |= {name: "the inventory sets" for name in stands - settings if name.startswith(prefixes)}
     sentences = []
     for name, where in sorted(unknown.items()):
-        near = difflib.get_close_matches(name, (settings | inventory) - unknown.keys(), 1)
+        near = difflib.get_close_matches(name, (settings | stands) - unknown.keys(), 1)
         hint = f"did you mean {near[0]}?" if near else "the settings stand in roles/*/README.md"
         sentences.append(f"{where} {name}, which nothing reads; {hint}")
     return sentences
@@ -167,6 +164,6 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible has no types
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **_: Any) -> list[str]:
         """Return the sentences; none where all is well."""
         sources = [Path(source) for source in (variables or {}).get("ansible_inventory_sources") or []]
-        present = [source for source in sources if source.exists()]
+        inventory = said_by([source for source in sources if source.exists()])
         given, project = load_extra_vars(self._loader), Path(terms[0])
-        return misnamed(set(given), project, present) + mistaken(given, project, present)
+        return misnamed(set(given), project, inventory) + mistaken(given, project, inventory)

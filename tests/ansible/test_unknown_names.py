@@ -161,7 +161,8 @@ def test_every_option_of_every_role_is_known_and_the_inventories_are_sound() -> 
     options = {name for names in misnamed.options_of(REPOSITORY / "roles").values() for name in names}
     assert {"balancer_policy", "worker_port", "service_provider"} <= options
     for name in ("local/hosts.yml", "example", "slice"):
-        assert misnamed.misnamed(options, REPOSITORY, [REPOSITORY / "inventory" / name]) == []
+        said = misnamed.said_by([REPOSITORY / "inventory" / name])
+        assert misnamed.misnamed(options, REPOSITORY, said) == []
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,12 @@ def test_every_option_of_every_role_is_known_and_the_inventories_are_sound() -> 
     ],
 )
 def test_what_the_playbooks_read_is_known(name: str) -> None:
-    assert misnamed.misnamed({name}, REPOSITORY, LOCAL) == []
+    assert misnamed.misnamed({name}, REPOSITORY, misnamed.said_by(LOCAL)) == []
+
+
+def mistaken(given: dict[str, Any], inventories: list[Path]) -> list[str]:
+    found: list[str] = misnamed.mistaken(given, REPOSITORY, misnamed.said_by(inventories))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -193,6 +199,8 @@ def test_what_the_playbooks_read_is_known(name: str) -> None:
         ({"balancer_max_conns": "2.5"}, "to 2.5, which is no whole number"),
         ({"monitoring_enabled": "tru"}, "to tru, which is neither true nor false"),
         ({"worker_log_level": "inf"}, "to inf, which is unknown; did you mean info?"),
+        ({"balancer_tls": "false"}, "to false, which is unknown; did you mean off?"),
+        ({"balancer_api_keys": ""}, """which is no list; write it as in -e '{"balancer_api_keys": [""]}'"""),
         (
             {"balancer_trusted_proxies": "10.0.0.0/8"},
             """which is no list; write it as in -e '{"balancer_trusted_proxies": ["10.0.0.0/8"]}'""",
@@ -200,7 +208,7 @@ def test_what_the_playbooks_read_is_known(name: str) -> None:
     ],
 )
 def test_a_value_that_an_option_cannot_have_is_refused(given: dict[str, str], said: str) -> None:
-    (refused,) = misnamed.mistaken(given, REPOSITORY, LOCAL)
+    (refused,) = mistaken(given, LOCAL)
     assert refused.startswith(f"-e sets {next(iter(given))} ")
     assert refused.endswith(said)
 
@@ -219,11 +227,24 @@ def test_a_value_of_the_inventory_is_refused_before_anything_changes(inventory: 
     [
         {"balancer_read_timeout_s": "40", "pool_silent_s": "1.5", "autoscaler": "true", "worker_log_level": "debug"},
         {"balancer_api_keys": [], "balancer_tls": False, "worker_processes": "{{ 2 }}", "monitoring_enabled": "yes"},
+        {"balancer_trusted_proxies": "", "worker_processes": "{% if true %}2{% endif %}"},
     ],
 )
 def test_what_an_option_can_have_is_taken(given: dict[str, Any]) -> None:
     for inventory in ("local/hosts.yml", "example", "slice"):
-        assert misnamed.mistaken(given, REPOSITORY, [REPOSITORY / "inventory" / inventory]) == []
+        assert mistaken(given, [REPOSITORY / "inventory" / inventory]) == []
+
+
+def test_what_is_not_known_yet_is_taken_and_a_secret_is_not_printed(tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text(
+        "plugin: constructed\nstrict: true\ncompose: {worker_port: base_port + 1, worker_log_level: level}\n"
+    )
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars/all.yml").write_text(
+        "worker_port: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  3132\nbalancer_tls: !unsafe secret\n"
+        "balancer_api_keys: !mine {name: alice}\nworker_processes: many\n"
+    )
+    assert mistaken({}, [tmp_path]) == ["the inventory sets worker_processes to many, which is no number"]
 
 
 def test_localhost_alone_is_an_inventory_for_those_who_say_so() -> None:
