@@ -17,9 +17,13 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 INVENTORY ?= inventory/local/hosts.yml
-# What make is told and nothing here reads would change nothing, and say nothing.
-GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-READ := $(if $(GIVEN),$(shell grep -oE '[A-Z][A-Z0-9_]+' $(MAKEFILE_LIST) | sort -u))
+# make takes any NAME=value. One that nothing here reads is refused.
+GIVEN := $(if $(filter 0,$(MAKELEVEL)),$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+# Read is what stands here as $(NAME) or NAME ?=, but for what is set here. The inventory reads two from the environment.
+ASKED_FOR := [$$]\([A-Z][A-Z0-9_]+[),]|^(export )?[A-Z][A-Z0-9_]+ \?=
+SET_HERE := ^(export )?[A-Z][A-Z0-9_]+ [:+]?=
+names = $(shell grep -oE '$($(1))' $(MAKEFILE_LIST) | grep -oE '[A-Z][A-Z0-9_]+' | sort -u)
+READ := $(if $(GIVEN),GENI_MANIFEST GENI_USER $(filter-out $(call names,SET_HERE) CURDIR MAKE%,$(call names,ASKED_FOR)))
 UNREAD := $(firstword $(filter-out $(READ),$(GIVEN)))
 NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' $(UNREAD) $(READ))
 MEANT = $(if $(1),did you mean $(1)?,a variable of the environment stands before the command: $(UNREAD)=… make)

@@ -15,16 +15,19 @@ from tests.ansible.plays import play
 from tests.conftest import REPOSITORY
 from tests.manuals.test_commands import blocks
 
+# By these a make tells those that it calls how it was called, the one below `make test` too.
+FROM_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "GNUMAKEFLAGS"}
+
 
 def make(*arguments: str, folder: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Call make in a folder, by default the checkout."""
+    """Call make in a folder, by default the checkout, as a user does."""
     return subprocess.run(
         ["make", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | environment,
+        env={name: value for name, value in os.environ.items() if name not in FROM_MAKE} | environment,
     )
 
 
@@ -77,6 +80,11 @@ def test_a_choice_goes_back_to_the_default() -> None:
         ("model=lite2", "nothing reads model; did you mean MODEL?"),
         ("ARG=-e balancer_pool_size=1", "nothing reads ARG; did you mean ARGS?"),
         ("HTTPS_PROXY=x", "nothing reads HTTPS_PROXY; a variable of the environment stands before the command"),
+        ("PYTEST_ADDOPTS=-x", "nothing reads PYTEST_ADDOPTS; a variable of the environment stands before the command"),
+        ("CPU=2", "nothing reads CPU;"),
+        ("URL=http://127.0.0.1", "nothing reads URL;"),
+        ("BIN=/usr/bin", "nothing reads BIN;"),
+        ("CURDIR=/", "nothing reads CURDIR;"),
     ],
 )
 def test_a_variable_that_make_does_not_read_is_refused_in_one_line(given: str, said: str) -> None:
@@ -85,6 +93,13 @@ def test_a_variable_that_make_does_not_read_is_refused_in_one_line(given: str, s
     assert refused.stdout == ""
     assert said in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_the_variables_of_a_make_that_calls_this_one_are_its_own(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text(f"all:\n\t@$(MAKE) -C '{REPOSITORY}' -n up\n")
+    planned = make("VERSION=3", folder=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert "site.yml" in planned.stdout
 
 
 def test_every_variable_that_the_manuals_give_make_is_read() -> None:

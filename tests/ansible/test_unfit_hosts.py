@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.ansible.test_addresses import inventory
+from tests.ansible.test_make import make
 from tests.conftest import REPOSITORY
 
 AWAKE = [
@@ -62,16 +63,10 @@ def test_setup_refuses_a_python_in_one_line(tmp_path: Path, version: str, words:
         tmp_path / "python",
         f"exec {sys.executable} -c 'import sys; sys.version_info = ({version}, 0); exec(sys.argv[2])' \"$@\"",
     )
-    done = subprocess.run(
-        ["make", f"VENV={tmp_path}/venv", f"PYTHON={other}", f"{tmp_path}/venv/.python"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = make("-f", str(REPOSITORY / "Makefile"), f"PYTHON={other}", ".venv/.python", folder=tmp_path)
     assert done.returncode != 0
     assert words in done.stderr.splitlines()[0]
-    assert not (tmp_path / "venv").exists()
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_a_host_s_python_is_refused_by_facts(tmp_path: Path) -> None:
