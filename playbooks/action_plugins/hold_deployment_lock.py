@@ -68,8 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         result: dict[str, Any] = super().run(tmp, task_vars)
         if limit := (task_vars or {}).get("ansible_limit"):
             result["msg"] = (
-                f"--limit {limit} leaves hosts out, and a run is for all hosts of the inventory or for none; leave it "
-                "away, and take a host that is gone out of the inventory"
+                f"--limit {limit} leaves out hosts, or at least what is done on the controller; a run is for all hosts "
+                "of the inventory or for none: leave --limit away, and take a host that is gone out of the inventory"
             )
             return result | {"failed": True}
         if self._connection.transport not in {"local", "ssh"}:
