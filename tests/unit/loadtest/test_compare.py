@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -213,7 +214,7 @@ def test_what_cannot_be_compared_does_not_pass(
     before, noisy = made(tmp_path / "before"), made(tmp_path / "noisy", invalid=invalid)
     assert main(["compare", str(before), str(noisy)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no cell has 3 pairs of valid trials, so nothing is compared" in line
+    assert "run both again on a quiet machine, with three repetitions or more" in line
     assert f"before: 1 of 5 trials were invalid and left out. noisy: {len(invalid)} of 5 trials" in line
 
 
@@ -267,12 +268,13 @@ def test_two_recorded_calibrations_stray_as_far_as_is_said() -> None:
 
 
 def with_capacities(folder: Path, slower: float, others: float) -> list[str]:
-    """Two runs, of the second of which each worker is slower, and another program ran beside its calibration."""
+    """Two runs, of the second of which each worker is slower, and another program ran beside its calibrations."""
     slow = CAPACITY | {"capacity_hz": 50.0 / slower, "service_s": 0.02 * slower}
     paths = [str(made(folder / "a")), str(made(folder / "b", capacity={"64px": slow}))]
-    for name, pause_s, used in (("a", 0.02, 0.0), ("b", 0.02 * slower, others)):
-        path = RunFolder.open(folder / name / name).calibration_path(Level(), "64px", "saturated")
-        path.parent.mkdir(parents=True)
+    runs = (("a", 0.02, 0.0), ("b", 0.02 * slower, others))
+    for (name, pause_s, used), kind in itertools.product(runs, ("saturated", "busy")):
+        path = RunFolder.open(folder / name / name).calibration_path(Level(), "64px", kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
         recorder = Recorder(path, {})
         for seq, at in enumerate(pause_s * np.arange(1, 500)):
             recorder.add(Sample(seq, at - 0.1, at - 0.1, at, 200, "worker1", None, "64px"))
@@ -299,7 +301,7 @@ def test_a_capacity_beside_which_another_program_ran_is_not_tested(
     text = capsys.readouterr().out
     line = next(one for one in text.splitlines() if " capacity " in one)
     assert line.split()[-3:] == ["%", "–", "–"]
-    assert "b: 1 of 1 calibrations were disturbed and left out." in text
+    assert "b: 1 of 1 calibrations of a capacity were disturbed and left out." in text
     assert "correction of 3 tests: 0 worse" in text
 
 

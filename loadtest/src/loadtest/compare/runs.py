@@ -116,7 +116,7 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
     if len(few) == len(cells):
         raise LoadtestError(
             f"no cell has {changes.LEAST_PAIRS} pairs of valid trials, so nothing is compared; run both again on a "
-            f"quiet machine. {' '.join(left_out)}"
+            f"quiet machine, with three repetitions or more. {' '.join(left_out)}"
         )
     if few:
         remarks.append(f"Not compared, with fewer than {changes.LEAST_PAIRS} pairs of valid trials: {', '.join(few)}.")
@@ -124,9 +124,11 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
     how = "paired by seed" if one.design.seed == other.design.seed else "not paired: the runs have other seeds"
     title = f"{other.path.name} against {one.path.name}: second ÷ first, 95 % bootstrap intervals, {how}"
     for run, _ in runs:
-        told_of = calibrations(run)
-        if bad := [name for name, reasons in told_of.items() if reasons]:
-            left_out.append(f"{run.path.name}: {len(bad)} of {len(told_of)} calibrations were disturbed and left out.")
+        told_of = {name: reasons for name, reasons in calibrations(run).items() if name.endswith(_CLOSED)}
+        if bad := sum(map(bool, told_of.values())):
+            left_out.append(
+                f"{run.path.name}: {bad} of {len(told_of)} calibrations of a capacity were disturbed and left out."
+            )
     return Comparison(found, title, remarks + left_out)
 
 
