@@ -113,7 +113,7 @@ def test_a_calibration_beside_which_another_program_ran_is_told(
         hog.kill()
     error = capsys.readouterr().err
     names = [f"pool2.16px.{kind}" for kind in ("saturated", "unloaded")]
-    assert all(f"{name}.jsonl.gz is NOT TO TRUST, nor are loads" in error for name in names)
+    assert all(f"do not trust {name}.jsonl.gz, nor the loads and the theory made of it: " in error for name in names)
     folder = RunFolder.open(tmp_path / "run")
     found = calibrations(folder)
     assert list(found) == names

@@ -259,7 +259,7 @@ def test_a_calibration_that_was_disturbed_is_counted(results: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name, others in (("pool1.128px.busy", 0.3), ("pool2.128px.busy", 0.0), ("pool4.128px.busy", None)):
         Recorder(folder / f"{name}.jsonl.gz", {}).close({"others": others})
-    assert "Of the 3 calibrations of scaling, something else disturbed 1: its loads" in results_page.render(results)
+    assert "Of the 3 calibrations of scaling, something else disturbed 1. Its loads" in results_page.render(results)
 
 
 def test_a_number_that_lacks_trials_says_how_many_count(results: Path) -> None:

@@ -1,4 +1,4 @@
-"""Calibrations beside which something else happened: the loads in units of the capacity, and theory, hang on them."""
+"""Calibrations beside which something else happened: loads in units of the capacity, and theory, are made of them."""
 
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.validity import disturbed_by

@@ -104,7 +104,7 @@ def _calibrations(folder: RunFolder) -> list[str]:
         return []
     return [
         f"<h2>Calibrations not to trust: {len(bad)} of {len(told)}</h2><p>Loads in units of the capacity, and theory, "
-        "hang on them.</p>",
+        "were made of them.</p>",
         *(f"<p class=bad>{_text(name)}: {_text('; '.join(reasons))}</p>" for name, reasons in bad.items()),
     ]
 

@@ -162,7 +162,7 @@ class _Session:
             await self._record_load(path, header, cell, self.bodies.stream(cell, np.random.default_rng(1)), load)
         trial = read_trial(path)
         for reason in disturbed_by(trial.footer or {}, self.folder.design.validity):
-            self.reporter.say(f"{path.name} is NOT TO TRUST, nor are loads and theory that hang on it: {reason}")
+            self.reporter.say(f"do not trust {path.name}, nor the loads and the theory made of it: {reason}")
         return trial.samples
 
     async def _trial(self, cell: Cell, repetition: int, capacity: Capacity | None, limits: Limits | None) -> None:
