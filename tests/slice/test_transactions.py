@@ -34,7 +34,7 @@ def playing(system: Slice, playbook: str, task: str, *arguments: str) -> Iterato
 
 
 def test_a_second_deployment_is_refused_until_the_first_has_ended_or_was_killed(deployed: Slice) -> None:
-    with playing(deployed, BALANCERS, "Learn the workers' addresses") as first:
+    with playing(deployed, BALANCERS, "Learn of the workers what the inventory does not say") as first:
         # It has the lock and is held there. The process that keeps the lock goes on.
         first.send_signal(signal.SIGSTOP)
         try:
