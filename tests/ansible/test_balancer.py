@@ -438,6 +438,37 @@ def test_where_nobody_serves_the_protocol_s_shape_is_kept(balancer: Balancer, ng
     assert (status, json.loads(body)) == (503, {"error": "No worker serves; try again soon."})
 
 
+def test_while_the_agent_parts_with_clients_each_answer_is_the_last_of_its_connection(
+    rested: Balancer,
+) -> None:
+    """An answer is else the same, whoever gives it: the pool, a limit of the address, or a size that is refused."""
+    parting = rested.folder / "pool/parting"
+
+    def answers() -> Iterator[tuple[int, dict[str, str], bytes]]:
+        with requests.Session() as session:
+            for query, body in (("?top=1", b"image"), ("?x=%2F&y=a%20b", b"image"), ("", b"0" * 25_000_000)):
+                answer = session.post(
+                    f"{rested.secure}/predict{query}", data=body, verify=str(rested.certificate), timeout=30
+                )
+                fields = {name.lower(): text for name, text in answer.headers.items()}
+                changing = {"date", "x-request-id", "server-timing", "connection"}
+                yield (answer.status_code, {name: fields[name] for name in fields.keys() - changing}, answer.content)
+                outcome.append(fields["connection"])
+                heard.append({name: Worker.heard.get(name, "") for name in ("host", "x-forwarded-for", "connection")})
+
+    outcome: list[str] = []
+    heard: list[dict[str, str]] = []
+    kept = list(answers())
+    parting.touch()
+    try:
+        last = list(answers())
+    finally:
+        parting.unlink()
+    assert last == kept
+    assert outcome == ["keep-alive", "keep-alive", "close", "close", "close", "close"]
+    assert heard[:3] == heard[3:]
+
+
 def test_a_renewed_certificate_is_served_after_a_reload_that_loses_nothing(
     balancer: Balancer, nginx: subprocess.Popen[bytes]
 ) -> None:

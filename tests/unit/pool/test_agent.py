@@ -20,7 +20,9 @@ import pytest
 
 from imagerec_pool import kernel
 from imagerec_pool.agent import Agent
-from imagerec_pool.conditions import DOWN, READY, UP, Condition, Rules, Seen, decide
+from imagerec_pool.conditions import DOWN, DRAINING, READY, UP, Condition, Rules, Seen, decide
+from imagerec_pool.nginx import Nginx, serves_text
+from imagerec_pool.reload import Reload
 from imagerec_pool.settings import Settings
 from tests.conftest import free_ports
 
@@ -155,6 +157,52 @@ def test_what_an_earlier_run_wrote_is_told_and_told_until_it_arrives(
     loop.look(45)
     assert said(capsys, "reload") == ["nginx"]
     assert master.stdout.readline() == "reload\n"
+
+
+def test_clients_are_parted_with_before_a_reload_that_can_wait(
+    settings: Settings, master: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parting = settings.servers.with_name("parting")
+    settings.nginx_pid.write_text(f"{master.pid}\n")
+    settings.serves.write_text(serves_text(serves=True))
+    loop = Loop(settings)
+    loop.agent._read_list(None, loop.now_s)  # type: ignore[arg-type]  nobody is asked here
+
+    def tell(seconds: float) -> list[str]:
+        for _ in range(round(10 * seconds)):
+            loop.agent._tell_nginx(loop.now_s)
+            loop.now_s += 0.1
+        return said(capsys, "reload")
+
+    loop.become()
+    assert tell(0.3) == []  # what an earlier run wrote
+    assert tell(1.2) == ["nginx"]
+    assert not parting.exists()
+
+    loop.become(worker1=DRAINING)
+    assert tell(0.2) == []
+    assert parting.exists()
+    assert tell(0.3) == ["nginx"]
+    assert parting.exists()  # its new processes may not serve yet
+    assert tell(0.8) == []
+    assert not parting.exists()
+
+    tell(1.2)
+    loop.become(worker2=DOWN)  # meanwhile requests would go to one that does not answer
+    assert tell(0.1) == ["nginx"]
+    assert not parting.exists()
+
+
+def test_a_reload_waits_for_nothing_where_clients_cannot_be_parted_with(
+    settings: Settings, master: subprocess.Popen[str]
+) -> None:
+    settings.nginx_pid.write_text(f"{master.pid}\n")
+    nowhere = settings.servers.parent / "none"
+    notices: list[tuple[str, str | None]] = []
+    reload = Reload(Nginx(nowhere / "servers.conf", nowhere, settings.nginx_pid), lambda *told: notices.append(told))
+    assert reload.look(100.0)
+    assert [about for about, text in notices if text is not None] == ["part"]
+    assert reload.settled(102.0)
 
 
 def test_an_nginx_of_another_user_is_said_once(settings: Settings) -> None:

@@ -14,11 +14,12 @@ from imagerec_pool import kernel
 from imagerec_pool.access_log import AccessLog
 from imagerec_pool.addresses import Addresses
 from imagerec_pool.arrivals import Arrivals
-from imagerec_pool.conditions import DOWN, UP, Condition, Rules, decide, left_out, serving
+from imagerec_pool.conditions import DOWN, FAILING, UP, Condition, Rules, decide, left_out, serving
 from imagerec_pool.figures import Figures
 from imagerec_pool.metrics import Metrics
 from imagerec_pool.nginx import Nginx, Server, marked, servers_in
 from imagerec_pool.probes import Probe
+from imagerec_pool.reload import Reload
 from imagerec_pool.settings import Settings
 from imagerec_pool.standby import Standby
 from imagerec_pool.under_way import Place, UnderWay
@@ -26,9 +27,6 @@ from imagerec_pool.under_way import Place, UnderWay
 _TICK_S = 0.1
 # Of a longer pause (a machine that stood still, a clock that jumped) nothing is held against the workers.
 _LONGEST_TICK_S = 3 * _TICK_S
-# nginx starts new processes with each reload, so it is told once a second at most; after that it has a moment to do it.
-_RELOAD_S = 1.0
-_SETTLE_S = 2.0
 
 
 class Agent:
@@ -51,9 +49,7 @@ class Agent:
         )
         self._probes: dict[str, Probe] = {}
         self._pool: dict[str, Condition] = {}
-        self._reloaded_s = 0.0
-        self._reload_due = True  # an earlier run may have written the list and ended before it told nginx
-        self._nginx_absent = False
+        self._reload = Reload(self._nginx, self._notice)
         self.begun = asyncio.Event()
         self._may_cut = True
         self._connections = UnderWay(
@@ -114,8 +110,7 @@ class Agent:
     def report(self) -> list[dict[str, object]]:
         """Return each worker of the pool with its state, since when, why, and its connections under way."""
         now_s, now = time.monotonic(), time.time()
-        told = not self._reload_due or self._nginx_absent  # one that starts reads the list
-        settled = told and now_s - self._reloaded_s >= _SETTLE_S
+        settled = self._reload.settled(now_s)
         counts = self._connections.counts(now_s)
         return [
             {
@@ -179,35 +174,23 @@ class Agent:
         down = left_out(self._pool)
         if self._servers:
             self._write(down)
-        if self._reload_due and now_s - self._reloaded_s >= _RELOAD_S:
-            self._reloaded_s = now_s
-            self._reload(down)
+        if self._reload.look(now_s):
+            _say(reload="nginx", left_out=sorted(down))
 
     def _write(self, down: set[str]) -> None:
         text = marked(self._text, down)
         try:
             if self._nginx.mark(self._text, text):
-                self._reload_due = True
+                fell = {name for name in down if not self._servers[name].down}
+                self._reload.ask(urgent=any(self._pool[name].state in {DOWN, FAILING} for name in fell))
                 self._text = text
                 self._servers = {name: replace(server, down=name in down) for name, server in self._servers.items()}
-            self._reload_due |= self._nginx.tell(serves=bool(serving(self._pool)))
+            if self._nginx.tell(serves=bool(serving(self._pool))):
+                self._reload.ask(urgent=True)
         except (OSError, UnicodeError) as error:
             self._notice("write", f"nginx cannot be told who serves ({error}); tried again until it can")
             return
         self._said.pop("write", None)
-
-    def _reload(self, down: set[str]) -> None:
-        """Tell nginx, and again each second until the signal has arrived."""
-        try:
-            arrived = self._nginx.reload()
-        except OSError as error:
-            self._notice("reload", f"nginx cannot be told to reload ({error}); tried again until it can")
-            return
-        self._said.pop("reload", None)
-        self._nginx_absent = not arrived
-        if arrived:
-            self._reload_due = False
-            _say(reload="nginx", left_out=sorted(down))
 
     def _notice(self, about: str, text: str | None) -> None:
         """Say what is wrong, once for as long as it is; None when it is no longer."""

@@ -67,6 +67,7 @@ class Nginx:
         self._servers = servers
         self._serves = serves
         self._pid = pid
+        self._parting = servers.with_name("parting")  # while it is there, each answer is the last of its connection
 
     def list(self) -> str:
         """Return the list as it stands; empty where there is none yet.
@@ -95,6 +96,17 @@ class Nginx:
             if self._serves.read_text(encoding="utf-8") == text:
                 return False
         return _replace(self._serves, text)
+
+    def part(self, *, wanted: bool) -> None:
+        """Have nginx keep no client's connection beyond the answer that is due on it; or keep them again.
+
+        Raises:
+            OSError: the file that says so cannot be written.
+        """
+        if wanted:
+            self._parting.touch()
+        else:
+            self._parting.unlink(missing_ok=True)
 
     def reload(self) -> bool:
         """Tell nginx to read its configuration again; return whether there was a process to tell.
