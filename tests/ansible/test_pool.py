@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -545,6 +547,85 @@ def test_hup_begins_anew_in_the_same_process(pool: Pool) -> None:
     pool.until(lambda: (pool.folder / "agent.log").read_text().count('"pool": ') > before)
     pool.until_state(worker1="draining")
     assert pool.agent.poll() is None
+
+
+class SlowLink:
+    """A port before another one. What is sent arrives a moment later, so most of the time a request is on its way."""
+
+    DELAY_S = 0.01
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with self._listener, contextlib.suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                self._threads.append(threading.Thread(target=self._join, args=[client]))
+                self._threads[-1].start()
+
+    def _join(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._to)) as server:
+            back = threading.Thread(target=self._carry, args=[server, client])
+            back.start()
+            self._carry(client, server)
+            back.join()
+
+    def _carry(self, sender: socket.socket, receiver: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while part := sender.recv(65536):
+                time.sleep(self.DELAY_S)
+                receiver.sendall(part)
+            time.sleep(self.DELAY_S)
+        with contextlib.suppress(OSError):
+            receiver.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_reload_loses_no_request_on_connections_that_clients_keep(pool: Pool) -> None:
+    """The agent's own reloads do the same; what its command has left is told in tests/unit."""
+    link = SlowLink(pool.port)
+    ended = threading.Event()
+    answered: list[int] = []
+    lost: list[str] = []
+
+    def ask_on() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", link.port, timeout=60)
+        while not ended.is_set():
+            try:
+                connection.request("POST", "/predict", b"image")
+                answer = connection.getresponse()
+                answer.read()
+                answered.append(answer.status)
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(repr(error))
+                connection.close()
+        connection.close()
+
+    clients = [threading.Thread(target=ask_on) for _ in range(PLACES * len(NAMES))]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(5):
+            before = len(answered)
+            subprocess.run(["/bin/sh", str(pool.folder / "reload")], check=True)
+            pool.until(lambda enough=before + 20: len(answered) > enough)
+    finally:
+        ended.set()
+        for client in clients:
+            client.join()
+        link.close()
+    assert lost == []
+    assert set(answered) <= {200, 429}
+    assert not (pool.folder / "reloading").exists()
 
 
 def test_without_the_agent_a_worker_is_asked(pool: Pool) -> None:

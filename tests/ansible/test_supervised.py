@@ -162,6 +162,20 @@ def test_a_program_whose_code_has_changed_is_started_anew(runs: Program, change:
     assert runs.answers()
 
 
+def test_a_reload_by_a_command_leaves_the_process_and_a_failure_is_told(runs: Program) -> None:
+    def reload(settings: str, command: str) -> dict[str, Any]:
+        return main("r", settings=settings, reload_command=["/bin/sh", "-c", command, str(runs.folder / "told")])
+
+    done = runs.play(main("r"))
+    assert done.returncode == 0, done.stdout[-3000:]
+    before = runs.master()
+    done = runs.play(reload("1", 'echo told > "$0"'), reload("2", "echo it cannot >&2; exit 1"))
+    assert (runs.folder / "told").read_text() == "told\n"
+    assert runs.master() == before
+    assert done.returncode != 0
+    assert "small is not reloaded: it cannot" in done.stdout
+
+
 def test_what_supervisor_started_is_ended_also_without_it(runs: Program) -> None:
     assert runs.socket_folder.is_dir()
     served_by = runs.master()

@@ -42,13 +42,13 @@ options:
   state:
     description:
       - present starts what has no process or another configuration; absent stops the programs and removes their files.
-      - reloaded sends the first a signal; restarted starts it anew and waits for its port. read changes nothing.
+      - reloaded has the first read its configuration again; restarted starts it anew and waits for its port;
+        read changes nothing.
     choices: [present, absent, reloaded, restarted, read]
     default: present
-  signal:
-    description: The signal of a reload, without SIG.
-    type: str
-    default: HUP
+  command:
+    description: The command of a reload; without, the program gets the signal HUP.
+    type: list
   port:
     description: address and port of the first program; nothing is waited for without.
     type: dict
@@ -89,7 +89,7 @@ def main() -> None:
             "configuration": {"type": "str"},
             "programs": {"type": "list", "elements": "str", "default": []},
             "state": {"choices": ["present", "absent", "reloaded", "restarted", "read"], "default": "present"},
-            "signal": {"type": "str", "default": "HUP"},
+            "command": {"type": "list", "elements": "str", "default": []},
             "port": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -108,7 +108,7 @@ def main() -> None:
         elif state == "present" and not dry:
             changed = supervisor.present()
         elif state == "reloaded" and not dry:
-            supervisor.reload(module.params["signal"])
+            supervisor.reload(module.params["command"])
         elif state == "restarted" and not dry:
             supervisor.restart(module.params["port"])
         running = supervisor.is_running()

@@ -179,10 +179,15 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 self.socket.parent.rmdir()
 
-    def reload(self, signal: str) -> None:
-        """Send the first program a signal, or start it where it has no process to take one."""
+    def reload(self, command: list[str]) -> None:
+        """Have the first program read its configuration again, or start it where it has no process."""
+        if command and about(self.interface, self.names[0]).get("state") in {STARTING, RUNNING}:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - of the definition
+            if done.returncode != 0:
+                raise OSError(f"{self.names[0]} is not reloaded: {done.stderr.strip()}")
+            return
         try:
-            self.interface.signalProcess(self.names[0], signal)
+            self.interface.signalProcess(self.names[0], "HUP")
         except xmlrpc.client.Fault as fault:
             if fault.faultCode not in DONE_ALREADY:
                 raise

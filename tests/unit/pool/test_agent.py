@@ -193,6 +193,16 @@ def test_clients_are_parted_with_before_a_reload_that_can_wait(
     assert not parting.exists()
 
 
+@pytest.mark.parametrize(("age_s", "stays"), [(0, True), (10, False), (-3600, False)], ids=["new", "old", "clock"])
+def test_what_a_killed_reload_command_has_left_is_removed(settings: Settings, age_s: float, *, stays: bool) -> None:
+    """While it is there no client keeps a connection; the clock may have jumped meanwhile."""
+    reloading = settings.servers.with_name("reloading")
+    reloading.touch()
+    os.utime(reloading, (time.time() - age_s,) * 2)
+    Reload(Nginx(settings.servers, settings.serves, settings.nginx_pid), lambda *_: None).look(100.0)
+    assert reloading.exists() == stays
+
+
 def test_a_reload_waits_for_nothing_where_clients_cannot_be_parted_with(
     settings: Settings, master: subprocess.Popen[str]
 ) -> None:

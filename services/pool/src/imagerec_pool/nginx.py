@@ -10,10 +10,13 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+# The command by which anybody else has nginx reload says for 0.8 s that clients are parted with.
+_KILLED_S = 5.0
 _LINE = re.compile(r"server (?P<address>\S+):(?P<port>\d+)(?P<options>[^;#]*?)(?P<down> down)?;  # (?P<name>\S+)")
 
 
@@ -67,7 +70,8 @@ class Nginx:
         self._servers = servers
         self._serves = serves
         self._pid = pid
-        self._parting = servers.with_name("parting")  # while it is there, each answer is the last of its connection
+        # While one of these is there, each answer is the last of its connection. The other is the reload command's.
+        self._parting, self._reloading = servers.with_name("parting"), servers.with_name("reloading")
 
     def list(self) -> str:
         """Return the list as it stands; empty where there is none yet.
@@ -107,6 +111,12 @@ class Nginx:
             self._parting.touch()
         else:
             self._parting.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Have clients' connections kept again where a reload command was killed before it could say so."""
+        with contextlib.suppress(OSError):
+            if abs(time.time() - self._reloading.stat().st_mtime) > _KILLED_S:
+                self._reloading.unlink()
 
     def reload(self) -> bool:
         """Tell nginx to read its configuration again; return whether there was a process to tell.

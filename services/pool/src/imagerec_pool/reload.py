@@ -41,6 +41,7 @@ class Reload:
 
     def look(self, now_s: float) -> bool:
         """Tell nginx where that is due, and again each second until the signal has arrived; return whether it has."""
+        self._nginx.tidy()
         since_s = now_s - self._told_s
         if not self._due:
             if self._parting_s is not None and since_s >= _SERVE_S:
