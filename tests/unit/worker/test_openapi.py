@@ -69,7 +69,7 @@ def test_it_describes_what_the_balancer_answers_and_passes_on(description: dict[
     """But not its page, its problems and what only its own machine may ask."""
     text = (REPOSITORY / "tests/ansible/golden/nginx-random.conf").read_text()
     own = set(re.findall(r"location = (/[\w-]+) \{", text)) - {"/dashboard", "/nginx_status", "/pool_metrics"}
-    (passed_on,) = re.findall(r"location ~ (\S+) \{", text)
+    (passed_on,) = re.findall(r"^ {8}location ~ (\S+) \{", text, re.MULTILINE)
     paths = {path for _, path in operations(description, "balancer")}
     assert own < paths
     assert {path for path in paths if re.fullmatch(passed_on.strip("^$"), path)} == paths - own
