@@ -168,6 +168,16 @@ def test_two_threads_that_are_capped_at_once_leave_the_process_as_it_was() -> No
         resource.prlimit(0, resource.RLIMIT_AS, before)
 
 
+def test_what_a_request_holds_besides_is_taken_off_the_cap() -> None:
+    limits = []
+    for held_bytes in (0, budget.MAX_MEMORY_BYTES // 2):
+        token = budget.beside_bytes.set(held_bytes)
+        with budget.capped(0):
+            limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+        budget.beside_bytes.reset(token)
+    assert limits[0] - limits[1] > budget.MAX_MEMORY_BYTES // 3
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_a_sandbox_that_forbids_limits_breaks_no_picture(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     def forbid(*_: object) -> None:

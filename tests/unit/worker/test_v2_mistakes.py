@@ -14,14 +14,15 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
-from imagerec_worker import budget, v2_views
+from imagerec_worker import budget, plain_http, v2_views
 from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.errors import TooLargeError
 from imagerec_worker.recognition import Recognition
 from imagerec_worker.settings import Settings
+from tests.unit.worker.bomb_files import encode, flat
 from tests.unit.worker.test_v2 import MODEL, asking, binary, elements, images, picture, tensor
 
 
@@ -292,6 +293,40 @@ def test_a_letter_beyond_ascii_makes_a_text_dearer(letter: str, allowed: bool) -
     ).encode()
     with contextlib.nullcontext() if allowed else pytest.raises(TooLargeError, match="MB of memory"):
         budget.check_json(text)
+
+
+LARGE = encode(flat(800, "RGBA"), "PNG")  # 2.6 MB decoded
+PADDED = encode(flat(16), "JPEG")
+PADDED = PADDED[:2] + 12 * (b"\xff\xe3\xff\xff" + bytes(65_533)) + PADDED[2:]  # 0.8 MB in a file
+BESIDE: dict[str, tuple[bytes, dict[str, str]] | bytes] = {
+    "a file in binary": binary("image", elements(LARGE, PADDED), shape=[2]),
+    "a file in base64": json.dumps(images([LARGE, PADDED])).encode(),
+    "a name with an emoji": json.dumps(images([LARGE], id="\N{GRINNING FACE}" + 250_000 * "x")).encode(),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_picture_pays_for_what_its_request_holds_besides(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(budget, "MAX_MEMORY_BYTES", 3_000_000)
+    for alone in (LARGE, PADDED):
+        body, headers = binary("image", elements(alone))
+        assert client.post(f"{MODEL}/infer", data=body, headers=headers).status_code == 200
+    given = BESIDE[name]
+    body, headers = (given, {}) if isinstance(given, bytes) else given
+    answer = client.post(f"{MODEL}/infer", data=body, headers=headers)
+    refused(answer, 413, "element 1 of 'image': the PNG image needs", "MB for the rest of its request")
+    body, headers = binary("image", elements(LARGE))
+    assert client.post(f"{MODEL}/infer", data=body, headers=headers).status_code == 200
+
+
+def test_the_body_is_given_back_once_it_is_read(client: FlaskClient) -> None:
+    environ = EnvironBuilder(f"{MODEL}/infer", method="POST", json=images([FILE])).get_environ()
+    assert environ["wsgi.input"].getvalue()
+    answer = plain_http.Answer()
+    assert answer.whole(client.application.wsgi_app(environ, answer.start)).startswith(b"HTTP/1.1 200 ")
+    assert environ["wsgi.input"].getvalue() == b""
 
 
 def test_pictures_that_take_long_are_too_many(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

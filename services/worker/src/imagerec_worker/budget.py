@@ -11,6 +11,7 @@ import resource
 import struct
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ MAX_JSON_BYTES = 12 * 1024 * 1024
 
 # The body, the file cut out of its form, and the file without its metadata.
 _COPIES = 3
+# What the present request holds besides the file that is decoded: other photographs of a request of `/v2`.
+beside_bytes: ContextVar[int] = ContextVar("beside_bytes", default=0)
 
 _NS_PER_PNG_BYTE, _NS_PER_PNG_ROW = 5, 30
 _PNG_ROW_BYTES = 8  # its address: of a picture a pixel wide that is most of it
@@ -178,13 +181,14 @@ def check(kind: str, held_bytes: int, decoded_bytes: int, work_ns: int = 0) -> N
     Raises:
         TooLargeError: It costs too much; the message names the limit.
     """
-    memory_bytes = _COPIES * held_bytes + decoded_bytes
-    if memory_bytes > MAX_MEMORY_BYTES:
-        need = f"{-(-memory_bytes // 1_000_000)} MB of memory to decode, at most {MAX_MEMORY_BYTES // 1_000_000} MB are"
+    own_bytes, rest_bytes = _COPIES * held_bytes + decoded_bytes, beside_bytes.get()
+    if own_bytes + rest_bytes > MAX_MEMORY_BYTES:
+        rest = f" and {_megabytes(rest_bytes)} MB for the rest of its request" if rest_bytes else ""
+        need = f"{_megabytes(own_bytes)} MB of memory to decode{rest}, at most {MAX_MEMORY_BYTES // 1_000_000} MB are"
     elif work_ns > MAX_WORK_NS:
         need = f"{work_ns / 1e9:.1f} s to decode, at most {MAX_WORK_NS / 1e9:.0f} s is"
     else:
-        if memory_bytes > DEAR_MEMORY_BYTES or work_ns > DEAR_WORK_NS:
+        if own_bytes > DEAR_MEMORY_BYTES or work_ns > DEAR_WORK_NS:
             offload.take_turn()
         return
     raise TooLargeError(f"the {kind} image needs {need} spent on an image; make it smaller, or send an ordinary JPEG")
@@ -203,7 +207,8 @@ def capped(held_bytes: int) -> Iterator[None]:
     with _capping:
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + MAX_MEMORY_BYTES - _COPIES * held_bytes + _SLACK_BYTES
+        own_bytes = MAX_MEMORY_BYTES - beside_bytes.get() - _COPIES * held_bytes
+        limit = pages * resource.getpagesize() + own_bytes + _SLACK_BYTES
         _limit_addresses(limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard)
         try:
             yield
@@ -230,10 +235,14 @@ def check_json(text: bytes) -> None:
     copies = _JSON_COPIES if text.isascii() else _JSON_COPIES_WIDE
     memory_bytes = copies * len(text) + sum(text.count(sign) * price for sign, price in _JSON_PRICES.items())
     if memory_bytes > MAX_MEMORY_BYTES:
-        need, most = -(-memory_bytes // 1_000_000), MAX_MEMORY_BYTES // 1_000_000
+        need, most = _megabytes(memory_bytes), MAX_MEMORY_BYTES // 1_000_000
         raise TooLargeError(f"the JSON of the request needs {need} MB of memory, at most {most} MB are spent; {advice}")
     if memory_bytes > DEAR_MEMORY_BYTES:
         offload.take_turn()
+
+
+def _megabytes(count: int) -> int:
+    return -(-count // 1_000_000)
 
 
 def _unsupported(what: str) -> UnsupportedFormatError:

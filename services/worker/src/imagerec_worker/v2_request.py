@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -48,6 +49,7 @@ class InferenceRequest(NamedTuple):
         outputs: Name of each wanted output, and whether it is wanted in binary.
         files: The elements of the input ``image``: bytes, or base64; empty for ``pixels``.
         pixels: The input ``pixels``, ``uint8 [n, size, size, 3]``, or None.
+        held_bytes: Memory that all of it takes until the last picture is decoded.
     """
 
     id: str | None
@@ -55,6 +57,7 @@ class InferenceRequest(NamedTuple):
     outputs: list[tuple[str, bool]]
     files: Sequence[memoryview | str]
     pixels: Pixels | None
+    held_bytes: int
 
 
 def image_of(file: memoryview | str, max_bytes: int) -> bytes:
@@ -100,7 +103,9 @@ def read_inference(environ: Mapping[str, Any], bundle: Bundle, max_bytes: int) -
     identity = document.get("id")
     if identity is not None and type(identity) is not str:
         raise BadParameterError("the request's id must be a string")
-    return InferenceRequest(identity, _top(parameters), _outputs(document, parameters), files, pixels)
+    texts = [text for text in (identity, *files) if isinstance(text, str)]  # one letter may make four bytes of each
+    held_bytes = sum(map(sys.getsizeof, texts)) + (len(body) if binary else 0)
+    return InferenceRequest(identity, _top(parameters), _outputs(document, parameters), files, pixels, held_bytes)
 
 
 def _split(body: bytes, header: str | None) -> tuple[bytes, memoryview]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -98,6 +99,7 @@ def infer(name: str, version: str | None = None) -> ResponseReturnValue:
     recognition = Recognition(service, request.environ)
     bundle = _bundle(name, version)
     asked = read_inference(request.environ, bundle, service.settings.max_bytes)
+    request.environ["wsgi.input"] = io.BytesIO()  # else the body of JSON would be held beside what was read of it
     recognition.end_reading()
     columns = _recognise(service, recognition, asked)
     return _response(bundle, asked, columns, recognition.finish())
@@ -166,11 +168,15 @@ def _pictures(service: Service, recognition: Recognition, asked: InferenceReques
                 f"others wait, and {number - 1} pictures took more than {_HELD_S} s; send fewer at once, or try again",
                 {"Retry-After": str(offload.RETRY_AFTER_S)},
             )
+        # The file itself is one of the copies that its budget counts.
+        beside = budget.beside_bytes.set(max(0, asked.held_bytes - len(file)))
         try:
             pixels, _ = recognition.decode(image_of(file, service.settings.max_bytes))
         except ProblemError as error:
             error.detail = f"element {number} of '{IMAGE}': {error.detail}"
             raise
+        finally:
+            budget.beside_bytes.reset(beside)
         yield pixels
 
 
