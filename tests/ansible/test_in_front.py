@@ -644,6 +644,19 @@ def test_http_2_is_spoken_under_tls(balancer: InFront) -> None:
     assert refused.json()["type"] == "/problems/unauthorized"
 
 
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/m/infer", "/status", "/nowhere"])
+def test_what_is_too_large_is_told_by_a_problem_document_in_http_2_too(balancer: InFront, path: str) -> None:
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    with httpx.Client(http2=True, verify=context) as client:
+        answer = client.post(f"{balancer.secure}{path}", content=b"x", headers={"Content-Length": "9000000"})
+    assert (answer.http_version, answer.status_code) == ("HTTP/2", 413)
+    if path.startswith("/v2"):
+        assert (answer.headers["Content-Type"], list(answer.json())) == ("application/json", ["error"])
+    else:
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json()["type"] == "/problems/too-large"
+
+
 def test_http_1_is_spoken_with_those_who_want_it(balancer: InFront) -> None:
     with httpx.Client(verify=ssl.create_default_context(cafile=balancer.certificate)) as client:
         assert client.get(f"{balancer.secure}/").http_version == "HTTP/1.1"
