@@ -230,9 +230,11 @@ slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
 	@$(SLICE_TOOL) ssh --slice $(or $(SLICE),local) $(or $(HOST),balancer)
 
 # --- develop -----------------------------------------------------------------------------------------------------------
-# Each run that passes notes how long its tier took. Neighbours stay in one process, for they share fixtures.
+# Each run that passes notes how long its tier took. Neighbours stay in one process, for they share fixtures; where a
+# fixture takes half a minute, the whole module does.
 PYTEST = $(BIN)/python -m pytest -p tests.durations --tier $(@:test-%=%) $(if $(LONG),,-m "not long")
 BESIDE := --dist worksteal -n
+MODULES_BESIDE := --dist loadfile --no-loadscope-reorder -n
 
 .PHONY: test test-all test-unit test-ansible test-keras test-local test-slice test-manuals test-durations lint docs
 test: setup-test ## every tier that this machine can run, but for the long tests; make test-all runs those too
@@ -245,13 +247,13 @@ test-unit: setup-test ## pure parts and real processes on free ports, no deploym
 	@$(PYTEST) tests/unit $(BESIDE) 3
 
 test-ansible: setup-test #: roles, templates, playbooks
-	@$(PYTEST) tests/ansible $(BESIDE) 2
+	@$(PYTEST) tests/ansible $(MODULES_BESIDE) 2
 
 test-keras: setup-keras #: exports Keras' network with random weights (installs TensorFlow)
 	@PYTHONPATH=$(OURS) .venv-keras/bin/python -m pytest -p tests.durations --tier keras tests/keras --confcutdir tests/keras
 
 test-local: setup-test #: deploys this machine on free ports, asks it by HTTP and in a browser, removes it
-	@$(PYTEST) tests/local tests/browser -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) tests/local tests/browser $(MODULES_BESIDE) 2
 
 test-slice: setup-test setup-slice #: boots six machines, deploys onto them, breaks things, removes them (root)
 	@$(PYTEST) tests/slice

@@ -38,6 +38,15 @@ def json_lines(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
+def longest_first(items: list[pytest.Item], tier: str, modules: tuple[str, ...]) -> None:
+    """Begin with these modules of a tier, which take longest; the tests of each keep their order.
+
+    `--dist loadfile` hands modules out one by one, so that a long one at the end would leave a process without work.
+    """
+    place = {f"{tier}/{name}.py": number for number, name in enumerate(modules)}
+    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(place)))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With REFUSE_SKIPS=1, as in CI, a skipped test fails the run, unless it needs what only some sites have."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

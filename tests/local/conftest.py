@@ -1,8 +1,10 @@
-"""The order of the modules: `--dist loadfile` hands them out one by one, so those that take longest come first."""
+"""The order of the modules: those that take longest come first."""
 
 from __future__ import annotations
 
 import pytest
+
+from tests.conftest import longest_first
 
 # By the playbooks that they run. One that is not named comes after these.
 LONGEST = (
@@ -21,6 +23,4 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest modules; the tests of each keep their order."""
-    place = {f"local/{name}.py": number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(place)))
+    longest_first(items, "local", LONGEST)
