@@ -115,13 +115,18 @@ def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told("sleep 600") == [("the hook /bin/sh 3 did not end within 0.1 s; the pool stays as it is", "")]
 
 
-def test_it_ends_with_the_program_and_so_does_what_it_has_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("starting", [True, False], ids=["while it is started", "while it runs"])
+def test_it_ends_with_the_program_and_so_does_what_it_has_started(tmp_path: Path, *, starting: bool) -> None:
     begun = tmp_path / "begun"
 
     async def course() -> None:
         hook = Hook(("/bin/sh", "-c", f"sleep 600 & echo $! > {begun}; wait"), lambda *_: None)
         hook.tell(3)
-        await asyncio.to_thread(until_there, begun)
+        if starting:  # the command runs, and the loop has had no turn yet to see that it was started
+            await asyncio.sleep(0)
+            until_there(begun)
+        else:
+            await asyncio.to_thread(until_there, begun)
         assert hook._task is not None
         hook._task.cancel()
         await asyncio.wait({hook._task}, timeout=60)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from asyncio.subprocess import DEVNULL
+import subprocess
 from collections.abc import Callable, Sequence
 
 _PATIENCE_S = 600.0
@@ -56,23 +56,28 @@ async def _call(command: Sequence[str]) -> tuple[str, str]:
     """
     words = _Words()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=words.pipe, stderr=words.pipe, start_new_session=True
-        )
+        process = _start(command, words.pipe)
     finally:
         os.close(words.pipe)
     try:
-        status = await asyncio.wait_for(process.wait(), _PATIENCE_S)
+        status = await asyncio.wait_for(asyncio.to_thread(process.wait), _PATIENCE_S)
         failure = f"ended with {status}" if status else ""
     except TimeoutError:
         failure = f"did not end within {_PATIENCE_S:g} s"
     finally:
-        if process.returncode is None:
+        if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            process.wait()
     words.read()
     return failure, words.last.decode(errors="replace").strip()
+
+
+def _start(command: Sequence[str], pipe: int) -> subprocess.Popen[bytes]:
+    """Start a command at once: asyncio would wait for its start, and who ends meanwhile leaves what it has started."""
+    return subprocess.Popen(  # noqa: S603  the operator's own command
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
+    )
 
 
 class _Words:
