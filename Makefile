@@ -244,7 +244,7 @@ test-all: #: everything: the tiers of make test with their long tests
 	@$(MAKE) test LONG=1
 
 test-unit: setup-test ## pure parts and real processes on free ports, no deployment
-	@$(PYTEST) tests/unit $(BESIDE) 3
+	@$(PYTEST) tests/unit $(BESIDE) 4
 
 test-ansible: setup-test #: roles, templates, playbooks
 	@$(PYTEST) tests/ansible $(MODULES_BESIDE) 2
