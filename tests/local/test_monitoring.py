@@ -24,7 +24,7 @@ from tests.metric_names import dashboard_expressions, metrics_in, rules_of
 PROGRAMS = ("prometheus", "alertmanager", "node_exporter", "nginx_exporter", "blackbox_exporter")
 JOBS = ["alertmanager", "nginx", "node", "pool", "prometheus", "service", "worker", "worker"]
 # What is not there without an autoscaler, without TLS, and while nothing is wrong.
-AUTOSCALER = {f"imagerec_autoscaler_{what}" for what in ("up", "active", "maximum", "target")}
+AUTOSCALER = {f"imagerec_autoscaler_{what}" for what in ("up", "active", "minimum", "maximum", "target")}
 ABSENT = {*AUTOSCALER, "probe_ssl_earliest_cert_expiry", "ALERTS"}
 
 

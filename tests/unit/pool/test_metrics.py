@@ -67,10 +67,16 @@ def test_requests_are_counted_by_status_and_only_good_answers_are_timed() -> Non
 
 
 ANSWERS: dict[str, tuple[object, Scaled | None]] = {
-    "acts": ({"on": True, "acts": True, "active": 2, "maximum": 4, "target": 3}, Scaled(2, 4, 3)),
-    "waits": ({"on": True, "acts": False, "active": 2, "maximum": 4, "target": 3}, Scaled(2, 4, None)),
-    "begins": ({"on": True, "acts": True, "active": 0, "maximum": 4, "target": None}, Scaled(0, 4, None)),
-    "of another version": ({"on": True, "active": 2, "maximum": {"workers": 4}, "target": 3}, Scaled(2, None, None)),
+    "acts": ({"on": True, "acts": True, "active": 2, "minimum": 1, "maximum": 4, "target": 3}, Scaled(2, 1, 4, 3)),
+    "waits": ({"on": True, "acts": False, "active": 2, "minimum": 1, "maximum": 4, "target": 3}, Scaled(2, 1, 4, None)),
+    "begins": (
+        {"on": True, "acts": True, "active": 0, "minimum": 1, "maximum": 4, "target": None},
+        Scaled(0, 1, 4, None),
+    ),
+    "of another version": (
+        {"on": True, "active": 2, "maximum": {"workers": 4}, "target": 3},
+        Scaled(2, None, None, None),
+    ),
     "off": ({"on": False}, None),
     "nonsense": ([], None),
 }
@@ -101,8 +107,8 @@ def test_an_autoscaler_is_asked_where_there_is_one(name: str, monkeypatch: pytes
     assert (found, away, asyncio.run(scaled(None))) == (expected, None, None)
     metrics = Metrics(lambda: REPORT, lambda: 1)
     values = told(metrics, found)
-    names = ("active", "maximum", "target")
-    assert [values.get((f"imagerec_autoscaler_{what}", "", "")) for what in names] == list(expected or [None] * 3)
+    names = ("active", "minimum", "maximum", "target")
+    assert [values.get((f"imagerec_autoscaler_{what}", "", "")) for what in names] == list(expected or [None] * 4)
     assert not [key for key in told(metrics) if "autoscaler" in key[0]]
 
 
@@ -129,4 +135,4 @@ def test_one_that_is_away_is_told_from_none() -> None:
         none = asyncio.run(ask(Path(folder), None))
     assert "\nimagerec_autoscaler_up 0.0\n" in away
     assert "autoscaler" not in none
-    assert told(agent.metrics, Scaled(2, 4, 3), there=True)["imagerec_autoscaler_up", "", ""] == 1
+    assert told(agent.metrics, Scaled(2, 1, 4, 3), there=True)["imagerec_autoscaler_up", "", ""] == 1

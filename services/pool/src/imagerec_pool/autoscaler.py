@@ -12,13 +12,14 @@ _PATIENCE_S = 0.5
 
 
 class Scaled(NamedTuple):
-    """How many workers are active, how many the autoscaler may keep active, and how many shall be.
+    """How many workers are active, how many the autoscaler may keep active at least and at most, and how many shall be.
 
     ``target`` is None of one that waits for another balancer's: that one decides. What one of another version does not
     tell is None.
     """
 
     active: int | None
+    minimum: int | None
     maximum: int | None
     target: int | None
 
@@ -43,5 +44,5 @@ async def scaled(socket: Path | None) -> Scaled | None:
     if not isinstance(said, dict) or not said.get("on"):
         return None
     target = said.get("target") if said.get("acts") else None
-    numbers = said.get("active"), said.get("maximum"), target
+    numbers = said.get("active"), said.get("minimum"), said.get("maximum"), target
     return Scaled(*(number if isinstance(number, int) else None for number in numbers))

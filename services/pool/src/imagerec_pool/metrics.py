@@ -75,6 +75,7 @@ class Metrics(Collector):
         if self._scaled is not None:
             for name, meaning, number in (
                 ("imagerec_autoscaler_active", "Workers that are active.", self._scaled.active),
+                ("imagerec_autoscaler_minimum", "Workers that are active at least.", self._scaled.minimum),
                 ("imagerec_autoscaler_maximum", "Workers that may be active.", self._scaled.maximum),
                 ("imagerec_autoscaler_target", "Workers that shall be active.", self._scaled.target),
             ):
