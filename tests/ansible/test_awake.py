@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,10 +31,52 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
+def inventory(folder: Path) -> str:
+    """Write the inventory of a balancer whose autoscaler runs in the folder; return its path."""
+    own = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "autoscaler_minimum": "2",
+        "autoscaler_maximum": 3,
+        "folder": str(folder),
+        "run_dir": str(folder),
+    }
+    groups = {"balancers": {"hosts": {"balancer": own}}, "workers": {}, "clients": {}}
+    (folder / "hosts.json").write_text(json.dumps(groups))
+    return str(folder / "hosts.json")
+
+
+def told(path: Path) -> tuple[int, int]:
+    """What an autoscaler keeps to, minimum and maximum."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(str(path))
+        connection.sendall(b"GET /autoscaler HTTP/1.0\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    said = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return said["minimum"], said["maximum"]
+
+
+def test_a_run_that_ends_without_a_word_holds_no_autoscaler(folder: Path) -> None:
+    done = play(
+        "awake", {"steps": [{"awake": "deployed"}, {"awake": "all"}], "keep": True}, inventory=inventory(folder)
+    )
+    assert done.returncode == 0, done.stdout
+    try:
+        assert told(folder / "run/autoscaler.sock") == (3, 3)
+        deadline = time.monotonic() + 120
+        while told(folder / "run/autoscaler.sock") != (2, 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    finally:
+        supervisord = int((folder / "supervisor/supervisord.pid").read_text())
+        os.kill(supervisord, signal.SIGTERM)
+        while Path(f"/proc/{supervisord}").exists():
+            time.sleep(0.05)
+
+
 def test_an_autoscaler_is_held_at_its_least_at_all_and_decides_again(folder: Path) -> None:
     """Also after a level under whose load answers took longer than the objective, and after one that failed halfway."""
-    own = {"autoscaler_minimum": "2", "autoscaler_maximum": 3, "folder": str(folder)}
-    (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": {"balancer": own}}}))
     steps = [
         {"awake": "deployed"},
         {"awake": "least"},
@@ -42,7 +88,7 @@ def test_an_autoscaler_is_held_at_its_least_at_all_and_decides_again(folder: Pat
         {"awake": "deployed", "measured_s": 0},
         {"awake": "least", "wanted": False},
     ]
-    done = play("awake", {"steps": steps}, inventory=str(folder / "hosts.json"))
+    done = play("awake", {"steps": steps}, inventory=inventory(folder))
     assert done.returncode == 0, done.stdout
     said = [json.loads((folder / f"said-{number}.json").read_text()) for number in range(len(steps))]
     assert [(each["minimum"], each["maximum"]) for each in said] == [

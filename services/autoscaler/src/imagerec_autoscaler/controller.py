@@ -18,6 +18,7 @@ from imagerec_autoscaler.access_log import AccessLog, Tally
 from imagerec_autoscaler.arrivals import second_s
 from imagerec_autoscaler.choice import UP, WAKING, sleepers, startable
 from imagerec_autoscaler.fitness import Fitness
+from imagerec_autoscaler.hold import Hold
 from imagerec_autoscaler.hook import Hook
 from imagerec_autoscaler.law import Decision, Seen, State, decide, impossible
 from imagerec_autoscaler.lease import Turn, turn
@@ -34,11 +35,11 @@ class Controller:
     """Decides for one balancer.
 
     Attributes:
-        settings: What it was told by the deployment.
+        settings: What it was told by the deployment, or by an experiment for as long as that runs.
     """
 
     def __init__(self, settings: Settings, standby: Standby) -> None:
-        self.settings = settings
+        self._hold, self.settings = Hold(settings), settings
         self._standby = standby
         self._kept = standby.read(settings.model)
         self._log = AccessLog(settings.access_log)
@@ -76,6 +77,7 @@ class Controller:
 
     def look(self, workers: list[dict[str, Any]] | None, now_s: float) -> None:
         """Look once, decide, and say who sleeps; `workers` is None where the agent of the pool says nothing."""
+        self.settings = self._hold.look(now_s)
         tally = self._read_log()
         is_second = second_s(self._looked_s, now_s) is not None
         self._looked_s = now_s

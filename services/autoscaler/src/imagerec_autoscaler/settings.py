@@ -39,6 +39,7 @@ class Settings:
         peers: Where the autoscalers of the other balancers answer, those first that go before this one.
         before: How many of them go before this one where there is no virtual address.
         model: Name of what the workers serve; what one answer took is kept by it. Empty where it is not known.
+        hold: minimum and maximum while the run of Ansible lives that has the lock of that name; empty for none.
     """
 
     access_log: Path
@@ -57,11 +58,17 @@ class Settings:
     peers: tuple[str, ...] = ()
     before: int = 0
     model: str = ""
+    hold: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rules(self) -> Rules:
         """The numbers of the law."""
         return Rules(self.minimum, self.maximum, self.objective_s, self.utilisation, self.down_after_s)
+
+    @property
+    def held(self) -> Settings:
+        """The settings while what ``hold`` names lives."""
+        return dataclasses.replace(self, minimum=self.hold["minimum"], maximum=self.hold["maximum"], hold={})
 
 
 def faults(settings: Settings) -> list[str]:
@@ -95,8 +102,8 @@ def read_settings(path: Path) -> Settings:
             for name, value in given.items()
         }
         settings = Settings(**values)
-        wrong = faults(settings)
-    except (OSError, ValueError, TypeError) as error:
+        wrong = faults(settings) + (faults(settings.held) if settings.hold else [])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         known = ", ".join(each.name for each in dataclasses.fields(Settings))
         raise SettingsError(f"{path} cannot be read: {error}; deploy the balancer again (it knows {known})") from error
     if wrong:
