@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import REPOSITORY, SIGNALS, heed_signals
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="installing packages needs root")
 
 
-def start(folder: Path, install: str, **environment: str) -> subprocess.Popen[bytes]:
-    """Start it with an apt-get that does nothing but what is given, and no package installed."""
-    for name, text in {"apt-get": f'[ "$1" = update ] || {{ {install}; }}', "dpkg-query": "exit 1"}.items():
+def start(folder: Path, install: str, installed: str = "", **environment: str) -> subprocess.Popen[bytes]:
+    """Start it with an apt-get that does nothing but what is given, and no package installed unless that is said."""
+    apt = f'[ "$1" = update ] || {{ {install}; }}'
+    for name, text in {"apt-get": apt, "dpkg-query": f"echo '{installed}'"}.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
     return subprocess.Popen(
@@ -52,6 +55,39 @@ def test_only_its_own_policy_is_removed(tmp_path: Path, before: str, after: str 
     policy.write_text(before)
     assert start(tmp_path, "true").wait(timeout=60) == 0
     assert (policy.read_text() if policy.exists() else None) == after
+
+
+def test_a_policy_that_a_power_cut_has_left_is_removed_where_nothing_is_missing(tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    policy.write_text("#!/bin/sh\n# of imagerec, while it installs\nexit 101\n")
+    assert start(tmp_path, "false", installed="install ok installed").wait(timeout=60) == 0
+    assert not policy.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [("#!/bin/sh\nexit {}\n", False), ("#!/bin/sh\nexit 101\n", True), (None, False)],
+    ids=["of-a-deployment", "the-host-s-own", "none"],
+)
+def test_the_next_deployment_removes_a_policy_that_a_power_cut_has_left(
+    tmp_path: Path, text: str | None, *, stays: bool
+) -> None:
+    """What Ansible writes while apt runs: a number that forbids, and that nobody else writes."""
+    roles = [path.read_text() for path in (REPOSITORY / "roles").glob("*/tasks/*.yml")]
+    numbers = re.findall(r"policy_rc_d: (\d+)", "".join(roles))
+    assert len(numbers) == sum(text.count("builtin.apt:") for text in roles) == 3
+    assert len(set(numbers)) == 1
+    policy = tmp_path / "policy-rc.d"
+    if text is not None:
+        policy.write_text(text.format(numbers[0]))
+        assert subprocess.run(["sh", policy], check=False).returncode == 101
+    plays = yaml.safe_load((REPOSITORY / "playbooks/preflight.yml").read_text())
+    (task,) = (task for play in plays for task in play.get("tasks", []) if task.get("register") == "left_policy")
+    *command, path = task["ansible.builtin.command"]["argv"]
+    assert path == "/usr/sbin/policy-rc.d"
+    for said in ("" if stays or text is None else "removed\n", ""):
+        assert subprocess.run([*command, policy], capture_output=True, text=True, check=True).stdout == said
+    assert policy.exists() == stays
 
 
 def test_what_is_installed_is_not_started_at_the_next_boot_either(tmp_path: Path) -> None:
