@@ -28,6 +28,7 @@ def line(**changed: object) -> bytes:
         ({"status": 429, "upstream_addr": "", "timing": ""}, Tally()),
         ({"method": "GET", "path": "/version", "timing": ""}, Tally()),
         ({"timing": "total;dur=20.0"}, Tally(1, 1, 0.02)),
+        ({"timing": f"{TIMING}, overhead;dur=3.5"}, Tally(1, 1, 0.0235, 0.0125)),
         ({"timing": "total;dur=1.2.3"}, Tally(1)),
     ],
     ids=[
@@ -39,6 +40,7 @@ def line(**changed: object) -> bytes:
         "limited",
         "page",
         "no queue",
+        "with what is around it",
         "broken",
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _MOST_BYTES = 4 * 1024 * 1024
-_PHASE = re.compile(r"(queue|total);dur=([0-9.]+)")
+_PHASE = re.compile(r"(queue|total|overhead);dur=([0-9.]+)")
 # nginx names the pool itself where no worker had room.
 _NO_ROOM = re.compile(r"(^|, |: )workers$")
 
@@ -39,7 +39,7 @@ def tally(lines: Iterable[bytes]) -> Tally:
             phases = dict(_PHASE.findall(entry.get("timing", "")))
             found.finished += 1
             if "total" in phases:
-                found.busy_s += float(phases["total"]) / 1000
+                found.busy_s += (float(phases["total"]) + float(phases.get("overhead", 0))) / 1000
                 found.waited_s += float(phases.get("queue", 0)) / 1000
                 found.answers += 1
         except (ValueError, KeyError, TypeError):

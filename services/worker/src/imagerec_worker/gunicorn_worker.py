@@ -37,7 +37,7 @@ from gunicorn.workers.sync import SyncWorker
 from PIL import Image
 
 import imagerec_worker.app  # noqa: F401  all that a process runs, loaded before it is forked
-from imagerec_worker import idleness, offload, plain_http, request_log
+from imagerec_worker import idleness, offload, overhead, plain_http, request_log
 from imagerec_worker.service import service_of
 from imagerec_worker.waiting import remember_wait
 
@@ -93,6 +93,7 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
 
     def wait(self, timeout: float) -> Any:
         """Wait for a connection, and let the listener end where none came for long; see the base class."""
+        overhead.PROCESS.wait()
         if self._offload is not None:
             self._offload.reap()
         if self._idleness is None:
@@ -109,14 +110,15 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve an accepted connection, or let a child serve it; see the base class."""
-        if self._offload is None:
-            self._serve(listener, client, addr)
-            return
-        self._offload.begin(client)
+        overhead.PROCESS.begin()
+        if self._offload is not None:
+            self._offload.begin(client)
         try:
             self._serve(listener, client, addr)
         finally:
-            self._offload.end()
+            if self._offload is not None:
+                self._offload.end()
+            overhead.PROCESS.end()
 
     def _serve(self, listener: Any, client: Any, addr: Any) -> None:
         remember_wait(client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from imagerec_worker import offload, request_log
+from imagerec_worker import offload, overhead, request_log
 from imagerec_worker.classifier import Prediction, Probabilities
 from imagerec_worker.errors import BusyError
 from imagerec_worker.geometry import Pixels
@@ -34,11 +34,13 @@ class Timing(NamedTuple):
     total: float
 
     def header(self) -> str:
-        """Return the value of ``Server-Timing``."""
-        return (
+        """Return the value of ``Server-Timing``: the times, and what the process needs around each request."""
+        times = (
             f"queue;dur={self.queue}, read;dur={self.read}, decode;dur={self.decode}, "
             f"inference;dur={self.inference}, total;dur={self.total}"
         )
+        around_s = overhead.PROCESS.mean_s
+        return times if around_s is None else f"{times}, overhead;dur={around_s * 1000:.3f}"
 
 
 class Recognition:
@@ -97,6 +99,7 @@ class Recognition:
             round(spent_s * 1000, 3) for spent_s in (self._read_s, self._decode_s, self._inference_s)
         )
         timing = Timing(round(self._queue_s * 1000, 3), read, decode, inference, round(read + decode + inference, 3))
+        overhead.PROCESS.classified(timing.total / 1000)
         phases_ms = timing._asdict()
         self._service.metrics.observe_phases(phases_ms)
         request_log.remember_phases(self._environ, phases_ms)
