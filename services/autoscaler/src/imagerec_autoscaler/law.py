@@ -221,6 +221,8 @@ def _wanted_for(service_s: float, state: State, seen: Seen, rules: Rules) -> tup
     if state.late_s >= max(_LATE_S, _LATE_SERVICES * service_s):
         more = min(rules.maximum, max(more, target + 1, needed(recent_hz(state.counts))))
         return more, "requests wait beyond the objective" if more > target else "the pool is at its maximum"
+    if seen.refused and (last := needed(state.counts[-1])) > max(more, target):  # no room is no chance
+        return last, "requests found no room"
     if more > target:
         return more, "more arrives than the workers may be given"
     if state.late_s or _starts(state, seen):
