@@ -85,21 +85,27 @@ def _step(case: _Case, _cells: Sequence[Row]) -> Figures:
     ready = [ready_s(trial, case.cell.at_s or 0.0) for trial in case.trials]
     known = [one for one in ready if one is not None]
     whole = bool(known) and len(known) == len(ready) and case.objective_s is not None
-    late = None
-    if whole:
-        late = sum(
-            one.status in REFUSED and one.sent_s >= since_s
-            for trial, since_s in zip(case.trials, known, strict=True)
-            for one in trial.samples
-        )
+    back_s = back_after_s(case.trials, known, case.objective_s or 0.0) if whole else None
     return {
-        "seconds from the first woken worker's first request until p99 is within the objective": (
-            back_after_s(case.trials, known, case.objective_s or 0.0) if whole else None,
-            _BACK_S,
-        ),
+        "seconds from the first woken worker's first request until p99 is within the objective": (back_s, _BACK_S),
         "lost requests": (case.row["lost"], 0),
-        "requests refused after the first woken worker's first request": (late, 0),
+        "requests refused after the first woken worker's first request": (
+            _refused_after(case.trials, known, 0.0) if whole else None,
+            0,
+        ),
+        "requests refused after p99 is within the objective again": (
+            None if back_s is None else _refused_after(case.trials, known, back_s),
+            0,
+        ),
     }
+
+
+def _refused_after(trials: Sequence[Trial], ready: Sequence[float], after_s: float) -> int:
+    return sum(
+        one.status in REFUSED and one.sent_s >= since_s + after_s
+        for trial, since_s in zip(trials, ready, strict=True)
+        for one in trial.samples
+    )
 
 
 def ready_s(trial: Trial, since_s: float) -> float | None:
