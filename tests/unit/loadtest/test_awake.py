@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +15,10 @@ from loadtest.analyse.pool import trial_columns, worker_seconds
 from loadtest.analyse.summary import summarize
 from loadtest.cli import main
 from loadtest.draw import draw
-from loadtest.experiments.awake import at_its_least, awake_otherwise
+from loadtest.experiments.awake import at_its_least, awake_otherwise, watch_of
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
+from loadtest.generate.client import Client
 from loadtest.generate.knownserver import Pool, application
 from loadtest.generate.samples import Sample, Trial
 
@@ -147,6 +149,7 @@ def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     tmp_path: Path, served: Callable[[Scaled], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("loadtest.experiments.awake._LOOK_S", 0.01)
+    monkeypatch.setattr("loadtest.experiments.awake._ENDED_S", 0.1)
     scaled = Scaled()
     target = served(scaled)
     scaled.told = {"minimum": 1, "maximum": 2, "target": 2, "active": 2, "asleep": []}
@@ -182,10 +185,24 @@ def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     assert {row["workers_awake"] for row in rows.values()} == {"auto", "all"}
     assert [rows[f"awake-{awake}"]["worker_s"] for awake in ("all", "auto")] == pytest.approx([2 * 0.3, 0.3])
     assert {(row["refused"], row["lost"]) for row in rows.values()} == {(0, 0)}
-    assert [bar["met"] for bar in summarize(folder).bars] == ["no"] * 3  # so few requests show nothing
+    assert [bar["met"] for bar in summarize(folder).bars] == ["no"] * 4  # so few requests show nothing
     assert main(["summarize", str(folder.path)]) == 0
     assert draw(folder) == ["pool"]
     assert (folder.path / "figures/pool.png").stat().st_size > 10_000
+
+
+def test_a_trial_waits_until_who_sleeps_has_ended(
+    served: Callable[[Scaled], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was put to sleep a moment ago would be back at once, and no worker would have been started."""
+    monkeypatch.setattr("loadtest.experiments.awake._LOOK_S", 0.01)
+    monkeypatch.setattr("loadtest.experiments.awake._ENDED_S", 0.5)
+    scaled = Scaled()
+    scaled.told = {"minimum": 1, "maximum": 2, "target": 1, "active": 1, "asleep": ["worker2"]}
+    target = served(scaled)
+    begun_s = time.monotonic()
+    asyncio.run(watch_of(Level("awake-auto", workers_awake="auto"), lambda: Client(target)))
+    assert time.monotonic() - begun_s >= 0.5
 
 
 def test_a_pool_that_does_not_shrink_ends_the_run_with_the_reason(

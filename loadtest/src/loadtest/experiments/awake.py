@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # they import aiohttp, which reading a design does not need
 _LOOK_S = 1.0
 # By its usual settings a pool shrinks by one worker in half a minute, of four from all to one in two.
 _PATIENCE_S = 600.0
+# A worker that sleeps ends 10 s after its last request by its usual settings; until then it would be back at once.
+_ENDED_S = 15.0
 
 
 def awake_otherwise(level: Level, told: dict[str, Any] | None, workers: int) -> list[str]:
@@ -58,7 +60,7 @@ def need_all_awake(level: Level) -> None:
 async def watch_of(level: Level, client_of: Callable[[], "Client"]) -> "PoolWatch | None":
     """Return what counts the workers during a trial, once the trial may begin; None where the level does not say.
 
-    Where the autoscaler decides, each trial begins with as few workers as it may keep.
+    Where the autoscaler decides, each trial begins with as few workers as it may keep, and those that sleep have ended.
 
     Raises:
         LoadtestError: The pool does not shrink though nothing is sent, or the service does not answer.
@@ -74,17 +76,21 @@ async def watch_of(level: Level, client_of: Callable[[], "Client"]) -> "PoolWatc
 
 async def _until_least(client: "Client") -> None:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + _PATIENCE_S
+    deadline, least_since_s = loop.time() + _PATIENCE_S, None
     while True:
         told = await client.autoscaler()
         if told is not None and at_its_least(told):
-            return
-        if loop.time() > deadline:
+            least_since_s = least_since_s or loop.time()
+            if loop.time() - least_since_s >= _ENDED_S:
+                return
+        elif loop.time() > deadline:
             said = "it does not answer" if told is None else "; ".join(told["notices"]) or "it gives no reason"
             raise LoadtestError(
                 f"nothing has been sent for {_PATIENCE_S:g} s and the autoscaler still keeps more than its minimum "
                 f"({said}); look at GET /autoscaler, then run the same command again"
             )
+        else:
+            least_since_s = None
         await asyncio.sleep(_LOOK_S)
 
 

@@ -13,7 +13,7 @@ from loadtest.experiments.cells import CHANGES, Cell, Level, shuffled
 
 _ANSWER_S, _LABELLED, _DEPLOY_S = 0.05, 100, 20.0
 # Until a pool of four has shrunk from all to one by the autoscaler's usual settings, or from fewer.
-SHRINKS_S = 80.0
+SHRINKS_S = 95.0
 # Factors that came later than the first runs: where they are not used, a run says what it always said.
 _LATER = (
     "model",
@@ -92,7 +92,7 @@ class Design:
     def minutes(self) -> float:
         """Roughly how long it takes.
 
-        It counts with an answer in 50 ms, 100 labelled images, 20 s to deploy a level, and 80 s before each trial in
+        It counts with an answer in 50 ms, 100 labelled images, 20 s to deploy a level, and 95 s before each trial in
         which an autoscaler decides. Levels that differ in nothing that changes a capacity share one calibration.
         """
         calibrated = {cell.images_id for cell in self.cells if cell.arrivals != "closed"}
