@@ -58,6 +58,8 @@ def label_points(
             covered = sum(_common(box, bar) for bar in bars) + _WORSE * sum(_common(box, other) for other in used)
             outside = box.width * box.height - _common(box, frame)
             choices.append((covered + 4 * outside, len(choices), text, box))
+            if not covered and not outside:  # no place that is tried later is better
+                break
         best = min(choices, key=lambda choice: choice[:2])
         for _, _, text, _ in choices:
             if text is not best[2]:
