@@ -39,11 +39,17 @@ def ciw_mean(servers: int, rho: float, service: tuple[str, *tuple[float, ...]], 
 @pytest.mark.parametrize(
     ("servers", "rho", "service", "predicted"),
     [
-        pytest.param(1, 0.7, ("Deterministic", 1.0), queues.mg1_response(1.0, 0.0, 0.7), id="M/D/1"),
-        pytest.param(1, 0.7, ("Exponential", 1.0), queues.mg1_response(1.0, 1.0, 0.7), id="M/M/1"),
+        pytest.param(
+            1, 0.7, ("Deterministic", 1.0), queues.mg1_response(1.0, 0.0, 0.7), id="M/D/1", marks=pytest.mark.long
+        ),
+        pytest.param(
+            1, 0.7, ("Exponential", 1.0), queues.mg1_response(1.0, 1.0, 0.7), id="M/M/1", marks=pytest.mark.long
+        ),
         pytest.param(1, 0.6, ("Gamma", 0.5, 2.0), queues.mg1_response(1.0, 2.0, 0.6), id="M/G/1-with-c2-of-2"),
         pytest.param(3, 0.8, ("Exponential", 1.0), queues.mgn_response(1.0, 1.0, 3, 0.8), id="M/M/3"),
-        pytest.param(4, 0.8, ("Deterministic", 1.0), queues.mgn_response(1.0, 0.0, 4, 0.8), id="M/D/4"),
+        pytest.param(
+            4, 0.8, ("Deterministic", 1.0), queues.mgn_response(1.0, 0.0, 4, 0.8), id="M/D/4", marks=pytest.mark.long
+        ),
     ],
 )
 def test_formulas_agree_with_ciw(
