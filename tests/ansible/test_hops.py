@@ -272,6 +272,11 @@ def test_what_is_too_large_the_balancer_refuses_first(hops: Hops, kind: str) -> 
     assert answered > 900  # newer ones of nginx take 1000 headers, older ones all that fit
 
 
+def test_a_path_that_is_no_text_is_named_and_leaves_the_log_readable(hops: Hops) -> None:
+    assert hops.ask(b"GET /v2/\xff\xfe", b"X-Request-Id: no-text")[0] == 400
+    assert hops.logged("no-text")["path"] == "(not ASCII)"
+
+
 def test_an_address_as_long_as_the_balancer_takes_reaches_the_worker(hops: Hops) -> None:
     status, fields, body = hops.ask(b"POST /predict?top=1&" + b"a" * 8100, JPEG, body=b"x")
     assert (status, json.loads(body)["type"]) == (400, "/problems/bad-parameter")
