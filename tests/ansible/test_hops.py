@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -133,7 +134,11 @@ def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
         "balancer_page_dir": str(folder / "page"),
         "balancer_workers": [{"name": "worker1", "address": "127.0.0.1", "port": server.port, "processes": 2}],
         "balancer_trusted_proxies": ["127.0.0.1/32", "10.0.0.0/8"],
-        "variants": [{"name": "hops"}, {"name": "scripted", "autoscaler": str(folder / "autoscaler.sock")}],
+        "variants": [
+            {"name": "hops"},
+            {"name": "http-2", "tls": "files"},
+            {"name": "scripted", "autoscaler": str(folder / "autoscaler.sock")},
+        ],
     }
     try:
         render(folder, **variables)
@@ -153,7 +158,6 @@ REFUSED = {
     "method too long for the worker": ((b"A" * 40 + b" /predict",), 400),
     "method that only WebDAV knows": ((b"PROPFIND /predict",), 405),
     "query that is not ASCII": (("POST /predict?top=é".encode(), JPEG), 400),
-    "second content type": ((b"GET /version", b"Content-Type: image/jpeg", b"Content-Type: image/png"), 400),
     "header of a name that nobody may send": ((b"GET /version", b"X(y): 1"), 400),
     "nothing there": ((b"GET /nowhere",), 404),
     "wrong method": ((b"GET /predict",), 405),
@@ -270,6 +274,53 @@ def test_what_is_too_large_the_balancer_refuses_first(hops: Hops, kind: str) -> 
             refused = size
             assert "x-worker" not in fields
     assert answered > 900  # newer ones of nginx take 1000 headers, older ones all that fit
+
+
+@pytest.fixture(scope="module")
+def http_2(hops: Hops) -> Iterator[httpx.Client]:
+    """A client that speaks HTTP/2 to another balancer of the same worker."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]
+        + [f"-{word}={hops.folder / file}" for word, file in (("keyout", "key.pem"), ("out", "certificate.pem"))],
+        check=True,
+        capture_output=True,
+    )
+    plain, secure = free_ports(2)
+    text = (hops.folder / "nginx-http-2.conf").read_text()
+    for old, new in ((f":{hops.port} ", f":{plain} "), (":443 ", f":{secure} "), ("nginx.pid", "nginx-2.pid")):
+        assert old in text
+        text = text.replace(old, new)
+    (hops.folder / "nginx-http-2.conf").write_text(text)
+    with nginx(hops.folder / "nginx-http-2.conf"):
+        address = f"https://127.0.0.1:{secure}"
+        with httpx.Client(http2=True, verify=False, base_url=address, timeout=60) as client:
+            yield client
+
+
+PACKED: dict[str, Callable[[int], tuple[str, dict[str, str]]]] = {
+    "address": lambda length: ("/predict?top=1&" + "a" * length, {}),
+    "name": lambda length: ("/predict?top=0", {"a" * length: "y"}),
+    "value": lambda length: ("/predict?top=0", {"x": "a" * length}),
+    "value that the worker reads": lambda length: ("/predict?top=0", {"accept": "a" * length}),
+    "cookies": lambda length: ("/predict?top=0", {"cookie": "; ".join(["a=" + "a" * 998] * (length // 1000))}),
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize("length", [8000, 8100, 8150, 8158, 8165, 8180, 8192, 8448, 10_000, 12_900])
+def test_what_http_2_packs_the_worker_reads_or_the_balancer_refuses(
+    http_2: httpx.Client, kind: str, length: int
+) -> None:
+    path, headers = PACKED[kind](length)
+    answer = http_2.post(path, content=b"x", headers=headers)
+    assert answer.http_version == "HTTP/2"
+    if answer.status_code == 400:
+        assert (answer.headers["x-worker"], answer.json()["type"]) == ("worker1", "/problems/bad-parameter")
+    else:
+        assert answer.status_code in {414, 431}
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "x-worker" not in answer.headers
+    assert answer.status_code == 400 or length > 8100
 
 
 def test_a_path_that_is_no_text_is_named_and_leaves_the_log_readable(hops: Hops) -> None:
@@ -621,7 +672,9 @@ CONTEXT = f"00-{TRACE}-b7ad6b7169203331-01"
 
 
 def test_the_worker_is_told_who_asks_and_what_is_followed(told: Between) -> None:
-    given = (b"Accept: */*", b"X-Request-Start: t=1", b"X-Forwarded-Proto: https", b"X-Request-Id: a")
+    read = (b"Accept: */*", b"Content-Encoding: gzip", b"Inference-Header-Content-Length: 3")
+    own = (b"X-Request-Start: t=1", b"X-Forwarded-Proto: https", b"X-Request-Id: a")
+    given = (*read, *own, b"Cookie: a=b", b"User-Agent: curl", b"Authorization: Basic eA==")
     traced = (f"traceparent: {CONTEXT}".encode(), b"tracestate: a=b")
     told.ask(b"POST /predict?top=2", JPEG, *given, *traced, body=b"image", client="6.6.6.6, 203.0.113.9")
     (heard,) = told.heard()
@@ -637,6 +690,8 @@ def test_the_worker_is_told_who_asks_and_what_is_followed(told: Between) -> None
         "Content-Length": "5",
         "Content-Type": "image/jpeg",
         "Accept": "*/*",
+        "Content-Encoding": "gzip",
+        "Inference-Header-Content-Length": "3",
     }
 
 
