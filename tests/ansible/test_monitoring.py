@@ -14,7 +14,7 @@ import yaml
 
 from imagerec_pool.history import WINDOWS_H, question
 from tests.ansible.plays import play
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, free_ports
 from tests.metric_names import dashboard_expressions, rules_of, shown
 
 ROLE = REPOSITORY / "roles/monitoring"
@@ -124,6 +124,60 @@ def test_systemd_accepts_the_units(played: tuple[Path, str]) -> None:
         [analyze, "verify", "--man=no", "--recursive-errors=no", *units], capture_output=True, text=True, check=False
     )
     assert "imagerec" not in done.stderr, done.stderr
+
+
+COMMANDS = {
+    "alertmanager": (
+        "prometheus-alertmanager",
+        "--web.listen-address={0}",
+        "--cluster.listen-address=",
+        "--storage.path={1}/data",
+    ),
+    "blackbox": ("prometheus-blackbox-exporter", "--web.listen-address={0}"),
+    "prometheus": ("prometheus", "--web.listen-address={0}", "--storage.tsdb.path={1}/data"),
+}
+GOOD = {
+    "alertmanager": "route: {receiver: none}\nreceivers: [{name: none}]\n",
+    "blackbox": "modules: {}\n",
+    "prometheus": "global: {}\n",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_reload_that_has_no_effect_is_a_failure_and_is_tried_again(name: str, tmp_path: Path) -> None:
+    """The programs themselves say whether they have read it: the signal arrives, and each goes on with what it had."""
+    (port,) = free_ports(1)
+    configuration = tmp_path / "configuration.yml"
+    program, *options = (word.format(f"127.0.0.1:{port}", tmp_path) for word in COMMANDS[name])
+    step = {
+        "do": "main",
+        "command": [f"/usr/bin/{program}", f"--config.file={configuration}", *options],
+        "metrics_url": f"http://127.0.0.1:{port}/metrics",
+    }
+
+    def deploy(*settings: str) -> tuple[int, str]:
+        steps: list[dict[str, object]] = [step | {"settings": each} for each in settings]
+        done = play("supervise", {"folder": str(tmp_path), "port": port, "steps": steps})
+        return done.returncode, " ".join(done.stdout.split())
+
+    (tmp_path / "logrotate.conf").touch()
+    configuration.write_text(GOOD[name])
+    try:
+        status, said = deploy("1", "2")
+        assert status == 0, said[-3000:]
+        if name == "blackbox":  # what follows takes long, and is the same of each
+            configuration.write_text("nonsense: 1\n")
+            status, said = deploy("3")
+            assert status != 0
+            assert "small on localhost goes on with its configuration of before" in said
+            assert "nonsense" in said.partition("Mend what its last lines say, then run this again")[2]
+            configuration.write_text(GOOD[name])
+            status, said = deploy("3")
+            assert status == 0, said[-3000:]
+            assert "Reload it" in said
+    finally:
+        done = play("supervise", {"folder": str(tmp_path), "port": port, "steps": [{"do": "absent"}]})
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_each_alert_fires_and_is_silent_as_it_must() -> None:
