@@ -267,6 +267,17 @@ def test_extra_bytes_in_a_jpeg_are_forgiven(chelsea: Pixels) -> None:
     assert difference(preprocess(padded, SIZE, LIMIT)[0], preprocess(data, SIZE, LIMIT)[0]) < 6
 
 
+def test_a_jpeg_that_is_damaged_and_ends_early_is_broken() -> None:
+    """Of two faults libjpeg-turbo tells the first alone, so Pillow has to see that pixels are missing."""
+    data = encode(np.random.default_rng(1).integers(0, 256, (96, 96, 3), np.uint8), "JPEG", quality=80)
+    middle, end = len(data) * 4 // 10, len(data) * 7 // 10
+    damaged = data[:middle] + b"\xff\x00\xff\x00\xff\x00" + data[middle:end]
+    with pytest.raises(ValueError, match="Corrupt"):
+        simplejpeg.decode_jpeg(damaged + b"\xff\xd9")
+    with pytest.raises(BrokenImageError):
+        preprocess(damaged, 16, LIMIT)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
 @pytest.mark.parametrize("kept", [0.01, 0.3, 0.7, 0.98])
 def test_a_truncated_image_is_broken(chelsea: Pixels, kind: str, kept: float) -> None:
