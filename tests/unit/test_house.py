@@ -118,3 +118,15 @@ def test_no_document_says_a_row_or_an_item_twice() -> None:
     assert len(documents) > 20
     assert {name(one): found for one in documents if (found := rows_twice(one.read_text()))} == {}
     assert rows_twice("| a | b |\n|---|---|\n| 1 | 2 |\n| 1 | 2 |\n\n- c\n  d\n- c\n") == ["| 1 | 2 |", "- c"]
+
+
+def test_printed_commands_of_ansible_bring_the_locale_that_it_needs() -> None:
+    """`make` sets it. Without it Ansible says only that it requires one."""
+    manuals = (path for path in REPOSITORY.rglob("*.md") if ".venv" not in path.parts)
+    printed = [
+        (name(path), found[1])
+        for path in manuals
+        for found in re.finditer(r"(?:`|^\$ )([^`\n]*\.venv/bin/ansible[^`\n]*)", path.read_text(), re.MULTILINE)
+    ]
+    assert printed
+    assert [one for one in printed if not one[1].startswith("LC_ALL=C.UTF-8 ")] == []
