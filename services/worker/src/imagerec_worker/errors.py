@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+_RETRY_AFTER_S = 1
+
 
 class ProblemError(Exception):
     """An answer that is not a success. A kind of it is a class, made with its status and its title.
@@ -74,7 +76,15 @@ class BrokenImageError(ProblemError, status=422, title="Broken image"):
 
 
 class BusyError(ProblemError, status=429, title="Busy"):
-    """The request has waited longer than the worker's budget."""
+    """The worker has no time for the request now.
+
+    Args:
+        why: What takes its time.
+        remedy: What the client may do, before it is said when.
+    """
+
+    def __init__(self, why: str, remedy: str = "try again") -> None:
+        super().__init__(f"{why}; {remedy} in {_RETRY_AFTER_S} s", {"Retry-After": str(_RETRY_AFTER_S)})
 
 
 class DrainingError(ProblemError, status=503, title="Draining"):

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 MOST_CHILDREN = 4
 NICENESS = 10  # a tenth of the time of who serves, as long as both have work
 TURN_S = 15  # longest wait for a turn: half of a balancer's patience is left for what comes then
-RETRY_AFTER_S = 1
 _ENDED_FIRST = "1000"  # by the kernel, when memory ends
 
 
@@ -118,10 +117,7 @@ class Offload:
 
     def _wait_for_turn(self) -> None:
         def give_up(*_: object) -> None:
-            raise BusyError(
-                f"other large photographs have been before this one for {TURN_S} s; try again in {RETRY_AFTER_S} s",
-                {"Retry-After": str(RETRY_AFTER_S)},
-            )
+            raise BusyError(f"other large photographs have been before this one for {TURN_S} s")
 
         left_s, _ = signal.getitimer(signal.ITIMER_REAL)
         begun_s = time.monotonic()

@@ -9,7 +9,6 @@ from imagerec_worker import offload, overhead, request_log
 from imagerec_worker.classifier import Prediction, Probabilities
 from imagerec_worker.errors import BusyError
 from imagerec_worker.geometry import Pixels
-from imagerec_worker.offload import RETRY_AFTER_S
 from imagerec_worker.preprocess import ImageInfo, preprocess
 from imagerec_worker.service import Service
 from imagerec_worker.waiting import queue_s
@@ -57,10 +56,7 @@ class Recognition:
         self._read_s = self._decode_s = self._inference_s = 0.0
         counted_s, self._queue_s = queue_s(environ.get("HTTP_X_REQUEST_START", ""))
         if 0 < service.settings.queue_budget_s < counted_s:
-            raise BusyError(
-                f"the request has waited {counted_s:.1f} s already; try again in {RETRY_AFTER_S} s",
-                {"Retry-After": str(RETRY_AFTER_S)},
-            )
+            raise BusyError(f"the request has waited {counted_s:.1f} s already")
 
     @property
     def spent_s(self) -> float:

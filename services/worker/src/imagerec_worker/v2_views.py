@@ -156,17 +156,13 @@ def _pictures(service: Service, recognition: Recognition, asked: InferenceReques
     for number, file in enumerate(asked.files, 1):
         if recognition.spent_s > SPEND_S:
             if offload.is_child() and time.process_time() < SPEND_S:
-                raise BusyError(
-                    f"others left these pictures little of the processor; try again in {offload.RETRY_AFTER_S} s",
-                    {"Retry-After": str(offload.RETRY_AFTER_S)},
-                )
+                raise BusyError("others left these pictures little of the processor")
             raise TooLargeError(f"{number - 1} pictures took more than {SPEND_S} s; send fewer at once")
         if recognition.spent_s > _DEAR_S:
             offload.take_turn()
         if recognition.spent_s > _HELD_S and offload.holds_others_up():
             raise BusyError(
-                f"others wait, and {number - 1} pictures took more than {_HELD_S} s; send fewer at once, or try again",
-                {"Retry-After": str(offload.RETRY_AFTER_S)},
+                f"others wait, and {number - 1} pictures took more than {_HELD_S} s", "send fewer at once, or try again"
             )
         # The file itself is one of the copies that its budget counts.
         beside = budget.beside_bytes.set(max(0, asked.held_bytes - len(file)))
