@@ -117,6 +117,12 @@ def serve_page(folder: Path, name: str, files: dict[str, str]) -> None:
     link.rename(folder / "page/current")
 
 
+AUTHORITY = [
+    {"name": name, "tls": "acme", "tls_name": "images.example.org", "certificate": name == "after"}
+    for name in ("before", "after")
+]
+
+
 @pytest.fixture(scope="module")
 def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
     """nginx with what the role writes, and gunicorn with what the role writes, on free ports."""
@@ -137,6 +143,7 @@ def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
         "variants": [
             {"name": "hops"},
             {"name": "http-2", "tls": "files"},
+            *AUTHORITY,
             {"name": "scripted", "autoscaler": str(folder / "autoscaler.sock")},
         ],
     }
@@ -295,6 +302,47 @@ def http_2(hops: Hops) -> Iterator[httpx.Client]:
         address = f"https://127.0.0.1:{secure}"
         with httpx.Client(http2=True, verify=False, base_url=address, timeout=60) as client:
             yield client
+
+
+@pytest.mark.usefixtures("http_2")  # has made a certificate
+def test_a_certificate_comes_and_goes_by_a_reload(hops: Hops) -> None:
+    """As a deployment has it: none yet, the authority's, and TLS is off again."""
+    plain, secure = free_ports(2)
+    configuration = hops.folder / "nginx-certificate.conf"
+
+    def write(name: str) -> None:
+        text = (hops.folder / f"nginx-{name}.conf").read_text().replace("nginx.pid", "nginx-3.pid")
+        configuration.write_text(text.replace(f":{hops.port} ", f":{plain} ").replace(":443 ", f":{secure} "))
+
+    def ask(port: int, path: str) -> httpx.Response | None:
+        scheme = "https" if port == secure else "http"
+        try:
+            return httpx.get(f"{scheme}://127.0.0.1:{port}{path}", verify=False, timeout=60)
+        except httpx.TransportError:
+            return None
+
+    def status(port: int, path: str) -> int | None:
+        answer = ask(port, path)
+        return None if answer is None else answer.status_code
+
+    write("before")
+    (hops.folder / "acme/.well-known/acme-challenge").mkdir(parents=True)
+    (hops.folder / "acme/.well-known/acme-challenge/token").write_text("proof")
+    with nginx(configuration) as process:
+        refused, proof = ask(plain, "/version"), ask(plain, "/.well-known/acme-challenge/token")
+        assert refused is not None
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
+        assert proof is not None
+        assert proof.text == "proof"
+        assert (status(plain, "/healthz"), status(secure, "/version")) == (200, None)
+        write("after")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: status(secure, "/version") == 200, "the certificate is not served")
+        until(lambda: status(plain, "/version") == 308, "what comes in the clear is not sent on")
+        write("hops")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: status(plain, "/version") == 200, "the API is not served in the clear")
+        until(lambda: status(secure, "/version") is None, "the encrypted port is still open")
 
 
 PACKED: dict[str, Callable[[int], tuple[str, dict[str, str]]]] = {
