@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +40,11 @@ def peak_bytes() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_mutated_images(client: FlaskClient) -> None:
     statuses = [send(client, images.TYPES[kind], data) for _, kind, _, data in mutations.mutated(300, seed=6)]
     assert {200, 415, 422} <= set(statuses)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", bombs.BOMBS)
 def test_bomb(client: FlaskClient, name: str) -> None:
     kind, make = bombs.BOMBS[name]
@@ -92,3 +92,15 @@ def test_a_good_image_after_all(client: FlaskClient) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.full((20, 20, 3), (250, 0, 0), np.uint8)).save(buffer, "PNG")
     assert send(client, "image/png", buffer.getvalue()) == 200
+
+
+@pytest.mark.parametrize("canvas", [(11_000, 9_000), (10, 10)], ids=["canvas", "frame beyond the canvas"])
+def test_a_large_gif_is_refused_without_a_word_in_the_log(client: FlaskClient, canvas: tuple[int, int]) -> None:
+    """Pillow would warn of it in two lines that are no JSON, whenever a process meets the first one."""
+    frame = b"," + struct.pack("<4HB", 0, 0, 11_000, 9_000, 0) + b"\x02\x01\x00\x00;"
+    data = b"GIF89a" + struct.pack("<2H", *canvas) + b"\x80\0\0" + bytes(6) + frame
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        answer = client.post("/predict", data=data, content_type="image/gif")
+    assert (answer.status_code, answer.get_json()["type"]) == (413, "/problems/too-large")
+    assert "11000 by 9000 pixels" in answer.get_json()["detail"]

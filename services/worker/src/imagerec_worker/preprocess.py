@@ -98,7 +98,11 @@ def preprocess(data: bytes, size: int, max_pixels: int, crop: float = 1.0) -> tu
 
 
 def warm_up(size: int) -> None:
-    """Run both decoders once, so that no request pays for their loading."""
+    """Run both decoders once, so that no request pays for their loading, and let our limit of pixels be the only one.
+
+    Pillow has one of its own, and writes of a larger image between the lines of the log.
+    """
+    Image.MAX_IMAGE_PIXELS = None
     blank = np.zeros((2 * size, 2 * size, 3), np.uint8)
     preprocess(simplejpeg.encode_jpeg(blank), size, blank.size)
     png = io.BytesIO()
