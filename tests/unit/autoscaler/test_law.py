@@ -213,6 +213,14 @@ def test_where_requests_found_no_room_the_last_second_counts_as_it_is(refused: i
     assert need(95 * SERVICE_S, POOL, SERVICE_S, RULES) == 3
 
 
+def test_a_crowd_of_one_second_teaches_nothing() -> None:
+    state = steady(26, 60, State(1))
+    full = Seen(61.0, True, 38, 36, 36 * SERVICE_S, refused=1, in_flight=16, serving=1, processes=POOL)
+    state, decision = decide(state, full, RULES)
+    assert decision.target == 2
+    assert steady(26, 90, state).target == 1
+
+
 def test_while_workers_start_the_wait_asks_for_no_more() -> None:
     state = steady(20, 60, State(1))
     targets = []

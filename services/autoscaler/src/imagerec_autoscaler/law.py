@@ -15,6 +15,7 @@ _ANSWERS = 200
 # Wait beyond the objective has to last so long, and so many service times, before it is no chance.
 _LATE_S, _LATE_SERVICES = 2.0, 30
 _REMEMBER_S, _REMEMBER_MOST_S = 600.0, 6 * 3600.0
+_NO_ROOM = "requests found no room"
 _NOTHING: Any = {"counts": (), "late_s": 0.0, "calm_s": 0.0}
 
 
@@ -134,7 +135,7 @@ def decide(state: State, seen: Seen, rules: Rules) -> tuple[State, Decision]:
             target, reason = bounded, "fewer would do, but not for long enough yet"
         else:
             target, calm_s = bounded - max(1, (bounded - target) // 2), 0.0
-    if target > bounded and state.late_s:
+    if target > bounded and state.late_s and reason != _NO_ROOM:  # a crowd of a second teaches nothing
         state = replace(state, memory=_surprised(state, target), late_s=0.0)
     return replace(state, target=target, calm_s=calm_s), Decision(target, reason, _metrics(state, seen, wait_s))
 
@@ -222,7 +223,7 @@ def _wanted_for(service_s: float, state: State, seen: Seen, rules: Rules) -> tup
         more = min(rules.maximum, max(more, target + 1, needed(recent_hz(state.counts))))
         return more, "requests wait beyond the objective" if more > target else "the pool is at its maximum"
     if seen.refused and (last := needed(state.counts[-1])) > max(more, target):  # no room is no chance
-        return last, "requests found no room"
+        return last, _NO_ROOM
     if more > target:
         return more, "more arrives than the workers may be given"
     if state.late_s or _starts(state, seen):
