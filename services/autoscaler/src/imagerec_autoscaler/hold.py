@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import socket
 
 from imagerec_autoscaler.settings import Settings
@@ -31,7 +31,6 @@ class Hold:
 
 def _is_held(lock: str) -> bool:
     """Return whether a process has a lock, which is the name of a socket (playbooks/lock/holder.py)."""
-    with socket.socket(socket.AF_UNIX) as asked, contextlib.suppress(BlockingIOError):  # one whom many ask at a time
+    with socket.socket(socket.AF_UNIX) as asked:
         asked.setblocking(False)
-        return asked.connect_ex(f"\0{lock}") == 0
-    return True
+        return asked.connect_ex(f"\0{lock}") in {0, errno.EAGAIN}  # one whom many ask at a time
