@@ -43,10 +43,27 @@ def test_a_signal_leaves_no_policy_behind(tmp_path: Path, number: signal.Signals
     assert not (tmp_path / "policy").exists()
 
 
+def test_another_run_leaves_the_policy_of_one_that_installs(tmp_path: Path) -> None:
+    running = start(tmp_path, f"touch {tmp_path}/begun; exec sleep 60")
+    try:
+        while not (tmp_path / "begun").exists():
+            assert running.poll() is None
+            time.sleep(0.05)
+        written = (tmp_path / "policy").read_text()
+        assert start(tmp_path, "true", "ok installed").wait(timeout=60) == 0
+        assert (tmp_path / "policy").read_text() == written
+        assert start(tmp_path, "true").wait(timeout=60) == 0
+        assert (tmp_path / "policy").read_text() == written
+    finally:
+        os.killpg(running.pid, signal.SIGTERM)
+        running.wait(timeout=60)
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
         pytest.param("# of imagerec, while it installs", None, id="of-a-killed-run"),
+        pytest.param("# of imagerec, while 4194305 installs\n", None, id="of-a-run-that-has-gone"),
         pytest.param("# the site's own", "# the site's own", id="the-host-s-own"),
     ],
 )
