@@ -12,11 +12,12 @@ timeout = 30
 graceful_timeout = 20
 max_requests = 100000
 max_requests_jitter = 10000  # processes must not all leave together
-# What the balancer lets through is read: a request line of 8 KiB, and four headers of a client, 13 KiB each at most,
-# which HTTP/2 packs into 8. gunicorn holds up to the product, 1.6 MB, of who comes past the balancer.
+# What the balancer lets through is read: a request line of 8 KiB, and four headers of a client. HTTP/2 packs 13 KiB
+# into 8, and newer releases of nginx join headers of one name. gunicorn holds up to the product, 3.3 MB, of who comes
+# past the balancer.
 limit_request_line = 8190
 limit_request_fields = 100
-limit_request_field_size = 16384
+limit_request_field_size = 32768
 accesslog = None  # the balancer keeps the access log
 errorlog = "-"
 loglevel = "info"
