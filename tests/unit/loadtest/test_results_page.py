@@ -281,14 +281,23 @@ def test_what_the_page_concludes_follows_from_its_numbers() -> None:
     burst, poisson = (runs.row("original", arrivals=law, interval_s=0.1) for law in ("original", "poisson"))
     mixed = runs.row("sizes-mixed", utilisation=0.6, image="128px")
     alike = runs.row("sizes-mixed", utilisation=0.6, image=None, images="128px")
+    refused = {
+        (row["arrivals"], row["workers_awake"]): row["refused"]
+        for row in runs.rows("autoscale", image=None)
+        if row["utilisation"] != 0.07
+    }
+    refused_of_crowd = runs.row("autoscale", image=None, utilisation=0.07, workers_awake="all")["refused"]
     template = (RESULTS / results_page.TEMPLATE).read_text()
     for words, true in {
-        "size costs nothing in time": own["mean_s"] - own["mean_ci"] <= small["mean_s"] + small["mean_ci"],
+        "no cost of size in time shows": own["mean_s"] - own["mean_ci"] <= small["mean_s"] + small["mean_ci"],
         "Size buys accuracy": tiny["top1_high"] < right["top1_low"],
-        "most of the round-trip time is inference": own["worker_total_s"] > 0.5 * own["mean_s"],
+        "most of the round-trip time is the worker's": own["worker_total_s"] > 0.5 * own["mean_s"],
         "random and taking turns drown it": min(p99["random"], p99["round_robin"])
         > 2 * max(p99["random_two"], p99["least_conn"]),
-        "The original's method hid all this": burst["mean_s"] - burst["mean_ci"] > poisson["mean_s"],
+        "own way to send made most of what it measured": burst["mean_s"] - burst["mean_ci"] > poisson["mean_s"],
+        "the recommendation is right where the load changes within minutes": 20 * refused["sine", "auto"]
+        < refused["sine", "least"],
+        "and none where all are awake": refused["step", "all"] == refused_of_crowd == 0 < refused["step", "auto"],
         "Large images hold small ones up": mixed["mean_s"] > alike["mean_s"],
     }.items():
         assert words in template

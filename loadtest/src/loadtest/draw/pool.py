@@ -39,7 +39,8 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
                 trials = [read_trial(folder.trial_path(level, cell, number)) for number in row["valid_numbers"]]
                 _times(times, trials, colour, label)
                 _sizes(sizes, trials, colour)
-        times.set(title=cell.id.partition("-")[0], yscale="log")
+        title = cell.arrivals + (f" ×{cell.factor:g}" if cell.factor else "")
+        times.set(title=title, yscale="log")
         sizes.set(xlabel="time since the trial's start, s")
         sizes.yaxis.set_major_locator(MaxNLocator(integer=True))
         sizes.set_ylim(bottom=0)
