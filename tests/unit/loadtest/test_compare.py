@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import stdtr, stdtrit
 
 from loadtest.analyse.statistics import holm, pooled_quantile, quantile
 from loadtest.cli import main
@@ -96,8 +97,31 @@ def test_three_pairs_are_the_fewest_that_tell_anything() -> None:
     rng = np.random.default_rng(7)
     assert changes.effect([np.array([0.01, 0.03])], rng) is None
     assert changes.effect([rng.normal(0.0, 0.02, 5), np.array([0.01, 0.03])], rng) is None
-    found = [changes.effect([rng.normal(0.0, 0.02, 3)], rng) for _ in range(300)]
-    assert sum(one is None or one.p < 0.05 for one in found) <= 0.1 * 300
+
+
+@pytest.mark.parametrize("pairs", [3, 4, 5])
+@pytest.mark.usefixtures("fewer_resamples")
+def test_few_pairs_raise_no_more_alarms_than_they_say(pairs: int) -> None:
+    """Of three pairs a bootstrap alone calls 7 of 100 equal runs different, with a p-value that Holm cannot stop."""
+    rng = np.random.default_rng(8)
+    found = [changes.effect([rng.normal(0.0, 0.02, pairs)], rng) for _ in range(400)]
+    p_values = [one.p for one in found if one is not None]
+    assert len(p_values) == len(found)
+    assert sum(p < 0.05 for p in p_values) <= 32  # 20 expected
+    assert sum(p < 0.005 for p in p_values) <= 7  # 2 expected
+    assert sum(one is not None and one.low <= 1 <= one.high for one in found) >= 368
+
+
+def test_the_mean_of_two_cells_has_the_degrees_of_freedom_of_welch() -> None:
+    rng = np.random.default_rng(9)
+    one, other = rng.normal(0, 0.01, 4), rng.normal(0, 0.03, 6)
+    found = changes.effect([one, other], rng, 1000)
+    assert found is not None
+    parts = np.array([one.var(ddof=1) / 4, other.var(ddof=1) / 6])
+    freedom = parts.sum() ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 5)
+    away = abs(one.mean() + other.mean()) / np.sqrt(parts.sum())
+    assert found.p >= 2 * stdtr(freedom, -away) - 1e-12
+    assert np.log(found.high / found.low) >= np.sqrt(parts.sum()) * abs(stdtrit(freedom, 0.025)) - 1e-12
 
 
 def test_holm_corrects_as_the_textbook_does() -> None:
@@ -150,6 +174,7 @@ def made(
     factor: float = 1.0,
     seed: int = 1,
     *,
+    asked_hz: float | None = 50,
     invalid: tuple[int, ...] = (2,),
     failing: tuple[int, ...] = (),
     more: str = "",
@@ -161,6 +186,7 @@ def made(
         folder: Where it is made.
         factor: Of the times.
         seed: The design's.
+        asked_hz: The rate that its trials say they were asked for.
         invalid: Trials beside which another program ran.
         failing: Trials in which nothing is answered.
         more: Cells that the design has besides, and of which there is no trial.
@@ -176,7 +202,7 @@ def made(
         times = factor * (0.01 + 0.005 * np.abs(np.sin(due))) * own.gamma(100, 1 / 100, 500)
         path = run.trial_path(Level(), run.design.cells[0], number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        recorder = Recorder(path, {"asked_hz": 50, "duration_s": 10, "repetition": number})
+        recorder = Recorder(path, {"asked_hz": asked_hz, "duration_s": 10, "repetition": number})
         for seq, (at, time_s) in enumerate(zip(due, times, strict=True)):
             status, error = (503, "no-workers") if number in failing else (200, None)
             recorder.add(Sample(seq, at, at, at + time_s, status, "worker1", error, "64px"))
@@ -225,6 +251,22 @@ def test_a_cell_that_is_not_compared_is_named(tmp_path: Path, capsys: pytest.Cap
     assert re.search(
         r"fewer than 3 pairs of valid trials: \S+ poisson-r70\S+\.$", capsys.readouterr().out, re.MULTILINE
     )
+
+
+def test_cells_whose_calibrations_made_other_rates_are_named_and_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """3 % more requests are 3 % more answers, and longer times, though nothing has changed."""
+    before, other = str(made(tmp_path / "before")), str(made(tmp_path / "other", asked_hz=51.5))
+    assert main(["compare", before, other]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "(50.0 and 51.5 requests/s)" in line
+    assert "compare runs of a design with rate_hz, or add --allow rates" in line
+    assert main(["compare", before, other, "--allow", "rates"]) == 0
+    assert "Allowed: rates: " in capsys.readouterr().out
+    closed = [str(made(tmp_path / name, asked_hz=None)) for name in ("a", "b")]
+    assert main(["compare", *closed]) == 0
+    assert "rates" not in capsys.readouterr().out
 
 
 def test_a_run_compared_with_itself_differs_nowhere(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from loadtest.arrays import Floats
 from loadtest.experiments.precision import least_for
@@ -81,7 +82,9 @@ def effect(
     """Bootstrap the mean of logarithms of ratios, studentised: each resample is measured by its own error.
 
     With five pairs the plain percentiles would be too narrow (Efron and Tibshirani 1993, chapter 12). Pairs are drawn
-    within their cell, so that cells which change unlike do not widen the interval of their mean.
+    within their cell, so that cells which change unlike do not widen the interval of their mean. Three or four pairs
+    have so few resamples that a p-value is either large or nearly 0, which no correction mends. So Student's p-value
+    and interval count where they are larger (of several cells with Welch's degrees of freedom).
 
     Args:
         cells: Of each cell one logarithm a pair of trials, shape (n,).
@@ -106,9 +109,17 @@ def effect(
     if not usable.any():
         return None
     away = np.abs(means - mean)[usable] / errors[usable]
-    half = float(np.quantile(away, _CONFIDENCE)) * error
     p = float(1 + np.count_nonzero(away >= abs(mean) / error)) / (len(away) + 1)
+    freedom = _freedom(cells, resolution)
+    p = max(p, 2 * float(stdtr(freedom, -abs(mean) / error)))
+    half = max(float(np.quantile(away, _CONFIDENCE)), float(stdtrit(freedom, 0.5 + _CONFIDENCE / 2))) * error
     return Effect(math.exp(mean), math.exp(mean - half), math.exp(mean + half), p)
+
+
+def _freedom(cells: Sequence[Floats], resolution: float) -> float:
+    """Degrees of freedom of the error of the mean of the cells' means (Welch 1947)."""
+    variances = [(float(logs.var(ddof=1)) + resolution**2) / len(logs) for logs in cells]
+    return sum(variances) ** 2 / sum(one**2 / (len(logs) - 1) for one, logs in zip(variances, cells, strict=True))
 
 
 def of_capacities(

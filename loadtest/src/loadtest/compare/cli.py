@@ -11,7 +11,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.checks import whole
 from loadtest.experiments.folder import RunFolder
 
-_KINDS = ("machines", "models", "payloads", "commits", "dirty", "capacities")
+_KINDS = ("machines", "models", "payloads", "commits", "dirty", "capacities", "rates")
 
 
 def add_compare(add: Callable[..., Any]) -> None:

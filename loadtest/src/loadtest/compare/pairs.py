@@ -1,12 +1,16 @@
 """What two runs measured in one cell, trial by trial, and the changes of its metrics."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from loadtest.arrays import Floats
 from loadtest.compare import changes
+
+# A load in units of utilisation is a share of each run's own calibration. Two calibrations differ by some per cent, and
+# so do the rates: then goodput and times differ though nothing was changed.
+SAME_RATE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +21,20 @@ class Pairs:
         before: Response times of each of the first run's trials, in seconds; none where nothing was answered.
         after: Those of the second's.
         goodput: Answers a second of each pair.
+        asked_hz: Requests a second that each pair was asked for; None where a load has no rate.
     """
 
     before: list[Floats]
     after: list[Floats]
     goodput: list[tuple[float, float]]
+    asked_hz: list[tuple[float | None, float | None]] = field(default_factory=list)
+
+    def rates_apart(self) -> str:
+        """The rates of a pair that was not asked for the same; empty where all were."""
+        for first, second in self.asked_hz:
+            if first and second and abs(second / first - 1) > SAME_RATE:
+                return f"{first:.1f} and {second:.1f} requests/s"
+        return ""
 
 
 def metrics(pairs: Pairs) -> Iterator[tuple[str, float | None, float | None, Floats | None]]:

@@ -25,6 +25,7 @@ from loadtest.generate.samples import Trial, read_trial
 SIGNIFICANT = 0.05
 ALL = "all cells"
 CAPACITY = "capacity"
+RATES = "rates"
 _CLOSED = ("unloaded", "saturated")  # calibrations that a capacity comes from
 # More of these is worse; more of the others is better.
 _COSTS = ("mean", "p99")
@@ -102,15 +103,30 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
     remarks = [f"Allowed: {reason}." for reason in refuse_unlike(one, other, allowed or set())]
     rng = np.random.default_rng(seed)
     cells: dict[tuple[str, str], Pairs] = {}
+    apart: list[str] = []  # cells whose rates differ
     runs = ((one, [0, 0]), (other, [0, 0]))  # each with its invalid trials, and all
     for level, cell in common_cells(one, other):
         mine, theirs = (_valid(run, level, cell, counted) for run, counted in runs)
         pairs = [(mine[number], theirs[number]) for number in sorted(mine.keys() & theirs.keys())]
-        cells[level.id, cell.id] = Pairs(
+        found = Pairs(
             [response_times(first, cell) for first, _ in pairs],
             [response_times(second, cell) for _, second in pairs],
             [(answered_hz(first, cell), answered_hz(second, cell)) for first, second in pairs],
+            [(first.header.get("asked_hz"), second.header.get("asked_hz")) for first, second in pairs],
         )
+        if rates := found.rates_apart():
+            apart.append(f"{level.id} {cell.id} ({rates})")
+            if RATES not in (allowed or ()):
+                continue
+        cells[level.id, cell.id] = found
+    if apart and not cells:
+        raise LoadtestError(
+            f"no cell was asked for the same rate in both runs, so nothing is compared: {', '.join(apart)}. A load in "
+            "`utilisation` is a share of each run's own calibration; compare runs of a design with rate_hz, or add "
+            f"--allow {','.join(sorted({*(allowed or ()), RATES}))}"
+        )
+    if apart:
+        remarks.append(f"{'Allowed' if RATES in (allowed or ()) else 'Not compared'}: rates: {', '.join(apart)}.")
     left_out = [f"{run.path.name}: {bad} of {count} trials were invalid and left out." for run, (bad, count) in runs]
     few = [" ".join(name) for name, pairs in cells.items() if len(pairs.goodput) < changes.LEAST_PAIRS]
     if len(few) == len(cells):
@@ -120,7 +136,7 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
         )
     if few:
         remarks.append(f"Not compared, with fewer than {changes.LEAST_PAIRS} pairs of valid trials: {', '.join(few)}.")
-    found = corrected(told(cells, rng) + _capacities(one, other, rng))
+    told_of_all = corrected(told(cells, rng) + _capacities(one, other, rng))
     how = "paired by seed" if one.design.seed == other.design.seed else "not paired: the runs have other seeds"
     title = f"{other.path.name} against {one.path.name}: second ÷ first, 95 % bootstrap intervals, {how}"
     for run, _ in runs:
@@ -129,7 +145,7 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
             left_out.append(
                 f"{run.path.name}: {bad} of {len(told_of)} calibrations of a capacity were disturbed and left out."
             )
-    return Comparison(found, title, remarks + left_out)
+    return Comparison(told_of_all, title, remarks + left_out)
 
 
 def _valid(folder: RunFolder, level: Level, cell: Cell, counted: list[int]) -> dict[int, Trial]:
