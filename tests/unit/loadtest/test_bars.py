@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,24 @@ def test_each_bar_is_held_against_what_was_measured(folder: RunFolder, monkeypat
     assert {row["trials"] for row in found.bars} == {1, 5}
     assert main(["summarize", str(folder.path)]) == 0
     assert len((folder.path / "summary/bars.csv").read_text().splitlines()) == 1 + len(found.bars)
+
+
+@pytest.mark.parametrize(("every", "figure"), [(400, 1.2), (50, None)])
+def test_a_pool_that_refuses_is_not_quicker(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, every: int, figure: float | None
+) -> None:
+    """A refused request counts as endlessly late, so one in fifty leaves no p99."""
+    monkeypatch.setattr("loadtest.analyse.plan._COUNTED", 30_000)
+    level = next(one for one in folder.design.levels if one.workers_awake == "auto")
+    (cell,) = (one for one in folder.design.cells_at(level) if one.arrivals == "sine")
+    of, pool = _trial(level, cell)
+    less = tuple(replace(one, status=429) if number % every == 1 else one for number, one in enumerate(of))
+    header = {"asked_hz": cell.rate_hz, "duration_s": cell.duration_s, "repetition": 1}
+    folder.trial_path(level, cell, 1).unlink()
+    record(folder.trial_path(level, cell, 1), less, header, pool)
+    (row,) = (row for row in summarize(folder).bars if row["what"] == "p99, times that of all awake")
+    assert row["figure"] == (None if figure is None else pytest.approx(figure))
+    assert row["met"] == ("no" if figure is None else "yes")
 
 
 def test_what_too_few_requests_say_is_not_met(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from loadtest.analyse.plan import Sizing, plan
@@ -10,7 +11,7 @@ from loadtest.analyse.smallest import smallest
 from loadtest.errors import LoadtestError
 from loadtest.simulate.cases import Question, answer
 from loadtest.simulate.measured import Measured
-from loadtest.simulate.service import supposed
+from loadtest.simulate.service import Service, supposed
 
 SERVICE_S, NETWORK_S = 0.02, 0.01
 EXPONENTIAL = Measured(supposed(SERVICE_S, 1.0, 1), 1, NETWORK_S)
@@ -41,6 +42,14 @@ def test_the_fewest_workers_are_those_of_theory_and_their_steady_state_keeps_the
     (row,) = answer(question, EXPONENTIAL.service)
     assert row["p99_ms"] / 1e3 + NETWORK_S == pytest.approx(own.p99_s, rel=0.06)
     assert found.cost_s == pytest.approx(1e6 * found.workers / rate_hz)
+
+
+def test_few_samples_make_the_interval_of_a_plan_wide() -> None:
+    """Of fewer than 40 the plan said nothing of how far their mean may stray, as if it were known best."""
+    times_s = supposed(SERVICE_S, 1.0, 1).busy_s
+    services = (Service(times_s, np.array([0.01, 0.02, 0.03]), "three"), supposed(SERVICE_S, 0.1, 1))
+    found, known = (plan(Measured(one, 1, 0.0), 200.0, 0.31, "random", seed=1) for one in services)
+    assert found.most - found.fewest > 4 * (known.most - known.fewest + 1)
 
 
 def test_policies_that_look_and_workers_of_several_processes_need_less() -> None:

@@ -133,6 +133,14 @@ def first_service(**changed: float) -> float:
     return formulas.first_service_mgn_response(**(two_regimes | changed))
 
 
+@pytest.mark.parametrize("rho", [0.05, 0.3, 0.8, 0.95])
+@pytest.mark.parametrize("idle_s", [0.6, 1.4, 2.0, 3.0, 20.0])
+def test_one_process_is_as_welch_has_it_however_slow_the_first_service_is(idle_s: float, rho: float) -> None:
+    """Steps towards the mean service time swung without end where the first one took more than twice as long."""
+    exact = queues.first_service_response(idle_s, 0.1, 1.0, 0.4, rho)
+    assert first_service(idle_s=idle_s, rate_hz=rho) == pytest.approx(exact, rel=1e-9)
+
+
 def test_the_formula_of_two_regimes_and_several_processes_holds_its_special_cases() -> None:
     one = first_service()
     assert one == pytest.approx(queues.first_service_response(0.7, 0.1, 1.0, 0.4, 0.6), rel=1e-9)

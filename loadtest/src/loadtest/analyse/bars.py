@@ -3,6 +3,7 @@
 A figure that is missing is not met, nor is one of fewer than 5,000 requests.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from loadtest.analyse.laws import max_conns_of
 from loadtest.analyse.optimum import highest_rates, least_worker_s
 from loadtest.analyse.pool import REFUSED, pool_of
-from loadtest.analyse.window import length_s
+from loadtest.analyse.window import kept, length_s
 from loadtest.arrays import Floats
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
@@ -154,12 +155,19 @@ def back_after_s(trials: Sequence[Trial], ready: Sequence[float], objective_s: f
 
 def _sine(case: _Case, cells: Sequence[Row]) -> Figures:
     every = next((one for one in cells if (one["cell"], one["workers_awake"]) == (case.cell.id, "all")), {})
-    spent_s, p99_s = case.row["worker_s"], case.row["p99_s"]
+    spent_s, p99_s = case.row["worker_s"], _p99_s(case)
     return {
         "worker-seconds, times the planner's optimum": (_over(spent_s, _optimum_s(case)), _OF_OPTIMUM),
         "worker-seconds, times those of all awake": (_over(spent_s, every.get("worker_s")), _OF_ALL),
         "p99, times that of all awake": (_over(p99_s, every.get("p99_s")), _P99_OF_ALL),
     }
+
+
+def _p99_s(case: _Case) -> float | None:
+    """p99 of all requests of a case; None where there are too few, or one in a hundred had no good answer."""
+    times = [one.response_s if one.ok else math.inf for trial in case.trials for one in kept(trial, case.cell)]
+    found = float(np.quantile(times, _SLOWEST, method="higher")) if len(times) >= least_for(_SLOWEST) else math.inf
+    return None if math.isinf(found) else found
 
 
 def _optimum_s(case: _Case) -> float | None:

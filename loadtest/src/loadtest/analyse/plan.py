@@ -226,7 +226,11 @@ def plan(measured: Measured, rate_hz: float, slo_p99_s: float, policy: str, *, s
 
 
 def _off(service: Service) -> float:
-    """Half-width of the 95 % interval of the mean busy service time, as a share of it, over 20 parts of the sample."""
-    parts = [float(part.mean()) for part in np.array_split(service.busy_s, 20) if len(part)]
+    """Half-width of the 95 % interval of the mean busy service time, as a share of it, over 20 parts of the sample.
+
+    Fewer than 40 are a part each. A single one tells nothing of how far it strays.
+    """
+    count = len(service.busy_s)
+    parts = [float(part.mean()) for part in np.array_split(service.busy_s, 20 if count >= 40 else count)]
     half_s = t_interval(parts)[1]
-    return min(0.5, half_s / service.mean_s) if half_s and len(service.busy_s) >= 40 else 0.0
+    return min(0.5, half_s / service.mean_s) if half_s else 0.0

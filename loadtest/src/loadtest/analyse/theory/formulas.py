@@ -48,14 +48,25 @@ def first_service_mgn_response(
     utilisation = rate_hz * busy_s / servers
     if utilisation >= 1:
         return math.inf
-    served, waits = busy_s, 0.0
-    for _ in range(200):
-        waits = erlang_c(servers, rate_hz * served)
-        before, served = served, (1 - waits) * idle_s + waits * busy_s
-        if abs(served - before) <= 1e-12 * busy_s:
-            break
+    served, waits = _served(idle_s, busy_s, servers, rate_hz)
     rest = (1 - utilisation) * idle_s * (1 + idle_cv2) + utilisation * busy_s * (1 + busy_cv2)
     return served + waits * rest / (2 * servers * (1 - utilisation))
+
+
+def _served(idle_s: float, busy_s: float, servers: int, rate_hz: float) -> tuple[float, float]:
+    """The S that solves S = (1 − C(n, λS)) E[I] + C(n, λS) E[B], and C there; the arguments are those of the caller."""
+    low, served, waits = busy_s, busy_s, 0.0
+    high = idle_s
+    for _ in range(200):
+        if idle_s > busy_s:  # the right side falls as S grows, and steps could swing: halve the interval
+            served = (low + high) / 2
+        waits = erlang_c(servers, rate_hz * served)
+        wanted = (1 - waits) * idle_s + waits * busy_s
+        low, high = (served, high) if wanted > served else (low, served)
+        before, served = served, wanted
+        if abs(served - before) <= 1e-12 * busy_s:
+            break
+    return served, waits
 
 
 def settling_s(mean_s: float, cv2: float, utilisation: float, servers: int = 1) -> float:
