@@ -301,7 +301,7 @@ figures: setup-measure ## rebuild every summary, figure and report, and the READ
 	$(LOADTEST) table results/reference/models --into README.md
 	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.overview results
 	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.results_page results
-	$(BIN)/python -m chaos --redraw
+	$(BIN)/python -m chaos --redraw --out results/chaos/reference
 	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md
 	test ! -e results/hotpath.csv || $(BIN)/python -m bench.hotpath --redraw results > /dev/null
 	test ! -e results/batching || $(BIN)/python -m bench.batching --redraw results/batching > /dev/null
@@ -342,5 +342,5 @@ hotpath: setup-measure #: CPU ms of a worker and nginx beyond inference, and wha
 durations: setup-measure #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
 	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
-chaos: setup-measure setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name ARGS='--faults power-off --requests 500'
-	@$(BIN)/python -m chaos --slice $(or $(SLICE),local) $(ARGS)
+chaos: setup-measure setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name RECORD=folder ARGS='--faults power-off --requests 500'
+	@$(BIN)/python -m chaos --slice $(or $(SLICE),local) $(if $(RECORD),--out '$(RECORD)') $(ARGS)

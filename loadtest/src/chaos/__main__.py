@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the faults that are asked for; return 1 where a bar was not met."""
     parser = argparse.ArgumentParser(prog="make chaos", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--slice", default="local", help="a slice that is up and deployed (%(default)s)")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "results/chaos/reference", metavar="FOLDER")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "results/runs/chaos", metavar="FOLDER",
+                        help="of the records, which pass by a fault that has one (results/runs/chaos)")  # fmt: skip
     parser.add_argument("--requests", type=int, default=5000, help="at least so many for each fault (%(default)s)")
     parser.add_argument("--virtual-address", default="", metavar="ADDRESS/PREFIX", help="what two balancers share")
     parser.add_argument("--autoscaler", action="store_true", help="the pool follows its load: only faults of that")

@@ -163,6 +163,24 @@ def test_a_run_with_nothing_left_touches_no_slice(
     assert capsys.readouterr().err.startswith("0 faults, about 0 minutes; 1 skipped\n  freeze  skipped: measured")
 
 
+def test_what_a_clone_has_recorded_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorded run came with the clone: `make chaos` passed by all that it has, and ended as if it had measured."""
+    reference = tmp_path / "results/chaos/reference"
+    reference.mkdir(parents=True)
+    (reference / "freeze.json").write_text(json.dumps({"bar": {"0 lost": True}}))
+    measured: list[Path] = []
+
+    def run(_scene: Any, _fault: Fault, _requests: int, out: Path, *_: Any) -> dict[str, bool]:
+        measured.append(out)
+        return {"0 lost": True}
+
+    monkeypatch.setattr(chaos, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(chaos, "Scene", Stage)
+    monkeypatch.setattr(chaos, "run", run)
+    assert chaos.main(["--faults", "freeze"]) == 0
+    assert measured == [tmp_path / "results/runs/chaos"]
+
+
 @pytest.mark.parametrize("others", [[], ["kill-worker"]], ids=["nothing-left", "one-left"])
 def test_a_bar_that_was_not_met_before_is_named_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], others: list[str]
