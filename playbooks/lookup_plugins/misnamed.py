@@ -1,8 +1,8 @@
 """Ansible lookup: one sentence for each setting that nothing reads, and for each value that an option cannot have.
 
 Known are the options of the roles and every name that a playbook or the inventory defines or uses. Looked at are the
-variables of the command line (`-e`), and those of the inventory that have the prefix of a role. A role checks values
-itself as well, but only once its turn has come, when others have changed their hosts.
+variables of the command line (`-e`), and those of the inventory that have the prefix of a role or are nearly the name
+of a setting. A role checks values itself as well, but only in its turn, when others have changed their hosts.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ author: imagerec
 # What Ansible takes for true or false.
 BOOLEANS = {"true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"}
 _JINJA = jinja2.Environment(autoescape=True)
+# Settings of the playbooks, which no role has. Another variable of an inventory may have any other name.
+OF_THE_PLAYBOOKS = {
+    *("autoscaler", "drain_patience_s", "model", "model_fallback", "model_mirror", "slice_address", "slice_cores"),
+    *("thorough", "workers_serial"),
+}
 
 
 _Fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -45,15 +50,16 @@ class _Reader(_Fastest):  # type: ignore[misc]
 _Reader.add_multi_constructor("", lambda _loader, _suffix, _node: None)
 
 
-def names_in(content: object) -> Iterator[str]:
-    """Yield every key and every variable of a template in parsed YAML."""
+def names_in(content: object, *, keys: bool = True) -> Iterator[str]:
+    """Yield every key, if wanted, and every variable of a template in parsed YAML."""
     if isinstance(content, dict):
         for key, value in content.items():
-            yield str(key)
-            yield from names_in(value)
+            if keys:
+                yield str(key)
+            yield from names_in(value, keys=keys)
     elif isinstance(content, list):
         for value in content:
-            yield from names_in(value)
+            yield from names_in(value, keys=keys)
     elif isinstance(content, str) and content:
         for text in (content, f"{{{{ {content} }}}}"):  # conditions stand without braces
             try:
@@ -77,6 +83,21 @@ def values_in(content: object) -> Iterator[tuple[str, object]]:
     for key, value in content.items() if isinstance(content, dict) else []:
         yield str(key), value
         yield from values_in(value if key != "compose" else None)
+
+
+def variables_in(content: object) -> Iterator[str]:
+    """Yield the variables that a file of an inventory gives to hosts and groups, not the names of these."""
+    for key, value in content.items() if isinstance(content, dict) else []:
+        if key == "vars":
+            yield from value or {}
+        elif key == "hosts":
+            yield from (str(name) for given in (value or {}).values() for name in given or {})
+        elif key == "children":
+            yield from (name for group in (value or {}).values() for name in variables_in(group))
+        elif isinstance(value, dict) and value.keys() & {"vars", "hosts", "children"}:
+            yield from variables_in(value)
+        else:
+            yield str(key)
 
 
 @cache
@@ -144,12 +165,17 @@ def mistaken(given: dict[str, Any], project: Path, inventory: list[object]) -> l
 def misnamed(given: set[str], project: Path, inventory: list[object]) -> list[str]:
     """Say of each setting that nobody reads what it may have been meant to be."""
     roles = options_of(project / "roles")
-    settings = {name for options in roles.values() for name in options}
-    settings |= set(names_in(list(contents_below([project / "playbooks"]))))
+    meant = {name for options in roles.values() for name in options} | OF_THE_PLAYBOOKS
+    settings = meant | set(names_in(list(contents_below([project / "playbooks"]))))
     stands = set(names_in(inventory))
     unknown = {name: "-e sets" for name in given - settings - stands if not name.startswith("ansible_")}
     prefixes = tuple(f"{role}_" for role in roles)
-    unknown |= {name: "the inventory sets" for name in stands - settings if name.startswith(prefixes)}
+    of_hosts = {name for content in inventory for name in variables_in(content)} - set(names_in(inventory, keys=False))
+    unknown |= {
+        name: "the inventory sets"
+        for name in stands - settings
+        if name.startswith(prefixes) or (name in of_hosts and difflib.get_close_matches(name, meant, 1, 0.9))
+    }
     sentences = []
     for name, where in sorted(unknown.items()):
         near = difflib.get_close_matches(name, (settings | stands) - unknown.keys(), 1)

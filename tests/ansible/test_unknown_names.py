@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -155,6 +156,52 @@ def test_a_misspelt_setting_of_the_inventory_is_refused(inventory: Path) -> None
     assert "the inventory sets balancer_maxconns, which nothing reads; did you mean balancer_max_conns?" in words(
         refused
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("autoscalr: true", "autoscaler"),
+        ("modell: lite2", "model"),
+        ("model_fallbck: lite0", "model_fallback"),
+        ("virtual_adress: 10.10.1.100/24", "virtual_address"),
+        ("workers_serail: 2", "workers_serial"),
+        ("drain_patience: 60", "drain_patience_s"),
+    ],
+)
+@pytest.mark.parametrize("place", ["group", "host", "vars"])
+def test_a_misspelt_setting_without_the_name_of_a_role_is_refused(
+    tmp_path: Path, line: str, meant: str, place: str
+) -> None:
+    files = {
+        "group": ("group_vars/all.yml", f"{line}\n"),
+        "host": ("hosts.yml", f"all: {{children: {{workers: {{hosts: {{worker1: {{{line}}}}}}}}}}}\n"),
+        "vars": ("hosts.yml", f"all: {{vars: {{{line}}}}}\n"),
+    }
+    path, content = files[place]
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text(content)
+    name = line.partition(":")[0]
+    assert misnamed.misnamed(set(), REPOSITORY, misnamed.said_by([tmp_path])) == [
+        f"the inventory sets {name}, which nothing reads; did you mean {meant}?"
+    ]
+
+
+def test_the_inventory_may_have_names_of_its_own(tmp_path: Path) -> None:
+    """Those of hosts, groups and keys within a value, those of other matters, and those that its own templates read."""
+    every = "all: {vars: {rack: 3, autoscalers: {modell: 1}}}"
+    (tmp_path / "hosts.yml").write_text(f"models: {{hosts: {{modell: }}}}\n{every}\n")
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars/all.yml").write_text("modelx: 4\nworker_processes: '{{ modelx + autoscalers.modell }}'\n")
+    assert misnamed.misnamed(set(), REPOSITORY, misnamed.said_by([tmp_path])) == []
+
+
+def test_the_settings_of_the_playbooks_are_read_and_documented() -> None:
+    files = [file for place in ("playbooks", "inventory/slice") for file in (REPOSITORY / place).rglob("*.yml")]
+    read = "\n".join(file.read_text() for file in files)
+    assert [name for name in sorted(misnamed.OF_THE_PLAYBOOKS) if not re.search(rf"\b{name}\b", read)] == []
+    said = (REPOSITORY / "docs/operate.md").read_text() + (REPOSITORY / "inventory/README.md").read_text()
+    assert [name for name in sorted(misnamed.OF_THE_PLAYBOOKS) if f"| `{name}` |" not in said] == []
 
 
 def test_every_option_of_every_role_is_known_and_the_inventories_are_sound() -> None:
