@@ -1,9 +1,13 @@
-"""`make verify` where nothing runs names the next step."""
+"""What `make verify` says where something is amiss."""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
+from tests.ansible import scripted
+from tests.ansible.plays import briefly
 from tests.conftest import local_deployment
 
 
@@ -14,3 +18,31 @@ def test_without_a_deployment_the_next_step_is_named_once(tmp_path: Path) -> Non
     assert len(said) == 1
     assert said[0].startswith("worker1, worker2: nothing is deployed, or it is stopped")
     assert "`make up` deploys to this machine" in said[0]
+
+
+def test_workers_of_different_models_are_named_and_one_model_is_right_whichever(tmp_path: Path) -> None:
+    """It may run in another checkout than the deployment, after a rollback, or after a deployment onto other hosts."""
+
+    def introduction(letter: str) -> bytes:
+        body = json.dumps({"model": {"name": f"model-{letter}", "version": "1", "digest": letter * 64}})
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        return (head + body).encode()
+
+    one, two = scripted.worker(), scripted.worker()
+    workers = {f"worker{n}": {"worker_port": each.server_address[1]} for n, each in enumerate((one, two), 1)}
+    groups = {
+        "balancers": {"hosts": {"balancer": {"balancer_port": 1}}},
+        "workers": {"hosts": workers},
+        "clients": {"hosts": {"client": None}},
+    }
+    common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "slice_address": "127.0.0.1"}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"children": groups, "vars": common}}))
+    with scripted.serving(one, two):
+        one.answer = two.answer = lambda _: introduction("a")
+        alike = briefly("-i", tmp_path / "hosts.yml", "playbooks/verify.yml")
+        two.answer = lambda _: introduction("b")
+        different = briefly("-i", tmp_path / "hosts.yml", "playbooks/verify.yml")
+    assert "the workers answer and the balancer does not" in alike.stdout + alike.stderr
+    said = " ".join((different.stdout + different.stderr).split())
+    other = f"worker2 serves model-b 1 ({'b' * 12}), and worker1 serves model-a ({'a' * 12}); "
+    assert other + "`make deploy INVENTORY=" in said
