@@ -88,12 +88,12 @@ def values_in(content: object) -> Iterator[tuple[str, object]]:
 def variables_in(content: object) -> Iterator[str]:
     """Yield the variables that a file of an inventory gives to hosts and groups, not the names of these."""
     for key, value in content.items() if isinstance(content, dict) else []:
-        if key == "vars":
-            yield from value or {}
-        elif key == "hosts":
-            yield from (str(name) for given in (value or {}).values() for name in given or {})
-        elif key == "children":
-            yield from (name for group in (value or {}).values() for name in variables_in(group))
+        if key == "vars" and isinstance(value, dict):
+            yield from map(str, value)
+        elif key == "hosts" and isinstance(value, dict):
+            yield from (str(name) for given in value.values() if isinstance(given, dict) for name in given)
+        elif key == "children" and isinstance(value, dict):
+            yield from (name for group in value.values() for name in variables_in(group))
         elif isinstance(value, dict) and value.keys() & {"vars", "hosts", "children"}:
             yield from variables_in(value)
         else:

@@ -196,6 +196,15 @@ def test_the_inventory_may_have_names_of_its_own(tmp_path: Path) -> None:
     assert misnamed.misnamed(set(), REPOSITORY, misnamed.said_by([tmp_path])) == []
 
 
+@pytest.mark.parametrize(
+    "content", ["hosts: [a, b]", "vars: 3", "children: x", "all: {hosts: {a: 1}, vars: , children: }", "- a"]
+)
+def test_an_inventory_of_another_shape_is_left_to_ansible(tmp_path: Path, content: str) -> None:
+    """A file of group_vars may have a variable called hosts, too."""
+    (tmp_path / "some.yml").write_text(f"{content}\n")
+    assert misnamed.misnamed(set(), REPOSITORY, misnamed.said_by([tmp_path])) == []
+
+
 def test_the_settings_of_the_playbooks_are_read_and_documented() -> None:
     files = [file for place in ("playbooks", "inventory/slice") for file in (REPOSITORY / place).rglob("*.yml")]
     read = "\n".join(file.read_text() for file in files)
