@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bench.layout import rendered
 from bench.means import Mean, median
-from loadtest.draw.style import COLOURS, MARKERS, dodged, figure, legend_above, save
+from loadtest.draw.style import dodged, figure, legend_above, looks, save
 
 _TOLD_APART = 0.02
 PAGE = "README.md"
@@ -111,7 +111,7 @@ def _draw(folder: Path, facts: Sequence[dict[str, Any]], found: Sequence[Result]
     for panel, (device, model) in zip(axes, panels, strict=True):
         shown = [one for one in found if (one.device, one.model) == (device, model)]
         lines = sorted({one.threads for one in shown})
-        for index, (threads, colour, marker) in enumerate(zip(lines, COLOURS, MARKERS, strict=False)):
+        for index, (threads, colour, marker) in enumerate(looks(lines)):
             own = [one for one in shown if one.threads == threads]
             values = [one.wall_ms.value for one in own]
             bars = [

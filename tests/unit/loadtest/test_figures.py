@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -20,7 +21,7 @@ from chaos import recorded
 from chaos.verdict import Marks
 from chaos.verdict import Row as Verdict
 from loadtest.analyse.window import length_s
-from loadtest.draw import loops, mix, overview, policies, rate, resolution, style
+from loadtest.draw import batching, loops, mix, overview, policies, rate, resolution, style
 from loadtest.draw.results_page import Runs
 from loadtest.draw.trials import RINGED
 from loadtest.experiments.design import design_from_resolved
@@ -216,6 +217,45 @@ def test_a_cell_of_one_trial_has_no_bar(scaling: tuple[RunFolder, list[dict[str,
     assert [bars(panel) for panel in drawn.axes] == [[], [], []]
     plt.close(drawn)
     plt.close(cells)
+
+
+MANY = range(1, 9)  # there are six colours
+SEVERAL: list[tuple[str, Callable[..., list[str]], str, Callable[[int], Any], str]] = [
+    ("scaling", rate.draw, "pool_size", int, "{} workers"),
+    ("sizes-mixed", mix.draw, "image", "{}px".format, "{}px in the mix"),
+    ("batching", batching.draw, "utilisation", float, "ρ = {}"),
+]
+
+
+@pytest.mark.parametrize(("run", "draw", "key", "value", "name"), SEVERAL, ids=[one[0] for one in SEVERAL])
+def test_every_series_is_drawn_and_looks_like_no_other(
+    run: str, draw: Callable[..., list[str]], key: str, value: Callable[[int], Any], name: str
+) -> None:
+    folder, rows = run_of(run)
+    known = next(row[key] for row in rows if row[key])
+    rows = [row for row in rows if not row[key]] + [
+        row | {key: value(one)} for one in MANY for row in rows if row[key] == known
+    ]
+    for drawn in laid_out(lambda: draw(folder, rows)):
+        looks = {
+            label: (handle[0].get_color(), handle[0].get_marker())
+            for panel in drawn.axes
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+            if isinstance(handle, Container)
+        }
+        series = [looks.get(name.format(one)) for one in MANY if one > 1]
+        assert None not in series
+        assert len(set(series)) == len(series)
+        plt.close(drawn)
+
+
+def test_every_worker_has_its_part_of_a_bar() -> None:
+    folder, rows = run_of("policies")
+    shared = {f"worker{number}": 1 / len(MANY) for number in MANY}
+    (drawn,) = laid_out(lambda: policies.draw_shares(folder, [row | {"worker_shares": shared} for row in rows]))
+    (panel,) = drawn.axes
+    assert sum(patch.get_width() for patch in panel.patches) == pytest.approx(100 * len(panel.get_yticks()))
+    plt.close(drawn)
 
 
 def test_times_inside_the_worker_have_their_bars() -> None:

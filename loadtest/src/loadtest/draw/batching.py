@@ -6,14 +6,13 @@ from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 from loadtest.analyse.batches import Runs, predicted, runs_of
 from loadtest.draw.style import (
     BLUE,
-    COLOURS,
     GREY,
-    MARKERS,
     Row,
     dodged,
     figure,
     halves,
     legend_above,
+    looks,
     milliseconds,
     ms,
     save,
@@ -70,7 +69,7 @@ def _throughput(folder: RunFolder, panel: Axes, rows: list[Row]) -> None:
 
 def _responses(folder: RunFolder, panel: Axes, rows: list[Row], key: str, runs: Runs | None) -> None:
     windows, utilisations = _windows(rows), sorted({row["utilisation"] for row in rows})
-    for number, (load, colour, marker) in enumerate(zip(utilisations, COLOURS, MARKERS, strict=False)):
+    for number, (load, colour, marker) in enumerate(looks(utilisations)):
         for index, window_ms in enumerate(windows):
             own = _of_window([row for row in rows if row["utilisation"] == load], window_ms)
             series, count = number * len(windows) + index, len(windows) * len(utilisations)

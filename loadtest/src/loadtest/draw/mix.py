@@ -1,14 +1,13 @@
 """What large images do to small ones that share their workers."""
 
 from loadtest.draw.style import (
-    COLOURS,
     GREY,
-    MARKERS,
     Row,
     dodged,
     figure,
     legend_above,
     log_bars,
+    looks,
     milliseconds,
     plain_ticks,
     save,
@@ -28,7 +27,7 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     images = sorted({row["image"] for row in mixed}, key=lambda image: int(image.removesuffix("px")))
     series = [
         (sorted((row for row in mixed if row["image"] == image), key=_load), f"{image} in the mix", colour, marker, "-")
-        for image, colour, marker in zip(images, COLOURS, MARKERS, strict=False)
+        for image, colour, marker in looks(images)
     ]
     if alone:
         series.append((alone, f"{alone[0]['images']} alone", GREY, "x", "--"))

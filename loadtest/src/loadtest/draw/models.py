@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from loadtest.analyse.summary import models_of
 from loadtest.draw.labels import label_points
-from loadtest.draw.style import COLOURS, GREY, Row, caption, figure, save
+from loadtest.draw.style import GREY, Row, caption, figure, looks, save
 from loadtest.draw.trials import RINGED, ring
 from loadtest.experiments.folder import RunFolder
 
@@ -25,7 +25,7 @@ def draw(folder: RunFolder, _rows: list[Row]) -> list[str]:
     panels = [("answered_hz", "front_hz", models)] + ([("cpu_ms", "front_cpu", timed)] if timed else [])
     drawn, axes = figure(1, len(panels), (5.2 * len(panels), 5.6), sharey=True)
     families = sorted({_family(row) for row in models})
-    colours = dict(zip(families, COLOURS, strict=False))
+    colours = {name: colour for name, colour, _ in looks(families)}
     for panel, (cost, front, shown) in zip(axes, panels, strict=True):
         _panel(panel, cost, front, shown, colours)
     ring(axes[0], folder, models, [row["answered_hz"] for row in models], [100 * row["top1"] for row in models])

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from loadtest.analyse.window import response_times
-from loadtest.draw.style import COLOURS, GREY, POLICY_COLOUR, Row, figure, legend_above, plain_ticks, save
+from loadtest.draw.style import GREY, POLICY_COLOUR, Row, figure, legend_above, looks, plain_ticks, save
 from loadtest.draw.trials import provenance, trials_of
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.samples import read_trial
@@ -99,7 +99,7 @@ def draw_shares(folder: RunFolder, rows: list[Row]) -> list[str]:
     drawn, (axes,) = figure(1, 1, (7.6, 0.42 * len(shown) + 1.9))
     workers = sorted({name for _, row in shown for name in row["worker_shares"]})
     left = np.zeros(len(shown))
-    for worker, colour in zip(workers, COLOURS, strict=False):
+    for worker, colour, _ in looks(workers):
         width = np.array([100 * row["worker_shares"].get(worker, 0.0) for _, row in shown])
         axes.barh(range(len(shown)), width, left=left, color=colour, edgecolor="white", label=worker, height=0.7)
         for place, (one, start) in enumerate(zip(width, left, strict=True)):

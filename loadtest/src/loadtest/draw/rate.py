@@ -9,15 +9,14 @@ from matplotlib.axes import Axes
 from loadtest.analyse.laws import law_of
 from loadtest.draw import published
 from loadtest.draw.style import (
-    COLOURS,
     GREY,
-    MARKERS,
     Row,
     dodged,
     figure,
     halves,
     legend_above,
     log_bars,
+    looks,
     milliseconds,
     plain_ticks,
     save,
@@ -94,7 +93,7 @@ def _pools(rows: list[Row]) -> list[tuple[list[Row], str, str]]:
     return [
         (sorted((row for row in rows if (row["pool_size"] or 0) == size), key=lambda row: float(row["rho"])),
          colour, marker)
-        for size, colour, marker in zip(sizes, COLOURS, MARKERS, strict=False)
+        for size, colour, marker in looks(sizes)
     ]  # fmt: skip
 
 
@@ -164,7 +163,7 @@ def _original(folder: RunFolder, rows: list[Row]) -> list[str]:
         return []
     drawn, axes = figure(1, 2, (9.5, 4.4), sharey=True)
     intervals = sorted(published.SCALING_S, reverse=True)
-    for index, (pool, colour, marker) in enumerate(zip(pools, COLOURS, MARKERS, strict=False)):
+    for index, (pool, colour, marker) in enumerate(looks(pools)):
         own = {row["interval_s"]: row for row in rows if row["pool_size"] == pool}
         known = [one for one in intervals if pool in published.SCALING_S[one]]
         axes[0].plot([1 / one for one in known], [1e3 * published.SCALING_S[one][pool] for one in known], color=colour,

@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure, SubFigure
 from loadtest.errors import LoadtestError
 
 Row = dict[str, Any]
+Series = TypeVar("Series")
 # Okabe and Ito's palette, told apart by people with any kind of colour vision; markers differ too.
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, GREY = (
     "#0072B2",
@@ -58,6 +59,12 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "loadtest",
     "svg.fonttype": "path",
 }
+
+
+def looks(series: Sequence[Series]) -> list[tuple[Series, str, str]]:
+    """Each of several series with a colour and a marker; the seventh has the first colour and another marker."""
+    count = len(COLOURS)
+    return [(one, COLOURS[i % count], MARKERS[(i + i // count) % count]) for i, one in enumerate(series)]
 
 
 def blank(size: tuple[float, float]) -> Figure:
