@@ -1,6 +1,7 @@
 """Running a design: what is there already is kept, and what would spoil a run is refused."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -96,6 +97,29 @@ def test_calibration_runs_an_open_loop_for_each_regime(tmp_path: Path, serve: Ca
         assert limited is not None
         assert limited.max_conns == 3
     assert of_run(folder).service.mean_s == pytest.approx(record["capacity"]["16px"]["busy"]["service_s"], rel=1e-4)
+
+
+BY_LOAD = TINY.partition("cells:")[0] + (
+    "calibration: {unloaded_requests: 10, saturated_s: 0.1, idle_requests: 0}\n"
+    "cells: [{arrivals: poisson, utilisation: 0.5, image_px: 16, duration_s: 0.05}]\n"
+)
+
+
+def test_a_calibration_that_failed_is_measured_again(
+    design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    design.write_text(BY_LOAD)
+    assert run(design, serve("--workers", "2", "--service-ms", "60")) == 1
+    assert re.search(
+        r"calibration failed: 10 and \d+ requests were answered. Look at the deployment, then run the same command "
+        r"with --resume\n$",
+        capsys.readouterr().err,
+    )
+    assert run(design, serve("--workers", "2", "--service-ms", "2"), "--resume") == 0
+    folder = RunFolder.open(design.parent / "run")
+    assert list(calibrations(folder)) == [f"pool2.16px.{kind}" for kind in ("saturated", "unloaded")]
+    kept = sorted(path.name for path in (folder.path / "calibration").glob("*incomplete*"))
+    assert kept == [f"pool2.16px.{kind}.incomplete1.jsonl.gz" for kind in ("saturated", "unloaded")]
 
 
 def test_a_calibration_beside_which_another_program_ran_is_told(

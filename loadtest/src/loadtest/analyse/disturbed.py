@@ -14,6 +14,6 @@ def calibrations(folder: RunFolder) -> dict[str, list[str]]:
     found = {}
     for path in sorted((folder.path / "calibration").glob("*.jsonl.gz")):
         footer = read_trial(path).footer
-        if footer is not None:  # one that was cut short was set aside, and made again
+        if footer is not None and ".incomplete" not in path.name:  # that one was made again
             found[path.name.removesuffix(".jsonl.gz")] = disturbed_by(footer, folder.design.validity)
     return found

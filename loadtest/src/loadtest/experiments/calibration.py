@@ -114,7 +114,7 @@ def estimate(unloaded: Sequence[Sample], saturated: Sequence[Sample], batch: int
         raise LoadtestError(
             f"calibration failed: {len(alone)} and {len(busy)} requests were answered"
             + (f", the last failure was {failed[-1]!r}" if failed else "")
-            + ". Look at the deployment, then run the same command with --resume"
+            + ". Look at the deployment"
         )
     unloaded_response_s = float(np.mean([sample.service_s for sample in alone]))
     totals = [sample.total_s for sample in alone if sample.total_s is not None]

@@ -97,7 +97,9 @@ class _Session:
         for cell in self.folder.design.cells:
             self.bodies.prepare(cell)
         capacities = await self._capacities(record, described)
-        self._keep_record(record, capacities)
+        record["capacity"] = {key: capacity.facts() for key, capacity in capacities.items()}
+        record["images"] = {cell.images_id: self.bodies.facts(cell) for cell in self.folder.design.cells}
+        write_json(self.folder.level_path(self.level), record)
         for warning in refused_ahead(self.folder.design.cells_at(self.level), capacities, limits):
             self.reporter.say(warning)
         for cell, repetition in missing:
@@ -110,14 +112,6 @@ class _Session:
             keep_alive=self.folder.design.client["keep_alive"],
             want_answer=answers,
         )
-
-    def _keep_record(self, record: dict[str, Any], capacities: dict[str, Capacity]) -> None:
-        record["capacity"] = {key: capacity.facts() for key, capacity in sorted(capacities.items())}
-        record["images"] = {
-            cell.images_id: self.bodies.facts(cell)
-            for cell in sorted(self.folder.design.cells, key=lambda one: one.images_id)
-        }
-        write_json(self.folder.level_path(self.level), record)
 
     async def _warm_up(self) -> None:
         cell = self.folder.design.cells[0]
@@ -144,7 +138,12 @@ class _Session:
         workers = len((described["status"] or {}).get("workers") or [1])
         closed = closed_loops(settings, workers)
         alone, full = [await self._calibration(cell, kind, load) for kind, load in closed.items()]
-        capacity = estimate(alone, full, self.level.batch or 1)
+        try:
+            capacity = estimate(alone, full, self.level.batch or 1)
+        except LoadtestError as error:
+            for kind in closed:  # --resume would read them again
+                self.folder.set_aside(self.folder.calibration_path(self.level, cell.images_id, kind))
+            raise LoadtestError(f"{error}, then run the same command with --resume") from error
         opened = open_loops(settings, capacity.capacity_hz)
         if opened:
             capacity = with_regimes(

@@ -145,7 +145,7 @@ class RunFolder:
             return False
 
     def set_aside(self, path: Path) -> Path | None:
-        """Rename an incomplete samples file so that its trial can be run again; nothing is deleted."""
+        """Rename a samples file that is of no use, so that its load is sent again; nothing is deleted."""
         if not path.exists():
             return None
         stem = path.name.removesuffix(".jsonl.gz")
