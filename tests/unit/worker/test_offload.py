@@ -21,7 +21,7 @@ from flask.testing import FlaskClient
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from imagerec_worker import offload, shared_metrics
+from imagerec_worker import late_heads, offload, shared_metrics
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.errors import BusyError
 from imagerec_worker.offload import MOST_CHILDREN, NICENESS
@@ -167,10 +167,101 @@ def test_others_are_served_while_a_body_comes_over_a_slow_link(server: Server, l
         assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_head_that_is_late_is_waited_for_and_then_its_body_by_a_child(server: Server) -> None:
+def connections_of(process: int) -> int:
+    """Return how many sockets a process has, its listener among them."""
+    return sum("socket:" in str(each.readlink()) for each in Path(f"/proc/{process}/fd").iterdir())
+
+
+@pytest.mark.parametrize(
+    "said", [b"", PLAIN[:20], (PLAIN % len(CHEAP))[:-2], PLAIN[:-2] + b"X-Long: " + 5000 * b"x"],
+    ids=["nothing", "a line in part", "all but its end", "a long head"],
+)  # fmt: skip
+def test_others_are_served_while_heads_are_late(server: Server, said: bytes) -> None:
+    """They may have lost packets, or their other side may be gone without a word."""
     serving = at_rest(server)
+    before = connections_of(serving)
+    with contextlib.ExitStack() as stack:
+        late = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            for _ in range(2 * MOST_CHILDREN)
+        ]
+        for connection in late:
+            connection.sendall(said)
+        wait_for(lambda: connections_of(serving) == before + len(late) and call_of(serving) == SELECT)
+        assert server.ask("POST", "/predict", *form_body(("image", "a", CHEAP))).status == 200
+        assert not children_of(serving)
+        for connection in late:
+            whole = said + b"\r\n\r\n" if b"X-Long" in said else PLAIN % len(CHEAP) + CHEAP
+            for byte in whole[len(said) : len(said) + 3]:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.01)
+            connection.sendall(whole[len(said) + 3 :])
+            assert answer_of(connection).startswith(b"HTTP/1.1 400 " if b"X-Long" in said else b"HTTP/1.1 200 ")
+            connection.close()
+    assert server.worker_pid() == serving
+
+
+def test_who_ends_in_the_middle_of_a_head_is_forgotten(server: Server) -> None:
+    serving = at_rest(server)
+    before = connections_of(serving)
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        wait_for(lambda: call_of(serving) == RECVFROM)
+        connection.sendall(PLAIN[:20])
+        wait_for(lambda: connections_of(serving) > before and call_of(serving) == SELECT)
+        connection.shutdown(socket.SHUT_WR)
+        answer_of(connection)
+    wait_for(lambda: connections_of(serving) == before)
+    assert server.worker_pid() == serving
+
+
+def test_who_says_nothing_for_long_is_left_and_the_process_stays(colours: Bundle, tmp_path: Path) -> None:
+    image_worker = "imagerec_worker.gunicorn_worker.ImageWorker"
+    server = start_server(colours.path, image_worker, tmp_path, "--timeout", "2")
+    try:
+        serving = at_rest(server)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            assert answer_of(connection) == b""
+        assert server.worker_pid() == serving
+    finally:
+        stop_server(server)
+
+
+def test_of_too_many_late_heads_the_oldest_goes() -> None:
+    waiting = late_heads.LateHeads(60)
+    with contextlib.ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(late_heads.MOST + 1)]
+        for ours, other in pairs:
+            stack.enter_context(ours)
+            stack.enter_context(other)
+            assert waiting.keep(None, ours, None, 0)
+        assert pairs[0][1].recv(1) == b""
+        assert list(waiting) == [ours for ours, _ in pairs[1:]]
+
+
+def test_where_no_more_children_may_be_a_late_body_is_sent_elsewhere(server: Server) -> None:
+    """nginx asks another worker after a 503."""
+    serving = at_rest(server)
+    with contextlib.ExitStack() as stack:
+        late = []
+        for number in range(MOST_CHILDREN + 1):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            connection.sendall(PLAIN % len(CHEAP) + CHEAP[:-1])
+            late.append(connection)
+            wait_for(lambda: len(children_of(serving)) >= min(number + 1, MOST_CHILDREN))  # noqa: B023  at once
+        refused = answer_of(late.pop())
+        assert server.ask("GET", "/readyz").status == 200
+        for connection in late:
+            connection.sendall(CHEAP[-1:])
+            assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b"/problems/unavailable" in refused
+    assert server.worker_pid() == serving
+
+
+def test_the_body_of_a_late_head_is_waited_for_by_a_child(server: Server) -> None:
+    serving = at_rest(server)
+    before = connections_of(serving)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        wait_for(lambda: connections_of(serving) > before and call_of(serving) == SELECT)
         connection.sendall(PLAIN % len(CHEAP))
         (child,) = wait_for(lambda: children_of(serving))
         assert os.getpriority(os.PRIO_PROCESS, child) == os.getpriority(os.PRIO_PROCESS, serving)
@@ -386,7 +477,7 @@ def test_many_pictures_are_answered_where_batches_leave_no_children(colours: Bun
 
 def test_who_waits_long_for_a_turn_is_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offload, "TURN_S", 1)
-    waits = offload.Offload(300, [], Logger(Config()))
+    waits = offload.Offload(300, list, Logger(Config()))
     waits._is_child = True
     code = "import fcntl, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
@@ -418,7 +509,7 @@ import fcntl, socket
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from imagerec_worker import offload
-waits = offload.Offload(1, [], Logger(Config()))
+waits = offload.Offload(1, list, Logger(Config()))
 fcntl.lockf(waits._turn, fcntl.LOCK_EX)
 waits.begin(socket.socket())
 try:

@@ -100,7 +100,6 @@ UNUSUAL = {
     "an empty field": request("POST /predict HTTP/1.1", "Accept: ", "Content-Length: 0"),
     "a letter beyond ASCII": request("POST /predict HTTP/1.1", "User-Agent: caf\xe9"),
     "a zero byte": request("POST /predict HTTP/1.1", "User-Agent: a\0b"),
-    "bare line feeds": b"POST /predict HTTP/1.1\nHost: worker\n\n",
     "a bare carriage return": request("POST /predict HTTP/1.1", "Accept: a\rb"),
     "an empty line before it": b"\r\n" + request(),
     "an old version": request("POST /predict HTTP/1.0"),
@@ -109,10 +108,15 @@ UNUSUAL = {
     "an encoded path": request("POST /%70redict HTTP/1.1"),
     "a fragment": request("POST /predict?a#b HTTP/1.1"),
     "two spaces": request("POST  /predict HTTP/1.1"),
-    "a head without its end": b"POST /predict HTTP/1.1\r\nHost: worker\r\n",
     "a long head": request("POST /predict HTTP/1.1", "Cookie: " + "x" * 4096),
     "a large body": request("POST /predict HTTP/1.1", "Content-Length: 4194305"),
     "nothing": b"",
+}
+# To gunicorn too: it reads on.
+LATE = {
+    "bare line feeds": b"POST /predict HTTP/1.1\nHost: worker\n\n",
+    "a head without its end": b"POST /predict HTTP/1.1\r\nHost: worker\r\n",
+    "a long head without its end": request("POST /predict HTTP/1.1", "Cookie: " + "x" * 4096)[:-4],
 }
 
 
@@ -124,6 +128,13 @@ def test_a_plain_request_means_what_it_means_to_gunicorn(plain: bytes) -> None:
 @pytest.mark.parametrize("unusual", UNUSUAL.values(), ids=UNUSUAL.keys())
 def test_an_unusual_request_is_left_to_gunicorn(unusual: bytes) -> None:
     assert by_worker(unusual) is None
+
+
+@pytest.mark.parametrize("late", LATE.values(), ids=LATE.keys())
+def test_a_head_without_its_end_is_left_where_it_is(late: bytes) -> None:
+    with pytest.raises(plain_http.LateError) as raised:
+        by_worker(late)
+    assert raised.value.said == len(late)
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,13 @@ document, counted, and has its one line in the log, like every other error.
 
 from __future__ import annotations
 
-import array
 import errno
-import fcntl
 import gc
 import json
 import logging
 import os
 import signal
 import socket
-import termios
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +34,7 @@ from gunicorn.workers.sync import SyncWorker
 from PIL import Image
 
 import imagerec_worker.app  # noqa: F401  all that a process runs, loaded before it is forked
-from imagerec_worker import idleness, offload, overhead, plain_http, request_log
+from imagerec_worker import idleness, late_heads, offload, overhead, plain_http, request_log
 from imagerec_worker.service import service_of
 from imagerec_worker.waiting import remember_wait
 
@@ -49,6 +46,7 @@ _REFUSALS = {
     417: "expectation-failed",
     431: "headers-too-large",
     501: "not-implemented",
+    503: "unavailable",
 }
 # Whoever sets these wants to see each request as gunicorn does.
 _WATCHING = ("pre_request", "post_request")
@@ -80,7 +78,8 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         self._answers_plain = not is_watched(self.cfg, self.log)
         self._listeners: dict[Any, plain_http.Listener] = {}
         self._idleness = idleness.shared()
-        self._offload = offload.Offload(self.cfg.timeout, self.sockets, self.log)
+        self._late = late_heads.LateHeads(self.cfg.timeout)
+        self._offload = offload.Offload(self.cfg.timeout, lambda: [*self.sockets, *self._late], self.log)
         offload.use(self._offload)
         super().init_process()
 
@@ -96,21 +95,31 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         overhead.PROCESS.wait()
         if self._offload is not None:
             self._offload.reap()
-        if self._idleness is None:
-            return super().wait(timeout)
-        ready = super().wait(min(timeout, self._idleness.limit_s / 4))
-        if not ready:
+        if self._idleness is not None:
+            timeout = min(timeout, self._idleness.limit_s / 4)
+        self.wait_fds = [*self.sockets, self.PIPE[0], *self._late]
+        ready = super().wait(timeout)
+        if self._idleness is not None and not ready:
             self._idleness.end_if_long(self.ppid)
-        return ready
+        self._hear()
+        return ready and [each for each in ready if each in self.sockets]
 
     def accept(self, listener: Any) -> None:
         """Serve a connection that waits; see the base class. Python has made it blocking and not inheritable."""
         client, addr = listener.accept()
         self.handle(listener, client, addr)
+        self._hear()
+
+    def _hear(self) -> None:
+        for spoken in self._late.spoken():
+            self.handle(*spoken)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve an accepted connection, or let a child serve it; see the base class."""
         overhead.PROCESS.begin()
+        remember_wait(client)
+        if self._idleness is not None:
+            self._idleness.asked()
         if self._offload is not None:
             self._offload.begin(client)
         try:
@@ -121,16 +130,13 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
             overhead.PROCESS.end()
 
     def _serve(self, listener: Any, client: Any, addr: Any) -> None:
-        remember_wait(client)
-        if self._idleness is not None:
-            self._idleness.asked()
         environ, answer = None, b""
         try:
             if self._answers_plain:
                 environ = self._listener(listener).receive(client, addr)
             if environ is not None:
                 answer = self._answer(environ)
-                _send(client, answer)
+                plain_http.send(client, answer)
         except OSError as error:
             if isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN:
                 self.log.debug("Ignoring a broken connection: %s", error)
@@ -139,6 +145,11 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
             client.close()
         except offload.HandedOver:
             return
+        except plain_http.LateError as late:
+            self._wait_for_head(listener, client, addr, late.said)
+        except plain_http.NoChildError:
+            self._refuse(client, 503, "Service Unavailable", "too many bodies are late; try again soon")
+            client.close()
         except BaseException:  # like the base class, SystemExit included
             self.log.exception("Error handling %s", _name(environ))
             if not answer:  # else a part of it may have left
@@ -147,6 +158,10 @@ class ImageWorker(SyncWorker):  # type: ignore[misc]
         else:
             if environ is None:
                 super().handle(listener, client, addr)
+
+    def _wait_for_head(self, listener: Any, client: Any, addr: Any, said: int) -> None:
+        if not self._late.keep(listener, client, addr, said):
+            super().handle(listener, client, addr)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Refuse a request, or say why it failed; see the base class. What the client did wrong has a line already."""
@@ -222,18 +237,3 @@ def _name(environ: dict[str, Any] | None) -> str:
     return (
         "a request that had not been read" if environ is None else f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}"
     )
-
-
-def _send(client: socket.socket, answer: bytes) -> None:
-    client.sendall(answer)
-    if _is_drained(client):
-        client.close()
-    else:
-        util.close_graceful(client)
-
-
-def _is_drained(client: socket.socket) -> bool:
-    """Return whether nothing waits to be read, so that closing cannot cut the answer short."""
-    waiting = array.array("i", [0])
-    fcntl.ioctl(client, termios.FIONREAD, waiting)
-    return not waiting[0]

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +39,15 @@ class Offload:
 
     Args:
         limit_s: Seconds after which a child is ended without an answer; 0 for never.
-        listeners: What the process listens on; a child closes its copies.
+        listening: Returns the sockets that are its parent's matter; a child closes its copies.
         log: Is told of a child that was killed.
 
     Attributes:
         waited_s: Seconds that the request has waited for its turn.
     """
 
-    def __init__(self, limit_s: int, listeners: Iterable[Any], log: Logger) -> None:
-        self._limit_s, self._listeners, self._log = limit_s, listeners, log
+    def __init__(self, limit_s: int, listening: Callable[[], Iterable[Any]], log: Logger) -> None:
+        self._limit_s, self._listening, self._log = limit_s, listening, log
         self._turn = os.memfd_create("turn")
         self._children: set[int] = set()
         self._client: socket.socket | None = None
@@ -132,8 +132,8 @@ class Offload:
 
     def _become_child(self) -> None:
         self._is_child, self._children = True, set()
-        for listener in self._listeners:
-            listener.close()
+        for each in self._listening():
+            each.close()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(self._limit_s)
         with contextlib.suppress(OSError):

@@ -7,17 +7,20 @@ before it is known to be plain, so whatever else comes is left to that parser, u
 
 from __future__ import annotations
 
+import array
 import email.utils
+import fcntl
 import io
 import re
 import socket
 import struct
 import sys
+import termios
 import time
 from collections.abc import Iterable
 from typing import Any
 
-from gunicorn import SERVER
+from gunicorn import SERVER, util
 from gunicorn.config import Config
 from gunicorn.http import wsgi
 
@@ -28,7 +31,9 @@ MOST_BODY_BYTES = 4 * 1024 * 1024
 # A balancer sends head and body at once. A body is late when nothing of it comes for so many microseconds, or when it
 # is not whole after twice as long.
 _PATIENCE_US = 25_000
-_MOST_HEAD_BYTES = 4096
+_MOST_HEAD_BYTES = 4096  # of a plain request
+_LONGEST_HEAD_BYTES = 65536
+_END = b"\r\n\r\n"
 _HEAD = re.compile(
     rb"(GET|HEAD|POST) ((/[A-Za-z0-9/._-]*)(?:\?([!\"$-~]*))?) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+: [!-~][ -~]*\r\n)*)\r\n"
 )
@@ -36,6 +41,22 @@ _UNUSUAL = frozenset({"HTTP_EXPECT", "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE"})
 _LENGTH = re.compile(r"[0-9]{1,9}")
 _OWN_NAMES = ("HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE")
 _FIELD = re.compile(r"([A-Za-z0-9-]+): (.*)\r\n")
+
+
+class LateError(Exception):
+    """The head of a request is not whole yet.
+
+    Args:
+        said: Bytes of it that have come.
+    """
+
+    def __init__(self, said: int) -> None:
+        super().__init__(f"{said} bytes of a head have come")
+        self.said = said
+
+
+class NoChildError(Exception):
+    """A body is late, and as many children as may be wait for others already."""
 
 
 class Listener:
@@ -67,12 +88,19 @@ class Listener:
             peer: Host and port of the client, or nothing.
 
         Raises:
+            LateError: The head is not whole yet; nothing of it has been taken.
+            NoChildError: The body is late, and no child can wait for it.
             OSError: The connection is broken.
         """
         _limit_waits(client, _PATIENCE_US)
-        match = _HEAD.match(_peek(client))
+        head = _peek(client, _MOST_HEAD_BYTES)
+        match = _HEAD.match(head)
         if match is None:
+            if len(head) == _MOST_HEAD_BYTES:
+                head = _peek(client, _LONGEST_HEAD_BYTES)
             _limit_waits(client, 0)
+            if self._is_tcp and head and _END not in head and len(head) < _LONGEST_HEAD_BYTES:
+                raise LateError(len(head))
             return None
         method, uri, path, query, block = match.groups(b"")
         lines = _FIELD.findall(block.decode("ascii"))
@@ -122,6 +150,22 @@ class Answer:
         return self._head.encode("latin-1") + body
 
 
+def send(client: socket.socket, answer: bytes) -> None:
+    """Send an answer and close the connection."""
+    client.sendall(answer)
+    if _is_drained(client):
+        client.close()
+    else:
+        util.close_graceful(client)
+
+
+def _is_drained(client: socket.socket) -> bool:
+    """Return whether nothing waits to be read, so that closing cannot cut the answer short."""
+    waiting = array.array("i", [0])
+    fcntl.ioctl(client, termios.FIONREAD, waiting)
+    return not waiting[0]
+
+
 _last_date = (0, "")
 
 
@@ -137,14 +181,11 @@ def _limit_waits(client: socket.socket, microseconds: int) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, microseconds))
 
 
-def _peek(client: socket.socket) -> bytes:
+def _peek(client: socket.socket, most: int) -> bytes:
     try:
-        return client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK)
+        return client.recv(most, socket.MSG_PEEK)
     except BlockingIOError:
-        _limit_waits(client, 0)
-        head = client.recv(_MOST_HEAD_BYTES, socket.MSG_PEEK)
-        _limit_waits(client, _PATIENCE_US)
-        return head
+        raise LateError(0) from None
 
 
 def _read(client: socket.socket, length: int) -> bytes:
@@ -162,5 +203,7 @@ def _read(client: socket.socket, length: int) -> bytes:
             short += 1
         if short == 2 and len(body) < length:
             offload.hand_over()
+            if offload.holds_others_up():
+                raise NoChildError
             _limit_waits(client, 0)
     return body
