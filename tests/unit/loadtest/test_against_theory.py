@@ -27,7 +27,7 @@ def test_nothing_is_foretold_of_workers_that_may_sleep(awake: str | None, *, for
         Level(workers_awake=awake),
         cell,
         law=law,
-        row={"asked_hz": 60.0, "mean_s": 0.03},
+        row={"policy": None, "asked_hz": 60.0, "mean_s": 0.03},
         trials=[],
     )
     assert (found["service_s"], found["rho"]) == (0.02, pytest.approx(0.3))
@@ -47,7 +47,7 @@ def test_theory_is_of_the_part_of_a_trial_that_counts() -> None:
         Level(),
         Cell("poisson", ((128, 1.0),), rate_hz=100.0, duration_s=100.0),
         law=law,
-        row={"asked_hz": 100.0, "mean_s": 0.02},
+        row={"policy": None, "asked_hz": 100.0, "mean_s": 0.02},
         trials=[trial],
     )
     assert found["replayed_mean_s"] == pytest.approx(0.02)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loadtest.analyse import bars
 from loadtest.analyse.bars import back_after_s, bars_of, changes_after, ready_s
 from loadtest.analyse.optimum import highest_rates, least_worker_s
 from loadtest.analyse.plan import plan
@@ -212,6 +213,15 @@ def test_each_bar_is_held_against_what_was_measured(folder: RunFolder, monkeypat
     assert {row["trials"] for row in found.bars} == {1, 5}
     assert main(["summarize", str(folder.path)]) == 0
     assert len((folder.path / "summary/bars.csv").read_text().splitlines()) == 1 + len(found.bars)
+
+
+def test_the_optimum_is_of_the_policy_that_was_deployed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(bars, "highest_rates", lambda *words, **_: asked.append(words[3]) or {1: 20.0})
+    for level in folder.measured_levels():
+        write_json(folder.level_path(level), (folder.read_level(level) or {}) | {"status": {"policy": "least_conn"}})
+    summarize(folder)
+    assert asked == ["least_conn"]
 
 
 @pytest.mark.parametrize(("every", "figure"), [(400, 1.2), (50, None)])

@@ -122,6 +122,15 @@ def test_a_calibration_that_failed_is_measured_again(
     assert kept == [f"pool2.16px.{kind}.incomplete1.jsonl.gz" for kind in ("saturated", "unloaded")]
 
 
+def test_theory_is_of_the_policy_that_was_deployed(design: Path, serve: Callable[..., str]) -> None:
+    design.write_text(BY_LOAD.replace(", policy: random", ""))
+    assert run(design, serve("--workers", "2", "--service-ms", "2", "--policy", "least_conn")) == 0
+    (row,) = summarize(RunFolder.open(design.parent / "run")).cells
+    assert row["policy"] == "least_conn"
+    assert row["mg1_mean_s"] is None
+    assert row["simulated_mean_s"] is not None
+
+
 def test_a_calibration_beside_which_another_program_ran_is_told(
     tmp_path: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

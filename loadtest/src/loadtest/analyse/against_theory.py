@@ -35,10 +35,10 @@ def predictions(
 
     Args:
         design: Gives the seed.
-        level: Gives the policy, and whether workers may sleep: then there is no prediction.
+        level: Says whether workers may sleep: then there is no prediction.
         cell: Gives arrivals and length.
         law: Measured service times; None where there was no calibration.
-        row: Has asked_hz, mean_s as measured.
+        row: Has the policy, and asked_hz and mean_s as measured.
         trials: The valid trials.
 
     Returns:
@@ -57,7 +57,7 @@ def predictions(
     found["rho"] = rate_hz / law.capacity_hz
     if level.workers_awake not in (None, "all"):
         return found  # the law is that of all workers, and some may sleep
-    policy = level.policy or "random"
+    policy = row["policy"] or "random"
     mg1 = law.steady_mean(rate_hz)
     if policy == "random" and math.isfinite(mg1):
         found["mg1_mean_s"] = mg1

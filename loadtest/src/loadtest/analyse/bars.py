@@ -20,6 +20,7 @@ from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.loads import shape_of
 from loadtest.experiments.precision import least_for
+from loadtest.experiments.record import policy_of
 from loadtest.generate.samples import Trial, read_trial
 from loadtest.simulate.measured import of_run
 
@@ -182,7 +183,7 @@ def _optimum_s(case: _Case) -> float | None:
     except LoadtestError:
         return None
     highest_hz = highest_rates(
-        measured, range(case.least, case.most), case.objective_s, case.level.policy or "random",
+        measured, range(case.least, case.most), case.objective_s, policy_of(case.level, case.record) or "random",
         max_conns=max_conns_of(case.record, 1), seed=case.folder.design.seed,
     )  # fmt: skip
     return least_worker_s(shape, case.cell.warmup_s, until_s, case.most, highest_hz)

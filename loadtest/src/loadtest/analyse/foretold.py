@@ -12,6 +12,7 @@ from loadtest.analyse.window import spans
 from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.record import policy_of
 from loadtest.generate.samples import read_trial
 
 KNOWN, ASKED = (1, 2), 4  # workers of the levels that are fitted, and of the one that is foretold
@@ -117,7 +118,8 @@ def pooled(laws: list[ServiceLaw], workers: int, max_conns: int) -> ServiceLaw:
 
 def _level(folder: RunFolder, workers: int) -> Level:
     for level in folder.measured_levels():
-        if (level.pool_size, level.policy or "random", level.slow_worker) == (workers, "random", 1.0):
+        policy = policy_of(level, folder.read_level(level) or {}) or "random"
+        if (level.pool_size, policy, level.slow_worker) == (workers, "random", 1.0):
             return level
     raise LoadtestError(f"{folder.path} has no measured level of {workers} equal workers behind random balancing")
 

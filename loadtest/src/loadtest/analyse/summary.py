@@ -40,6 +40,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import without_unused
 from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.record import policy_of
 from loadtest.experiments.validity import invalid_because
 from loadtest.generate.samples import Trial, read_trial
 
@@ -185,6 +186,7 @@ def _cell_row(
     count, errors = sum(row["n"] for row in good), sum(row["errors"] for row in good)
     low, high = failed_interval([one["errors"] for one in good], [one["n"] for one in good])
     row: Row = {"level": level.id, **without_unused(asdict(level))}
+    row |= {"policy": policy_of(level, folder.read_level(level) or {})}
     row |= {"cell": cell.id, "image": image, "images": cell.images_id}
     row |= {key: getattr(cell, key) for key in ("arrivals", "interval_s", "utilisation", "in_flight", "measured_every")}
     row |= {"trials": len(rows), "valid_trials": len(good), "n": count, "errors": errors}

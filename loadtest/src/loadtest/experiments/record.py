@@ -47,6 +47,11 @@ def unlike(level: Level, described: dict[str, Any], facts: dict[str, Any]) -> li
     return wrong
 
 
+def policy_of(level: Level, record: dict[str, Any]) -> str | None:
+    """How the balancer chose at a level: as the level says, else as the service said; None where neither does."""
+    return level.policy or (record.get("status") or {}).get("policy")
+
+
 async def wait_until_as_asked(client: "Client", level: Level, facts: dict[str, Any]) -> dict[str, Any]:
     """Return what the service says of itself once it is deployed as a level says.
 
