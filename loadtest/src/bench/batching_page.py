@@ -80,7 +80,7 @@ def redraw(folder: Path) -> str:
 
 def page(facts: Sequence[dict[str, Any]], found: Sequence[Result]) -> str:
     """Write the page."""
-    gpu = any("GPU" in one.device or "NVIDIA" in one.device.upper() for one in found)
+    gpu = not all(one.device.startswith("the processor,") for one in found)
     known = {"facts": facts, "found": found, "said": _said(found), "open": "" if gpu else OPEN}
     return rendered("batching.md", known)
 

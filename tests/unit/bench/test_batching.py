@@ -75,12 +75,13 @@ def test_the_page_says_what_a_batch_wins(tmp_path: Path, of_one: dict[int, float
     assert "avx2 yes, amx_int8 no" in text
 
 
-def test_a_gpu_has_its_row_beside_the_processor(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["NVIDIA H100", "Tesla T4", "AMD Instinct MI210", "a GPU"])
+def test_a_gpu_has_its_row_beside_the_processor(tmp_path: Path, device: str) -> None:
     recorded(tmp_path, {1: 1.0, 16: 1.0})
-    recorded(tmp_path, {1: 1.0, 16: 0.1}, engine="tensorflow", device="NVIDIA H100, by TensorFlow 2.20")
+    recorded(tmp_path, {1: 1.0, 16: 0.1}, engine="tensorflow", device=f"{device}, by TensorFlow 2.20")
     text = redraw(tmp_path)
     assert OPEN not in text
-    assert "| NVIDIA H100, by TensorFlow 2.20 | Net | 1 | 16 |" in text
+    assert f"| {device}, by TensorFlow 2.20 | Net | 1 | 16 |" in text
     assert (tmp_path / "README.md").read_text() == text
     assert matplotlib.image.imread(tmp_path / "batching.png").std() > 0.1
 
