@@ -21,7 +21,7 @@ from chaos import recorded
 from chaos.verdict import Marks
 from chaos.verdict import Row as Verdict
 from loadtest.analyse.window import length_s
-from loadtest.draw import batching, loops, mix, overview, policies, rate, resolution, style
+from loadtest.draw import batching, loops, mix, overview, policies, rate, resolution, style, trials
 from loadtest.draw.results_page import Runs
 from loadtest.draw.trials import RINGED
 from loadtest.experiments.design import design_from_resolved
@@ -188,6 +188,13 @@ def test_a_cell_that_lacks_trials_is_ringed_and_the_caption_says_so(
     assert "(marked)" not in cells.get_supxlabel()
     plt.close(drawn)
     plt.close(cells)
+
+
+def test_a_caption_says_how_many_trials_each_cell_was_asked_for() -> None:
+    folder, rows = run_of("autoscale")
+    asked = {trials.asked_trials(folder, row) for row in rows}
+    assert asked == {1, 5}
+    assert " trials of 1 or 5 a cell;" in trials.provenance(folder, rows)
 
 
 def test_a_curve_and_a_bar_that_lack_trials_say_so_in_their_names() -> None:

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from loadtest.analyse.summary import models_of
 from loadtest.draw.labels import label_points
 from loadtest.draw.style import GREY, Row, caption, figure, looks, save
-from loadtest.draw.trials import RINGED, ring
+from loadtest.draw.trials import RINGED, asked, ring
 from loadtest.experiments.folder import RunFolder
 
 _FLOAT = "D"
@@ -100,7 +100,7 @@ def _caption(folder: RunFolder, rows: list[Row]) -> str:
     return (
         f"{' or '.join(str(count) for count in sorted(images))} labelled photographs, one trial each; bars: Wilson's "
         f"95 % interval. Images a second: closed loop of {rows[0]['in_flight']} requests through the balancer, mean of "
-        f"{folder.design.repetitions} trials ({invalid} invalid in all), bars: 95 % t-interval. Processor "
+        f"{asked(folder, rows)} trials ({invalid} invalid in all), bars: 95 % t-interval. Processor "
         "time: of the workers over all requests of a network, decoding and HTTP included, divided by their number. "
         "Beaten: another network is better "
         "in one and no worse in the other; within the intervals the order may differ. Load generator, balancer and "

@@ -8,6 +8,7 @@ from typing import Any
 
 from loadtest.analyse.disturbed import calibrations
 from loadtest.draw import interactive
+from loadtest.draw.trials import asked
 from loadtest.errors import LoadtestError
 from loadtest.experiments.design import Design
 from loadtest.experiments.folder import RunFolder
@@ -67,10 +68,10 @@ def _page(
         '<meta name=viewport content="width=device-width, initial-scale=1">'
         f"<title>{_text(design.name)}</title><style>{_STYLE}</style>{interactive.head()}<main>",
         f"<h1>{_text(design.name)}</h1><p>{_text(design.goal)}</p>",
-        f"<p>{len(trials)} rows of trials, begun {_text(folder.created)} UTC, seed {design.seed}, {design.repetitions} "
-        f"repetitions a cell in random order, trials {design.scale:g} times the design's length. Values are means over "
-        "valid trials ± half-width of the 95 % t-interval; quantiles are those of all their requests, – where a "
-        "quantile needs more of them.</p>",
+        f"<p>{len(trials)} rows of trials, begun {_text(folder.created)} UTC, seed {design.seed}, "
+        f"{asked(folder, [{'cell': cell.id} for cell in design.cells])} repetitions a cell in random order, "
+        f"trials {design.scale:g} times the design's length. Values are means over valid trials ± half-width of "
+        "the 95 % t-interval; quantiles are those of all their requests, – where a quantile needs more of them.</p>",
     ]
     parts += [
         f'<figure><img alt="figure {_text(name)}; the table of cells has numbers" '

@@ -27,7 +27,7 @@ def provenance(folder: RunFolder, rows: Sequence[Row], *, bars: bool = True) -> 
     assert record is not None
     model = record["version"]["model"]
     parts = [
-        f"n = {count:,} requests in {trials} trials of {folder.design.repetitions} a cell",
+        f"n = {count:,} requests in {trials} trials of {asked(folder, rows)} a cell",
         f"{errors:,} failed" if errors else "none failed",
     ]
     if invalid:
@@ -53,6 +53,11 @@ def asked_trials(folder: RunFolder, row: Row) -> int:
     """How many trials the design asks for of a row's cell; those that there are, where the row names no cell."""
     cell = next((one for one in folder.design.cells if one.id == row.get("cell")), None)
     return int(row["trials"]) if cell is None else len(folder.design.numbers(cell))
+
+
+def asked(folder: RunFolder, rows: Sequence[Row]) -> str:
+    """How many trials the design asks for of each row's cell, such as `1 or 5`."""
+    return " or ".join(map(str, sorted({asked_trials(folder, row) for row in rows})))
 
 
 def lacks(folder: RunFolder, row: Row) -> bool:
