@@ -443,3 +443,26 @@ def test_all_levels_of_a_run_share_one_commit(
     runs = ["show", str(design), "--json", "--runs", str(design.parent), "--run", "run"]
     assert main(runs) == 1
     assert "all levels of a run share one commit" in capsys.readouterr().err
+
+
+def test_a_level_that_is_cut_short_while_it_calibrates_goes_on_as_it_was_begun(
+    design: Path,
+    serve: Callable[..., str],
+    facts: Callable[[str, bool], list[str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    design.write_text(BY_LOAD)
+    target = serve("--workers", "2", "--service-ms", "2")
+
+    def cut_short(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr("loadtest.experiments.execute.estimate", cut_short)
+        assert run(design, target, *facts("a", False)) == 130
+    measured = contents(design.parent)
+    assert run(design, target, "--resume", *facts("b", False)) == 1
+    assert "was begun at commit aaaaaaaaaaaa, and now it is bbbbbbbbbbbb" in capsys.readouterr().err
+    assert run(design, target, "--resume", *facts("a", False)) == 0
+    assert measured.items() < contents(design.parent).items()

@@ -96,9 +96,10 @@ class _Session:
         await self._warm_up()
         for cell in self.folder.design.cells:
             self.bodies.prepare(cell)
+        record["images"] = {cell.images_id: self.bodies.facts(cell) for cell in self.folder.design.cells}
+        write_json(self.folder.level_path(self.level), record)  # from here on another commit or machine is refused
         capacities = await self._capacities(record, described)
         record["capacity"] = {key: capacity.facts() for key, capacity in capacities.items()}
-        record["images"] = {cell.images_id: self.bodies.facts(cell) for cell in self.folder.design.cells}
         write_json(self.folder.level_path(self.level), record)
         for warning in refused_ahead(self.folder.design.cells_at(self.level), capacities, limits):
             self.reporter.say(warning)
