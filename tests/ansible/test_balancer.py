@@ -495,3 +495,31 @@ def test_a_renewed_certificate_is_served_after_a_reload_that_loses_nothing(
     Worker.let_go.clear()
     assert outcome == [200]
     assert balancer.configure() == 0
+
+
+def test_a_photograph_that_comes_slowly_survives_a_reload(
+    balancer: Balancer, nginx: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes for longer than a worker may take to answer. It is the last test: nginx waits a second only from here on."""
+
+    def configuration() -> str:
+        return str(balancer.get(f"{balancer.secure}/status").json()["configuration"])
+
+    before = configuration()
+    monkeypatch.setitem(balancer.more, "balancer_read_timeout_s", 1)
+    assert balancer.configure() > 0
+    nginx.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 60
+    while configuration() == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    trusted = ssl.create_default_context(cafile=str(balancer.certificate))
+    with (
+        socket.create_connection(("127.0.0.1", balancer.https), timeout=60) as plain,
+        trusted.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\n")
+        nginx.send_signal(signal.SIGHUP)
+        for _ in range(4):
+            time.sleep(1)
+            connection.sendall(b"0")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
