@@ -28,14 +28,16 @@ author: imagerec
 """
 
 CHECKOUT = Path(__file__).parents[2]
+USUAL_MANIFEST = CHECKOUT / "rspec/manifests/local.xml"  # which geni_manifest takes where none is named
 WORDS = {"model": "MODEL", "balancer_policy": "POLICY"}
 
 
 def file_of(inventory: Path) -> Path:
     """Return the file of the choices of an inventory's folder; slices that share an inventory have one each."""
     name = os.path.relpath(inventory, CHECKOUT)
-    manifest = Path(os.environ["GENI_MANIFEST"]).stem if "GENI_MANIFEST" in os.environ else ""
-    return CHECKOUT / ".choices" / f"{re.sub('[^A-Za-z0-9]+', '-', f'{name}-{manifest}').strip('-')[-200:]}.json"
+    manifest = Path(os.environ.get("GENI_MANIFEST", USUAL_MANIFEST))
+    named = "" if manifest.resolve() == USUAL_MANIFEST.resolve() else manifest.stem
+    return CHECKOUT / ".choices" / f"{re.sub('[^A-Za-z0-9]+', '-', f'{name}-{named}').strip('-')[-200:]}.json"
 
 
 @cache

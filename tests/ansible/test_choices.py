@@ -108,6 +108,19 @@ def test_inventories_do_not_share_choices(inventory: Inventory, tmp_path: Path) 
     plugin.file_of(other.folder).unlink()
 
 
+def test_the_manifest_that_is_taken_without_a_word_is_the_same_slice_when_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`make chaos` and SLICE=local name it; what was chosen without them counts there too."""
+    inventory = REPOSITORY / "inventory/slice"
+    monkeypatch.delenv("GENI_MANIFEST", raising=False)
+    unnamed = plugin.file_of(inventory)
+    monkeypatch.setenv("GENI_MANIFEST", str(REPOSITORY / "rspec/manifests/local.xml"))
+    assert plugin.file_of(inventory) == unnamed
+    monkeypatch.setenv("GENI_MANIFEST", str(REPOSITORY / "rspec/manifests/cloudlab.xml"))
+    assert plugin.file_of(inventory) != unnamed
+
+
 def test_a_damaged_file_is_no_choice(inventory: Inventory) -> None:
     inventory.run("balancer_policy=round_robin")
     file = plugin.file_of(inventory.folder)
