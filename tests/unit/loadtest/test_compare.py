@@ -17,6 +17,7 @@ from scipy.special import stdtr, stdtrit
 from loadtest.analyse.statistics import holm, pooled_quantile, quantile
 from loadtest.cli import main
 from loadtest.compare import changes
+from loadtest.compare.alike import common_cells
 from loadtest.compare.pairs import Pairs
 from loadtest.compare.runs import Change, corrected, told
 from loadtest.errors import LoadtestError
@@ -253,6 +254,17 @@ def test_a_cell_that_is_not_compared_is_named(tmp_path: Path, capsys: pytest.Cap
     )
 
 
+def test_a_cell_is_compared_at_its_own_levels_alone(tmp_path: Path) -> None:
+    (tmp_path / "design.yml").write_text(
+        "name: own\ngoal: Which levels?\nseed: 1\nrepetitions: 5\ndeployment: {workers_awake: [auto, all]}\ncells:\n"
+        "  - {arrivals: poisson, rate_hz: 50, image_px: 64, duration_s: 10, only_awake: auto}\n"
+    )
+    run = RunFolder.create(tmp_path / "run", load_design(tmp_path / "design.yml"), "2026-01-01T00:00:00+00:00")
+    for level in run.design.levels:
+        write_json(run.level_path(level), RECORD)
+    assert [level.workers_awake for level, _ in common_cells(run, run)] == ["auto"]
+
+
 def test_cells_whose_calibrations_made_other_rates_are_named_and_not_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,6 +274,10 @@ def test_cells_whose_calibrations_made_other_rates_are_named_and_not_compared(
     (line,) = capsys.readouterr().err.splitlines()
     assert "(50.0 and 51.5 requests/s)" in line
     assert "compare runs of a design with rate_hz, or add --allow rates" in line
+    cell = "  - {arrivals: poisson, rate_hz: 70, image_px: 64, duration_s: 10}\n"
+    bare = [str(made(tmp_path / name, asked_hz=rate, more=cell)) for name, rate in (("c", 50), ("d", 51.5))]
+    assert main(["compare", *bare]) == 2
+    assert "compare runs of a design with rate_hz, or add --allow rates" in capsys.readouterr().err
     assert main(["compare", before, other, "--allow", "rates"]) == 0
     assert "Allowed: rates: " in capsys.readouterr().out
     closed = [str(made(tmp_path / name, asked_hz=None)) for name in ("a", "b")]

@@ -58,14 +58,19 @@ def common_cells(one: RunFolder, other: RunFolder) -> list[tuple[Level, Cell]]:
     Raises:
         LoadtestError: There is none.
     """
-    levels = [level for level in one.measured_levels() if level in other.measured_levels()]
-    cells = [cell for cell in one.design.cells if cell in other.design.cells]
-    if not levels or not cells:
+    found = [
+        (level, cell)
+        for level in one.measured_levels()
+        if level in other.measured_levels()
+        for cell in one.design.cells_at(level)
+        if cell in other.design.cells
+    ]
+    if not found:
         raise LoadtestError(
             f"{one.path} and {other.path} have no cell of the same load and length in common; compare runs of one "
             "design"
         )
-    return [(level, cell) for level in levels for cell in cells]
+    return found
 
 
 def _differences(mine: Record, theirs: Record) -> dict[str, list[str]]:

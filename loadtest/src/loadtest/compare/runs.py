@@ -119,16 +119,17 @@ def compare(one: RunFolder, other: RunFolder, allowed: set[str] | None = None, *
             if RATES not in (allowed or ()):
                 continue
         cells[level.id, cell.id] = found
-    if apart and not cells:
+    few = [" ".join(name) for name, pairs in cells.items() if len(pairs.goodput) < changes.LEAST_PAIRS]
+    if apart and len(few) == len(cells) and RATES not in (allowed or ()):
         raise LoadtestError(
-            f"no cell was asked for the same rate in both runs, so nothing is compared: {', '.join(apart)}. A load in "
-            "`utilisation` is a share of each run's own calibration; compare runs of a design with rate_hz, or add "
+            f"no cell with {changes.LEAST_PAIRS} pairs of valid trials was asked for the same rate in both runs: "
+            f"{', '.join(apart)}. A load in `utilisation` is a share of each run's own calibration; compare runs of a "
+            "design with rate_hz, or add "
             f"--allow {','.join(sorted({*(allowed or ()), RATES}))}"
         )
     if apart:
         remarks.append(f"{'Allowed' if RATES in (allowed or ()) else 'Not compared'}: rates: {', '.join(apart)}.")
     left_out = [f"{run.path.name}: {bad} of {count} trials were invalid and left out." for run, (bad, count) in runs]
-    few = [" ".join(name) for name, pairs in cells.items() if len(pairs.goodput) < changes.LEAST_PAIRS]
     if len(few) == len(cells):
         raise LoadtestError(
             f"no cell has {changes.LEAST_PAIRS} pairs of valid trials, so nothing is compared; run both again on a "
