@@ -54,12 +54,12 @@ def keep(
         choices: What it holds now: `kept` and `once`.
         given: The variables of the command line.
         words: The settings that are kept, each with make's word for it.
-        prefixes: How the settings begin that count for one run.
+        prefixes: How the settings begin that count for one run; one may have no more than its role's name.
         now: The time, as people read it.
     """
     chosen = {name: str(given[name]) for name in words if name in given}
     kept = choices["kept"] | {name: {"value": value, "at": now} for name, value in chosen.items()}
-    once = {name: str(value) for name, value in given.items() if name not in words and name.startswith(prefixes)}
+    once = {name: str(value) for name, value in given.items() if name not in words and f"{name}_".startswith(prefixes)}
     new = [
         f"{words[name]}={value}"
         for name, value in chosen.items()
