@@ -248,3 +248,4 @@ def test_what_too_few_requests_say_is_not_met(folder: RunFolder, monkeypatch: py
     assert {row["met"] for row in bars_of(folder, cells)} == {"no"}
     none = [row | {"valid_numbers": [], "worker_s": None, "p99_s": None} for row in cells]
     assert {row["figure"] for row in bars_of(folder, none)} == {None, 0}
+    assert {row["what"] for row in bars_of(folder, none)} == {row["what"] for row in bars_of(folder, cells)}

@@ -199,7 +199,7 @@ def _over(part: float | None, whole: float | None) -> float | None:
 
 
 def _steady(case: _Case, _cells: Sequence[Row]) -> Figures:
-    if all(length_s(trial) <= _FOLLOWED_S for trial in case.trials):
+    if max([length_s(trial) for trial in case.trials] or [case.cell.length_s(case.row["asked_hz"])]) <= _FOLLOWED_S:
         return {}
     counts = [changes_after(trial, _FOLLOWED_S) for trial in case.trials]
     known = [one for one in counts if one is not None]
