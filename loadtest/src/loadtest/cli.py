@@ -24,14 +24,16 @@ from loadtest.simulate.cli import add_simulate
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked, 1 with one message when it could not, 2 for wrong arguments."""
+    options = argparse.Namespace()
     try:
-        options = _parser().parse_args(arguments)
+        _parser().parse_args(arguments, options)
         code: int = options.command(options)
     except LoadtestError as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        print("loadtest: interrupted; what was recorded is kept, and --resume goes on from there", file=sys.stderr)
+        resume = ", and --resume goes on from there" if "resume" in options else ""
+        print(f"loadtest: interrupted; what was recorded is kept{resume}", file=sys.stderr)
         return 130
     return code
 

@@ -67,6 +67,13 @@ def test_prediction_agrees_with_the_formula_in_the_steady_state() -> None:
     assert found.mean_s < found.p99_s
 
 
+def test_replay_knows_each_worker_by_its_name(capacity: Capacity) -> None:
+    """Also where the others answered nothing."""
+    law = service_law(capacity, tuple(unloaded()), tuple(saturated()))
+    samples = [Sample(number, number, number, number + 1, 200, "worker3", None) for number in range(200)]
+    assert replay(law, samples, 0.0, np.random.default_rng(1)) == pytest.approx(0.06, rel=0.15)
+
+
 def test_replay_finds_the_very_wait_of_each_request() -> None:
     law = ServiceLaw(np.ones(1), (1.0, 1.0), 0.5)
     due = [0.0, 0.2, 0.4, 10.0]

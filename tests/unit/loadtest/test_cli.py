@@ -47,6 +47,25 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(listed) == sorted(COMMANDS)
 
 
+@pytest.mark.parametrize(
+    ("words", "resumed"),
+    [(["run", "rtt", "--target", "http://127.0.0.1:9", "--out", "new"], True), (["bench"], False)],
+    ids=["run", "bench"],
+)
+def test_ctrl_c_names_resume_where_there_is_one(
+    words: list[str], resumed: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("loadtest.cli._run", interrupted)
+    monkeypatch.setattr("loadtest.generate.cli._bench", interrupted)
+    assert main(words) == 130
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("loadtest: interrupted")
+    assert ("--resume" in said) == resumed
+
+
 def test_commands_that_send_nothing_wait_for_no_library_that_does() -> None:
     """Each of these takes some tenths of a second to load."""
     code = "import sys, loadtest.cli; print(sorted({'aiohttp', 'matplotlib', 'scipy'} & set(sys.modules)))"

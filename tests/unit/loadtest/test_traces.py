@@ -101,6 +101,14 @@ def test_refusals_that_the_log_leaves_out_are_told() -> None:
     assert "one in a hundred (1 lines)" in notes[0]
 
 
+def test_photographs_of_v2_that_the_trace_lacks_are_told() -> None:
+    log = [line(0.5, 0.1), *(line(0.6, 0.1, path=f"/v2/models/{name}/infer") for name in ("net", "net/versions/1"))]
+    log.append(line(0.7, 0.1, path="/v2/models/net/nothing"))
+    trace, notes = trace_of_log(log, "access.log")
+    assert len(trace.offsets_s) == 1
+    assert notes == ["2 requests below /v2 are left out: a trial sends to /predict alone"]
+
+
 @pytest.mark.parametrize(
     ("log", "says"),
     [
