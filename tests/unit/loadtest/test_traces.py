@@ -80,7 +80,6 @@ def test_a_log_gives_when_requests_came_and_their_sizes() -> None:
     log = [
         line(0.5, 0.1, size=300),
         line(0.55, 0.05, method="GET", path="/"),
-        line(0.6, 0.05, path="/v2/models/imagenet/infer"),
         line(0.7, 0.2, path="/submit", size=400),
         line(0.9, 0.8, size=500, status=504),
     ]

@@ -79,7 +79,7 @@ def read_trace(path: Path) -> Trace:
 
 
 def trace_of_log(lines: Iterable[str], name: str, *, sizes: bool = True) -> tuple[Trace, list[str]]:
-    """Make a trace of the balancer's access log: every photograph that was sent to it, whatever the answer.
+    """Make a trace of the balancer's access log: all that was sent to /predict and /submit, whatever the answer.
 
     nginx writes a line when a request has ended, by a clock of whole milliseconds; it came `request_s` before.
 
@@ -89,13 +89,13 @@ def trace_of_log(lines: Iterable[str], name: str, *, sizes: bool = True) -> tupl
         sizes: Whether the trace has sizes.
 
     Returns:
-        The trace, and what its reader has to know: lines that could not be read, requests that the log leaves out.
+        The trace, and what its reader has to know: lines that could not be read, requests that it lacks.
 
     Raises:
         LoadtestError: It is another log, one without times or sizes, or holds no such request.
     """
     found: list[tuple[float, int]] = []
-    broken = refused = 0
+    broken = refused = protocol = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -108,7 +108,9 @@ def trace_of_log(lines: Iterable[str], name: str, *, sizes: bool = True) -> tupl
                 )
             broken += 1
             continue
-        if entry.get("method") != "POST" or entry.get("path") not in _ASKED:
+        path = str(entry.get("path"))
+        protocol += entry.get("method") == "POST" and path.startswith("/v2/") and path.endswith("/infer")
+        if entry.get("method") != "POST" or path not in _ASKED:
             continue
         try:
             came_s = float(entry["msec"]) - float(entry["request_s"])
@@ -128,6 +130,8 @@ def trace_of_log(lines: Iterable[str], name: str, *, sizes: bool = True) -> tupl
     first_s = found[0][0]
     offsets = tuple(round(came_s - first_s, 6) for came_s, _ in found)
     notes = [f"{broken} lines of {name} could not be read; they are left out"] if broken else []
+    if protocol:
+        notes.append(f"{protocol} requests below /v2 are left out: a trial sends to /predict alone")
     if refused:
         notes.append(
             f"an address's limit refused requests: of those the log has about one in a hundred ({refused} lines), so "
