@@ -37,7 +37,7 @@ def test_nothing_is_foretold_of_workers_that_may_sleep(awake: str | None, *, for
 
 def test_theory_is_of_the_part_of_a_trial_that_counts() -> None:
     """A trial that ended by precision is shorter than its design has it, and more of its beginning is cut."""
-    law = ServiceLaw(np.ones(1), (0.02,), 0.0)
+    law = ServiceLaw(np.ones(1), (0.02,), 0.0, names=("worker1",))
     due = [*[0.0] * 50, *np.arange(2.0, 8.0, 0.1)]  # a queue that is gone when the part that counts begins
     samples = tuple(Sample(seq, at, at, at + 0.02, 200, "worker1", None) for seq, at in enumerate(map(float, due)))
     footer = {"precision": {"cut_s": 2.0, "ended_s": 8.0}}

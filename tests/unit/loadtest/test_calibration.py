@@ -75,7 +75,7 @@ def test_replay_knows_each_worker_by_its_name(capacity: Capacity) -> None:
 
 
 def test_replay_finds_the_very_wait_of_each_request() -> None:
-    law = ServiceLaw(np.ones(1), (1.0, 1.0), 0.5)
+    law = ServiceLaw(np.ones(1), (1.0, 1.0), 0.5, names=("worker1", "worker2"))
     due = [0.0, 0.2, 0.4, 10.0]
     names = ["worker1", "worker2", "worker1", "worker2"]
     samples = [

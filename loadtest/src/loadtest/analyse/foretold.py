@@ -113,6 +113,7 @@ def pooled(laws: list[ServiceLaw], workers: int, max_conns: int) -> ServiceLaw:
         means_s=(mean_s,) * workers,
         outside_s=float(np.mean([law.outside_s for law in laws])),
         max_conns=max_conns,
+        names=(),
     )
 
 

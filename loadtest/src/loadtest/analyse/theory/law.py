@@ -23,6 +23,7 @@ class ServiceLaw:
         idle: Service times of processes that were idle before, divided by the busy mean of their worker, shape (i,);
             None where they were not measured, then they are as the busy ones.
         max_conns: Requests that the balancer lets a worker have at a time; 0 for no limit.
+        names: Whose mean each is; empty where the law is of no workers in particular.
     """
 
     shape: Floats
@@ -31,6 +32,7 @@ class ServiceLaw:
     processes: int = 1
     idle: Floats | None = None
     max_conns: int = 0
+    names: tuple[str, ...] = ()
 
     @property
     def idle_shape(self) -> Floats:
@@ -98,4 +100,5 @@ def service_law(
         processes,
         relative if len(relative) >= LEAST else None,
         max_conns,
+        tuple(means),
     )

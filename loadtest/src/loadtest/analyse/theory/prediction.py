@@ -29,17 +29,18 @@ def replay(law: ServiceLaw, samples: Sequence[Sample], warmup_s: float, rng: np.
     Each worker is one FIFO queue before its processes. Service times are drawn from the law: from those after idleness
     where a request finds a process idle, else from the busy ones. So what is left between this and the measured mean
     is neither luck with arrivals nor an unfinished queue, but a service that is not as the law says. None where
-    nothing was answered.
+    nothing was answered, or by a worker that the law does not name.
 
     Args:
-        law: Measured service times; one mean for each worker, in the order of the workers' names.
+        law: Measured service times, with the workers' names.
         samples: The trial's samples.
         warmup_s: Requests due before it are simulated, and not counted.
         rng: Source of the service times.
     """
     good = sorted((one for one in samples if one.ok and one.worker is not None), key=lambda one: one.scheduled_s)
     names = sorted({str(one.worker) for one in good})
-    if not good or len(names) > len(law.means_s):
+    known = dict(zip(law.names, law.means_s, strict=False))
+    if not good or not known.keys() >= set(names):
         return None
     # every replay has workers of its own, and all are served at once
     workers = len(names)
@@ -47,7 +48,7 @@ def replay(law: ServiceLaw, samples: Sequence[Sample], warmup_s: float, rng: np.
     who = np.array([place[str(one.worker)] for one in good])
     due = np.tile(np.array([one.scheduled_s for one in good]), _REPLAYS)
     chosen = np.concatenate([who + number * workers for number in range(_REPLAYS)])
-    mean_s = np.array(law.means_s)[chosen % workers]
+    mean_s = np.array([known[name] for name in names])[chosen % workers]
     idle_s, busy_s = (rng.choice(shape, len(due)) * mean_s for shape in (law.idle_shape, law.shape))
     ends = serve(due, idle_s, busy_s, chosen, workers * _REPLAYS, processes=law.processes)
     counted = due >= warmup_s
