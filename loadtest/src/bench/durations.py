@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.machine import commit_here, machine_here
+from bench.record import Record
 from deployed.checkout import REPOSITORY, SHARED, run
 from deployed.local import local_deployment
+from loadtest.errors import LoadtestError
 
 SLICE = "durations"
 MIRROR = [f"MODEL_MIRROR={SHARED / 'models'}"] if (SHARED / "models").exists() else []
@@ -48,6 +50,11 @@ def main() -> int:
     parser.add_argument("--release", default="", help="of the machines (default: this host's)")
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="write durations.json and durations.md there")
     options = parser.parse_args()
+    try:
+        if options.record:
+            Record(options.record)
+    except LoadtestError as error:
+        raise SystemExit(f"error: {error}") from error
     with tempfile.TemporaryDirectory(prefix="durations-") as name:
         clone = Path(name) / "clone"
         run("git", "clone", "-q", REPOSITORY, clone)
@@ -67,10 +74,10 @@ def main() -> int:
         ],
     }
     text = markdown(result)
+    print(text)
     if options.record:
         (options.record / "durations.json").write_text(json.dumps(result, indent=1) + "\n")
         (options.record / "durations.md").write_text(text)
-    print(text)
     return 0
 
 
