@@ -6,8 +6,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,8 +18,11 @@ from loadtest.analyse.laws import law_of
 from loadtest.analyse.summary import summarize
 from loadtest.cli import main
 from loadtest.draw.report import write_report
+from loadtest.errors import LoadtestError
+from loadtest.experiments.calibration import Capacity, estimate
 from loadtest.experiments.folder import RunFolder
-from loadtest.generate.samples import read_trial
+from loadtest.generate.client import Client
+from loadtest.generate.samples import Sample, read_trial
 from loadtest.simulate.measured import of_run
 from tests.conftest import free_ports
 
@@ -120,6 +124,33 @@ def test_a_calibration_that_failed_is_measured_again(
     assert list(calibrations(folder)) == [f"pool2.16px.{kind}" for kind in ("saturated", "unloaded")]
     kept = sorted(path.name for path in (folder.path / "calibration").glob("*incomplete*"))
     assert kept == [f"pool2.16px.{kind}.incomplete1.jsonl.gz" for kind in ("saturated", "unloaded")]
+
+
+def test_batches_of_the_inventory_are_told_from_single_photographs(
+    design: Path, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The design names no batch, and the workers say theirs."""
+    asked: list[int] = []
+    describe = Client.describe
+
+    async def batching(client: Client) -> dict[str, Any]:
+        found = await describe(client)
+        return found | {"version": found["version"] | {"batch": {"max": 8, "window_ms": 0.0}}}
+
+    def watched(alone: Sequence[Sample], full: Sequence[Sample], batch: int) -> Capacity:
+        asked.append(batch)
+        return estimate(alone, full, batch)
+
+    monkeypatch.setattr(Client, "describe", batching)
+    monkeypatch.setattr("loadtest.experiments.execute.estimate", watched)
+    design.write_text(BY_LOAD)
+    assert run(design, serve("--workers", "2", "--service-ms", "2")) == 0
+    assert asked == [8]
+    folder = RunFolder.open(design.parent / "run")
+    (level,) = folder.measured_levels()
+    assert law_of(folder, level, folder.read_level(level) or {}, folder.design.cells[0]) is None
+    with pytest.raises(LoadtestError, match="one photograph at a time"):
+        of_run(folder)
 
 
 def test_theory_is_of_the_policy_that_was_deployed(design: Path, serve: Callable[..., str]) -> None:

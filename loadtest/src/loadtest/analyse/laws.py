@@ -8,6 +8,7 @@ from loadtest.analyse.theory.law import ServiceLaw, service_law
 from loadtest.experiments.calibration import from_facts
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.record import batch_of
 from loadtest.generate.samples import read_trial
 
 # Samples of idle workers and of busy ones: of the open loops, and of earlier runs, which had closed loops alone.
@@ -17,7 +18,7 @@ _KINDS = (("idle", "busy"), ("unloaded", "saturated"))
 def law_of(folder: RunFolder, level: Level, record: dict[str, Any], cell: Cell) -> ServiceLaw | None:
     """The measured law of a level's service times for what a cell sends; None where it was not calibrated."""
     facts = record.get("capacity", {}).get(cell.images_id)
-    if (level.batch or 1) > 1:
+    if batch_of(level, record) > 1:
         return None  # a run of several photographs has no service time of one; analyse.batches has theirs
     if facts is None:
         return None

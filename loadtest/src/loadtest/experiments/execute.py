@@ -18,7 +18,7 @@ from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, mean_
 from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.precision import Watch, told
 from loadtest.experiments.progress import Reporter
-from loadtest.experiments.record import begin_record, now_utc, wait_until_as_asked
+from loadtest.experiments.record import batch_of, begin_record, now_utc, wait_until_as_asked
 from loadtest.experiments.validity import disturbed_by, invalid_because
 from loadtest.generate import punctual
 from loadtest.generate.client import Client
@@ -140,7 +140,7 @@ class _Session:
         closed = closed_loops(settings, workers)
         alone, full = [await self._calibration(cell, kind, load) for kind, load in closed.items()]
         try:
-            capacity = estimate(alone, full, self.level.batch or 1)
+            capacity = estimate(alone, full, batch_of(self.level, described))
         except LoadtestError as error:
             for kind in closed:  # --resume would read them again
                 self.folder.set_aside(self.folder.calibration_path(self.level, cell.images_id, kind))

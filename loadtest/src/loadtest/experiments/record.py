@@ -52,6 +52,11 @@ def policy_of(level: Level, record: dict[str, Any]) -> str | None:
     return level.policy or (record.get("status") or {}).get("policy")
 
 
+def batch_of(level: Level, record: dict[str, Any]) -> int:
+    """The most photographs of a run of the network: as the level says, else as the workers said; else 1."""
+    return level.batch or int(((record.get("version") or {}).get("batch") or {}).get("max", 1))
+
+
 async def wait_until_as_asked(client: "Client", level: Level, facts: dict[str, Any]) -> dict[str, Any]:
     """Return what the service says of itself once it is deployed as a level says.
 

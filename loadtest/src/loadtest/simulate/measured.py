@@ -9,6 +9,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.calibration import Capacity, from_facts
 from loadtest.experiments.cores import shared_cores
 from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.record import batch_of
 from loadtest.experiments.regimes import after_idleness, network_of, when_busy
 from loadtest.generate.samples import Sample, read_trial
 from loadtest.simulate.service import Service
@@ -47,9 +48,9 @@ def of_run(folder: RunFolder) -> Measured:
         LoadtestError: The run has no calibration.
     """
     caveats = {
-        level: shared_cores(folder.read_level(level) or {})
+        level: shared_cores(record)
         for level in folder.measured_levels()
-        if (level.batch or 1) == 1
+        if (record := folder.read_level(level)) is not None and batch_of(level, record) == 1
     }
     order = sorted(caveats, key=lambda one: (one.slow_worker, caveats[one] is not None, -(one.pool_size or 0), one.id))
     for level in order:
