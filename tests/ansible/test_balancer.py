@@ -500,7 +500,7 @@ def test_a_renewed_certificate_is_served_after_a_reload_that_loses_nothing(
 def test_a_photograph_that_comes_slowly_survives_a_reload(
     balancer: Balancer, nginx: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It comes for longer than a worker may take to answer. It is the last test: nginx waits a second only from here on."""
+    """It comes for longer than a worker may take to answer. The last test: nginx waits one second from here on."""
 
     def configuration() -> str:
         return str(balancer.get(f"{balancer.secure}/status").json()["configuration"])
