@@ -178,6 +178,21 @@ def test_lost_metrics_hold_the_pool_and_what_was_counted_is_forgotten() -> None:
     assert blind.service_s == pytest.approx(SERVICE_S)
 
 
+@pytest.mark.parametrize(
+    ("before_s", "known", "minimum", "maximum"),
+    [(None, True, 1, 2), (None, True, 4, 4), (0.0, True, 1, 2), (0.0, False, 1, 2)],
+    ids=["a deployment", "the minimum", "an experiment", "without metrics"],
+)
+def test_a_change_of_the_bounds_has_its_own_reason(
+    before_s: float | None, known: bool, minimum: int, maximum: int
+) -> None:
+    rules = Rules(minimum, maximum, objective_s=0.25)
+    seen = Seen(1.0, known, serving=3, processes=POOL)
+    _, decision = decide(State(3, before_s, SERVICE_S), seen, rules)
+    assert decision.target == (maximum if minimum == 1 else minimum)
+    assert decision.reason == "the minimum or the maximum has changed"
+
+
 @pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0], ids=["back", "forth"])
 def test_a_jump_of_the_clock_changes_nothing(jump_s: float) -> None:
     state = steady(20, 100, State(2))

@@ -116,13 +116,14 @@ def decide(state: State, seen: Seen, rules: Rules) -> tuple[State, Decision]:
         What to know at the next look, and the decision. Its reason is that of a change; without one it says why not.
     """
     bounded = min(max(state.target, rules.minimum), rules.maximum)
+    moved = "the minimum or the maximum has changed" if bounded != state.target else ""
     passed_s = second_s(state.before_s, seen.now_s)
     state = replace(state, before_s=seen.now_s, target=bounded)
     if not seen.known:
-        return replace(state, **_NOTHING), Decision(bounded, "the metrics cannot be read", {})
+        return replace(state, **_NOTHING), Decision(bounded, moved or "the metrics cannot be read", {})
     state = replace(state, service_s=_service_s(state.service_s, seen))
     if passed_s is None:
-        return replace(state, **_NOTHING), Decision(bounded, "the looks were not a second apart", {})
+        return replace(state, **_NOTHING), Decision(bounded, moved or "the looks were not a second apart", {})
     state = replace(state, counts=(*state.counts, seen.arrivals / passed_s)[-LONGEST_S:])
     wait_s = _wait_s(state, seen)
     state = replace(state, late_s=_late_s(state, seen, wait_s, rules, passed_s))
@@ -130,13 +131,13 @@ def decide(state: State, seen: Seen, rules: Rules) -> tuple[State, Decision]:
         state = replace(state, memory=replace(state.memory, left_s=max(0.0, state.memory.left_s - passed_s)))
     target, reason = _wanted(state, seen, rules)
     calm_s = state.calm_s + passed_s if target < bounded else 0.0
-    if target < bounded:
-        if calm_s < rules.down_after_s:
-            target, reason = bounded, "fewer would do, but not for long enough yet"
-        else:
-            target, calm_s = bounded - max(1, (bounded - target) // 2), 0.0
+    if target < bounded and calm_s < rules.down_after_s:
+        target, reason = bounded, "fewer would do, but not for long enough yet"
+    elif target < bounded:
+        target, calm_s = bounded - max(1, (bounded - target) // 2), 0.0
     if target > bounded and state.late_s and reason != _NO_ROOM:  # a crowd of a second teaches nothing
         state = replace(state, memory=_surprised(state, target), late_s=0.0)
+    reason = moved if moved and target == bounded else reason
     return replace(state, target=target, calm_s=calm_s), Decision(target, reason, _metrics(state, seen, wait_s))
 
 
