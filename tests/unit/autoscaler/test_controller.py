@@ -129,6 +129,13 @@ def test_what_an_answer_took_is_kept_by_its_model(make: Callable[..., Loop]) -> 
         assert bool(says) == bool(other.controller.report()["notices"])
 
 
+def test_what_an_answer_took_is_kept_though_the_pool_stays_as_it_is(make: Callable[..., Loop]) -> None:
+    """Where the objective is below it, the next deployment refuses it."""
+    loop = make(objective_s=0.01)
+    loop.seconds(5, requests=5)
+    assert json.loads(loop.settings.standby.read_text())["service_s"] == pytest.approx(0.02)
+
+
 def test_a_restart_leaves_the_pool_as_it_is(loop: Loop) -> None:
     loop.seconds(100, requests=5)
     before = loop.settings.standby.read_bytes()

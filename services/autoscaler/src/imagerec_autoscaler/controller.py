@@ -211,7 +211,7 @@ class Controller:
     def _put(self, asleep: set[str], states: Mapping[str, str], now_s: float) -> None:
         target, service_s = (None, None) if self._state is None else (self._state.target, self._state.service_s)
         before, kept = self._kept, Kept(frozenset(asleep), target, service_s)
-        if (kept.asleep, kept.target) == (before.asleep, before.target):
+        if kept == replace(before, service_s=before.service_s and service_s):  # S is kept when it is first known
             return
         try:
             self._standby.write(kept, self.settings.model)
