@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -77,7 +78,13 @@ class AccessLog:
 
     def _added(self, file: BinaryIO) -> bytes:
         added = file.read(_MOST_BYTES)
-        there, held = self._path.stat(), Path(f"/proc/self/fd/{file.fileno()}").stat()
+        held = os.fstat(file.fileno())
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            if held.st_nlink:  # it has another name: nginx goes on writing there until it opens the new one
+                return added
+            raise
         if there.st_ino == held.st_ino and there.st_size >= file.tell():
             return added
         self.close()
