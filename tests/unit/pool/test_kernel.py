@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -81,6 +84,15 @@ def test_of_many_servers_each_has_its_own_count(listener: socket.socket) -> None
             assert [len(found) for found in kernel.under_way(servers).values()] == [1, 0, 0]
         finally:
             client.kill()
+
+
+@pytest.mark.parametrize("kind", [2, 3], ids=["refused", "ended early"])
+def test_a_kernel_that_cannot_say_is_told_from_no_connections(kind: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So answers a kernel without tcp_diag."""
+    answer = struct.pack("=IHHIIi", 20, kind, 0, 1, 0, -errno.ENOENT)
+    monkeypatch.setattr(kernel, "_opened", lambda: nullcontext(Mock(recv=lambda _: answer)))
+    with pytest.raises(FileNotFoundError):
+        kernel.under_way([("127.0.0.1", 5000)])
 
 
 @pytest.mark.parametrize("few", [True, False], ids=["few ports", "many ports"])

@@ -132,7 +132,11 @@ def _message(kind: int, flags: int, family: int, identity: bytes) -> bytes:
 
 
 def _connections(kernel: socket.socket, family: int, port: int) -> Iterator[Connection]:
-    """Yield each connection to a port, or to any (0), but this process's own."""
+    """Yield each connection to a port, or to any (0), but this process's own.
+
+    Raises:
+        OSError: The kernel does not tell.
+    """
     own = _own_inodes()
     anything = _IDENTITY.pack(0, port, bytes(16), bytes(16), bytes(4), bytes(8))
     kernel.send(_message(_BY_FAMILY, _REQUEST | _DUMP, family, anything))
@@ -141,6 +145,9 @@ def _connections(kernel: socket.socket, family: int, port: int) -> Iterator[Conn
         while data:
             length, kind, *_ = _HEADER.unpack_from(data)
             if kind in {_DONE, _ERROR}:
+                code = -struct.unpack_from("=i", data, _HEADER.size)[0]
+                if code:
+                    raise OSError(code, os.strerror(code))
                 return
             told = _TOLD.unpack_from(data, _HEADER.size)
             identity, inode = told[4], told[-1]
