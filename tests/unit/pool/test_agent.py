@@ -193,14 +193,31 @@ def test_clients_are_parted_with_before_a_reload_that_can_wait(
     assert not parting.exists()
 
 
+@pytest.mark.parametrize("name", ["parting", "reloading"])
 @pytest.mark.parametrize(("age_s", "stays"), [(0, True), (10, False), (-3600, False)], ids=["new", "old", "clock"])
-def test_what_a_killed_reload_command_has_left_is_removed(settings: Settings, age_s: float, *, stays: bool) -> None:
+def test_what_a_killed_agent_or_reload_command_has_left_is_removed(
+    settings: Settings, name: str, age_s: float, *, stays: bool
+) -> None:
     """While it is there no client keeps a connection; the clock may have jumped meanwhile."""
-    reloading = settings.servers.with_name("reloading")
-    reloading.touch()
-    os.utime(reloading, (time.time() - age_s,) * 2)
-    Reload(Nginx(settings.servers, settings.serves, settings.nginx_pid), lambda *_: None).look(100.0)
-    assert reloading.exists() == stays
+    left = settings.servers.with_name(name)
+    left.touch()
+    os.utime(left, (time.time() - age_s,) * 2)
+    reload = Reload(Nginx(settings.servers, settings.serves, settings.nginx_pid), lambda *_: None)
+    reload.ask(urgent=True)
+    reload.look(100.0)
+    assert left.exists() == stays
+
+
+def test_an_agent_that_ends_lets_clients_keep_their_connections(settings: Settings) -> None:
+    async def course() -> None:
+        running = asyncio.create_task(Agent(settings).run())
+        await asyncio.sleep(0.2)
+        settings.servers.with_name("parting").touch()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(course())
+    assert not settings.servers.with_name("parting").exists()
 
 
 def test_a_reload_waits_for_nothing_where_clients_cannot_be_parted_with(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -73,6 +74,8 @@ class Agent:
                 for probe in self._probes.values():
                     probe.stop()
                 self._log.close()
+                with contextlib.suppress(OSError):
+                    self._nginx.part(wanted=False)
 
     def look(self, session: aiohttp.ClientSession, now_s: float, passed_s: float) -> None:
         """Look once, decide, and tell nginx."""

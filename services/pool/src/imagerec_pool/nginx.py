@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-# The command by which anybody else has nginx reload says for 0.8 s that clients are parted with.
+# This program, and the command by which anybody else has nginx reload, say for 0.8 s that clients are parted with.
 _KILLED_S = 5.0
 _LINE = re.compile(r"server (?P<address>\S+):(?P<port>\d+)(?P<options>[^;#]*?)(?P<down> down)?;  # (?P<name>\S+)")
 
@@ -113,10 +113,11 @@ class Nginx:
             self._parting.unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Have clients' connections kept again where a reload command was killed before it could say so."""
-        with contextlib.suppress(OSError):
-            if abs(time.time() - self._reloading.stat().st_mtime) > _KILLED_S:
-                self._reloading.unlink()
+        """Have clients' connections kept again where an agent or a reload command was killed before it could say so."""
+        for left in (self._parting, self._reloading):
+            with contextlib.suppress(OSError):
+                if abs(time.time() - left.stat().st_mtime) > _KILLED_S:
+                    left.unlink()
 
     def reload(self) -> bool:
         """Tell nginx to read its configuration again; return whether there was a process to tell.
