@@ -57,6 +57,8 @@ def test_what_is_to_be_mended_is_shown(result: Result) -> None:
     assert "as frames of one film are" not in page
     film = dataclasses.replace(result, split=dataclasses.replace(result.split, threshold=0.98))
     assert "as frames of one film are" in render(film)
+    assert "nor photographs nearly like them" in page
+    assert "nor photographs nearly like them" not in render(film)
 
 
 def test_figures_are_the_examinations(result: Result) -> None:
