@@ -51,7 +51,7 @@ def asked(path: Path) -> Any:
     async def ask() -> Any:
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
-            session.get("http://autoscaler/state") as answer,
+            session.get("http://autoscaler/autoscaler") as answer,
         ):
             return await answer.json()
 

@@ -23,12 +23,12 @@ def segment(marker: int, *factors: int, bits: int = 8, width: int = 200, height:
 
 
 FRAMES = {
-    "4:2:0": (segment(0xC0, 0x22, 0x11, 0x11), Frame(200, 100, 3, False, False, 64 * 13 * 7 * 6)),
-    "wide blocks": (segment(0xC1, 0x42, 0x11, 0x11), Frame(200, 100, 3, False, False, 64 * 7 * 7 * 10)),
-    "high blocks": (segment(0xC2, 0x11, 0x14), Frame(200, 100, 2, False, True, 64 * 25 * 4 * 5)),
-    "grey": (segment(0xC9, 0x11), Frame(200, 100, 1, True, False, 64 * 25 * 13)),
-    "progressive and arithmetic": (segment(0xCA, 0x11), Frame(200, 100, 1, True, True, 64 * 25 * 13)),
-    "whole blocks": (segment(0xC0, 0x22, width=32, height=16), Frame(32, 16, 1, False, False, 64 * 2 * 1 * 4)),
+    "4:2:0": (segment(0xC0, 0x22, 0x11, 0x11), Frame(200, 100, 3, False, 64 * 13 * 7 * 6)),
+    "wide blocks": (segment(0xC1, 0x42, 0x11, 0x11), Frame(200, 100, 3, False, 64 * 7 * 7 * 10)),
+    "high blocks": (segment(0xC2, 0x11, 0x14), Frame(200, 100, 2, False, 64 * 25 * 4 * 5)),
+    "grey": (segment(0xC9, 0x11), Frame(200, 100, 1, True, 64 * 25 * 13)),
+    "progressive and arithmetic": (segment(0xCA, 0x11), Frame(200, 100, 1, True, 64 * 25 * 13)),
+    "whole blocks": (segment(0xC0, 0x22, width=32, height=16), Frame(32, 16, 1, False, 64 * 2 * 1 * 4)),
 }
 
 
@@ -62,19 +62,19 @@ def test_a_frame_header_that_makes_no_sense_is_none(data: bytes) -> None:
         budget.read_frame(data)
 
 
-SCANNED = Frame(8, 8, 3, False, True, 64 * MILLION)
-PLAIN = Frame(65_500, 1000, 3, False, False, 0)
+SCANNED = Frame(8, 8, 3, False, 64 * MILLION)
+PLAIN = Frame(65_500, 1000, 3, False, 0)
 JPEGS = {
     "shrunk by no more than its sides allow": ((PLAIN, 0, 0, 501, 3), "197 MB"),
     "shrunk to the least side": ((PLAIN, 0, 0, 500, 3), None),
-    "shrunk by eight": ((Frame(65_500, 65_500, 3, False, False, 0), 0, 0, 8187, 2), None),
-    "not shrunk enough": ((Frame(65_500, 65_500, 3, False, False, 0), 0, 0, 8188, 2), "537 MB"),
+    "shrunk by eight": ((Frame(65_500, 65_500, 3, False, 0), 0, 0, 8187, 2), None),
+    "not shrunk enough": ((Frame(65_500, 65_500, 3, False, 0), 0, 0, 8188, 2), "537 MB"),
     "bytes of a pixel": ((PLAIN, 0, 0, 501, 4), "262 MB"),
-    "in scans": ((Frame(8, 8, 3, False, True, 100 * MILLION), 0, 1, 1, 3), "201 MB"),
-    "in one scan": ((Frame(8, 8, 3, False, False, 100 * MILLION), 0, 0, 1, 3), None),
-    "arithmetic": ((Frame(8, 8, 3, True, False, 10 * MILLION), 10 * MILLION, 0, 1, 3), "1.7 s"),
-    "arithmetic, few bytes": ((Frame(8, 8, 3, True, False, 16 * MILLION), 0, 0, 1, 3), None),
-    "the same without": ((Frame(8, 8, 3, False, False, 10 * MILLION), 10 * MILLION, 0, 1, 3), None),
+    "in scans": ((Frame(8, 8, 3, False, 100 * MILLION), 0, 1, 1, 3), "201 MB"),
+    "in one scan": ((Frame(8, 8, 3, False, 100 * MILLION), 0, 0, 1, 3), None),
+    "arithmetic": ((Frame(8, 8, 3, True, 10 * MILLION), 10 * MILLION, 0, 1, 3), "1.7 s"),
+    "arithmetic, few bytes": ((Frame(8, 8, 3, True, 16 * MILLION), 0, 0, 1, 3), None),
+    "the same without": ((Frame(8, 8, 3, False, 10 * MILLION), 10 * MILLION, 0, 1, 3), None),
     "many scans": ((SCANNED, 0, 32, 1, 3), "1.3 s"),
     "many scans, fewer": ((SCANNED, 0, 25, 1, 3), None),
     "scans of many bytes": ((SCANNED._replace(coefficients=32 * MILLION), 20 * MILLION, 26, 1, 3), "1.0 s"),

@@ -19,7 +19,6 @@ def create_app(controller: Controller) -> web.Application:
         return web.json_response({"status": "live"})
 
     app = web.Application(client_max_size=1024)
-    app.router.add_get("/state", state)
     app.router.add_get("/autoscaler", state)
     app.router.add_get("/live", live)
     return app

@@ -12,14 +12,13 @@ from statistics import NormalDist
 import numpy as np
 
 from imagerec_model.errors import ModelError
+from imagerec_model.learn.photographs import LIMITS
 from imagerec_model.progress import progress
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.classifier import Classifier
 from imagerec_worker.errors import ProblemError
 from imagerec_worker.geometry import Pixels
 from imagerec_worker.preprocess import preprocess
-
-_MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def decode(path: Path, size: int, crop: float) -> Pixels:
         ModelError: the file is no photograph that a worker accepts.
     """
     try:
-        return preprocess(path.read_bytes(), size, _MAX_PIXELS, crop)[0]
+        return preprocess(path.read_bytes(), size, LIMITS.max_pixels, crop)[0]
     except ProblemError as error:
         raise ModelError(f"{path} cannot be used: {error}; take it out of the folder") from error
 

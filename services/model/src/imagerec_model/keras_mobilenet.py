@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagerec_model.errors import DownloadError, ModelError
+from imagerec_model.errors import DownloadError
 from imagerec_model.imagenet import imagenet_classes
 from imagerec_worker.bundle import Bundle, write_bundle
 from imagerec_worker.manifest import Manifest
 
 NAME = "keras"
-WEIGHTS = ("imagenet", "none")
 VERSION = "1.0-float32"
 _SIZE = 224
 
@@ -19,12 +18,10 @@ def make(folder: Path, *, weights: str = "imagenet") -> Bundle:
     """Write the bundle with the weights `imagenet`, which Keras downloads and caches, or `none`: random ones.
 
     Raises:
-        ModelError: TensorFlow is not installed, or `weights` is neither.
+        ModelError: TensorFlow is not installed.
         DownloadError: Keras could not get the weights.
         BundleError: the folder cannot be written.
     """
-    if weights not in WEIGHTS:
-        raise ModelError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights}")
     from imagerec_model.export import to_float32, use_tensorflow  # noqa: PLC0415  # the extra is not always there
 
     use_tensorflow()
@@ -32,7 +29,7 @@ def make(folder: Path, *, weights: str = "imagenet") -> Bundle:
 
     try:
         network = keras.applications.MobileNetV2(
-            input_shape=(_SIZE, _SIZE, 3), weights="imagenet" if weights == "imagenet" else None
+            input_shape=(_SIZE, _SIZE, 3), weights=None if weights == "none" else weights
         )
     except Exception as error:  # Keras wraps every failure of a download in a bare Exception
         if weights == "none":

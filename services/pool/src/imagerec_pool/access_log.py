@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -121,11 +122,7 @@ class AccessLog:
         except OSError:
             return b""
         held = self._file
-        if there.st_size < held.tell() or not _same(held, there.st_ino):
+        if there.st_size < held.tell() or os.fstat(held.fileno()).st_ino != there.st_ino:
             self._rest = b""
             self._open(at_end=False)
         return b""
-
-
-def _same(file: BinaryIO, inode: int) -> bool:
-    return Path(f"/proc/self/fd/{file.fileno()}").stat().st_ino == inode

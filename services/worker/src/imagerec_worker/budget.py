@@ -47,7 +47,6 @@ _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_GREY, _PNG_COLOUR, _PNG_PALETTE = 0, 2, 3
 
 _JPEG_ARITHMETIC = frozenset({0xC9, 0xCA})
-_JPEG_PROGRESSIVE = frozenset({0xC2, 0xCA})
 _JPEG_DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 _JPEG_SHRINKS = (8, 4, 2, 1)
 
@@ -65,7 +64,6 @@ class Frame(NamedTuple):
     height: int
     components: int
     arithmetic: bool
-    progressive: bool
     coefficients: int
 
 
@@ -104,7 +102,7 @@ def read_frame(segment: bytes) -> Frame:
         raise ValueError("the frame has no pixels")
     across, down = (max(sides) for sides in zip(*factors, strict=True))
     blocks = -(-width // (8 * across)) * -(-height // (8 * down)) * sum(a * d for a, d in factors)
-    return Frame(width, height, components, marker in _JPEG_ARITHMETIC, marker in _JPEG_PROGRESSIVE, 64 * blocks)
+    return Frame(width, height, components, marker in _JPEG_ARITHMETIC, 64 * blocks)
 
 
 def check_jpeg(frame: Frame, held_bytes: int, scans: int, least: int, pixel_bytes: int, *, times: int = 1) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from imagerec_model.efficientnet import FEATURES
 from imagerec_model.errors import ModelError
 from imagerec_model.learn.network import Network, write_features_bundle
-from imagerec_model.learn.photographs import LeftOut, Photograph, max_pixels, read
+from imagerec_model.learn.photographs import LIMITS, LeftOut, Photograph, read
 from imagerec_model.progress import progress
 from imagerec_worker.bundle import load_bundle
 from imagerec_worker.classifier import Classifier
@@ -166,7 +166,7 @@ def _features(photograph: Photograph) -> Features | str:
         content = read(photograph.path)
         if hashlib.sha256(content).hexdigest() != photograph.sha256:
             return "changed while it was read"
-        pixels, _ = preprocess(content, bundle.input_size, max_pixels(), bundle.crop)
+        pixels, _ = preprocess(content, bundle.input_size, LIMITS.max_pixels, bundle.crop)
     except UnsupportedFormatError:
         return "is no JPEG, PNG, WebP or GIF that workers decode; save it anew as JPEG"
     except (ModelError, ProblemError) as error:

@@ -19,8 +19,6 @@ STRENGTHS = tuple(factor / FEATURES for factor in (0.1, 0.3, 1.0, 3.0, 10.0, 30.
 # Added to a feature's deviation, so that one which hardly varies is not blown up.
 _LEAST_DEVIATION = 0.02
 _MAX_STEPS = 2000
-# How far below all others the logit of a class is which a fold had nothing to learn from.
-_UNKNOWN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ def fit(
     Args:
         features: float32 `[n, 1280]`.
         labels: class indices `[n]`; every class is there.
-        folds: the fold `[n]` that each photograph examines.
+        folds: the fold `[n]` that each photograph examines; without any of them every class is there too.
         classes: how many.
         report: called with the number of fits done, of `number_of_fits`.
     """
@@ -61,14 +59,14 @@ def fit(
     with threadpool_limits(1):  # sums of several threads come out in another order each time
         for number, fold in enumerate(used):
             examined = folds == fold
-            problem = _Problem(features[~examined], labels[~examined], classes)
+            problem = _Problem(features[~examined], labels[~examined])
             for index, strength in enumerate(STRENGTHS):
                 logits[index, examined] = _apply(problem.solve(strength), features[examined])
                 report(number * len(STRENGTHS) + index + 1)
         temperatures = [temperature(one, labels) for one in logits]
         losses = [log_loss(one / heat, labels) for one, heat in zip(logits, temperatures, strict=True)]
         best = int(np.argmin(losses))
-        head = _Problem(features, labels, classes).solve(STRENGTHS[best])
+        head = _Problem(features, labels).solve(STRENGTHS[best])
     probabilities = softmax(logits[best] / temperatures[best])
     return Learnt(
         Head(*((part / temperatures[best]).astype(np.float32) for part in head)),
@@ -102,7 +100,7 @@ def _apply(head: _Linear, features: Features) -> Logits:
 class _Problem:
     """Labelled features, standardised and turned into as few dimensions as hold them without loss."""
 
-    def __init__(self, features: Features, labels: Labels, classes: int) -> None:
+    def __init__(self, features: Features, labels: Labels) -> None:
         from sklearn.linear_model import LogisticRegression
 
         values = features.astype(np.float64)
@@ -113,7 +111,7 @@ class _Problem:
         if len(values) < values.shape[1]:  # the penalty keeps the solution within the span of the photographs
             left, sizes, self._turn = np.linalg.svd(values, full_matrices=False)
             values = left * sizes
-        self._values, self._labels, self._classes = values, labels, classes
+        self._values, self._labels = values, labels
         # Each strength begins where the one before ended, which takes a fraction of the steps.
         self._model = LogisticRegression(class_weight="balanced", max_iter=_MAX_STEPS, warm_start=True)
 
@@ -131,7 +129,4 @@ class _Problem:
         if self._turn is not None:
             kernel = kernel @ self._turn
         kernel = kernel / self._deviation
-        bias = bias - kernel @ self._mean
-        whole = np.zeros((self._classes, kernel.shape[1])), np.full(self._classes, bias.min() - _UNKNOWN)
-        whole[0][model.classes_], whole[1][model.classes_] = kernel, bias
-        return whole
+        return kernel, bias - kernel @ self._mean

@@ -15,11 +15,11 @@ from imagerec_model.errors import ModelError
 from imagerec_worker.settings import Settings
 
 FEWEST = 5
+LIMITS = Settings(Path())  # what a worker of today accepts
 _LAYOUT = "make one folder for each class and put its photographs into it"
 # Files that systems and programs leave in folders of photographs.
 _LITTER = frozenset({"thumbs.db", "desktop.ini"})
 _EXAMPLES = 5
-_LIMITS = Settings(Path())  # what a worker of today accepts
 
 
 class Photograph(NamedTuple):
@@ -207,16 +207,11 @@ def read(path: Path) -> bytes:
         if not path.is_file():  # a pipe would never end
             raise ModelError("is no file")
         size = path.stat().st_size
-        if size > _LIMITS.max_bytes:
-            raise ModelError(f"has {size / 2**20:.0f} MiB, workers accept {_LIMITS.max_bytes / 2**20:.0f}")
+        if size > LIMITS.max_bytes:
+            raise ModelError(f"has {size / 2**20:.0f} MiB, workers accept {LIMITS.max_bytes / 2**20:.0f}")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot be read ({error.strerror})") from error
-
-
-def max_pixels() -> int:
-    """Return the most pixels of a photograph that a worker accepts."""
-    return _LIMITS.max_pixels
 
 
 def identity(name: str) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imagerec_model.errors import ModelError
 from imagerec_model.learn.examination import Result, Share
-from imagerec_model.learn.photographs import label_of, max_pixels, read
+from imagerec_model.learn.photographs import LIMITS, label_of, read
 from imagerec_worker.errors import ProblemError
 from imagerec_worker.preprocess import preprocess
 
@@ -168,7 +168,7 @@ def _picture(result: Result, index: int) -> dict[str, Any]:
 def _thumbnail(path: Path) -> str:
     """Return a small JPEG in base64, or nothing when the file went away since it was learnt from."""
     try:
-        pixels, _ = preprocess(read(path), _THUMBNAIL, max_pixels())
+        pixels, _ = preprocess(read(path), _THUMBNAIL, LIMITS.max_pixels)
     except (ModelError, ProblemError):
         return ""
     file = io.BytesIO()
