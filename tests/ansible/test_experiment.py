@@ -1,4 +1,4 @@
-"""What an experiment leaves behind where a step of its way back fails."""
+"""What an experiment leaves behind where a step of its way back fails, and what an earlier one has left."""
 
 from __future__ import annotations
 
@@ -48,3 +48,34 @@ def test_the_autoscaler_is_let_go_and_the_balancer_goes_back_also_where_the_othe
         "awake, pool ?, auto",
         "deploy, pool ?, -",
     ]
+
+
+def test_no_photograph_of_an_earlier_experiment_is_left_on_the_client(tmp_path: Path) -> None:
+    """It would be sent and count, though the folder of this experiment does not have it."""
+    client = tmp_path / "client"
+    for folder, name in (("client/images/n01440764", "old"), ("given/n01443537", "new")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"{name}.jpg").touch()
+    (tmp_path / "runs/run").mkdir(parents=True)
+    for name in ("runs/run/run.json", "design.yml"):
+        (tmp_path / name).touch()
+    (client / "current").symlink_to("release")
+    (tmp_path / "hosts").write_text("[clients]\nclient\n[balancers]\n[workers]\n")
+    play = {
+        "hosts": "clients",
+        "connection": "local",
+        "vars": {
+            "ansible_python_interpreter": sys.executable,
+            "project_dir": str(REPOSITORY),
+            "experiment_dir": str(client),
+            "python_app_root": str(client),
+            "runs_dir": f"{tmp_path}/runs",
+            "run_name": "run",
+            "images": f"{tmp_path}/given",
+            "shown": {"file": f"{tmp_path}/design.yml", "design": {"cells": []}},
+        },
+        "tasks": [{"ansible.builtin.include_tasks": f"{REPOSITORY}/playbooks/experiment/prepare.yml"}],
+    }
+    done = played(tmp_path / "hosts", play, tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert [path.name for path in (client / "images").rglob("*.jpg")] == ["new.jpg"]
