@@ -46,3 +46,4 @@ def test_workers_of_different_models_are_named_and_one_model_is_right_whichever(
     said = " ".join((different.stdout + different.stderr).split())
     other = f"worker2 serves model-b 1 ({'b' * 12}), and worker1 serves model-a ({'a' * 12}); "
     assert other + "`make deploy INVENTORY=" in said
+    assert "the workers answer" not in said  # it ends with the first refusal, before a choice would be kept
