@@ -36,17 +36,21 @@ class Pool:
     def drain(self) -> Path:
         return self.folder / "etc/drain"
 
-    def take_out(self, by: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def inventory(self) -> Path:
+        """Write the inventory of a balancer with this agent, worker1 and a client; return its path."""
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        local |= {"slice_address": "127.0.0.1", "run_dir": str(self.folder)}
         hosts = {
             "balancers": {"hosts": {"balancer": {**local, "pool_runtime_dir": str(self.folder)}}},
             "workers": {"hosts": {"worker1": {**local, "worker_config_dir": str(self.drain.parent)}}},
+            "clients": {"hosts": {"client": local}},
         }
         (self.folder / "hosts.yml").write_text(json.dumps({"all": {"children": hosts}}))
+        return self.folder / "hosts.yml"
+
+    def take_out(self, by: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         extra = json.dumps({"drained_by": by, "drain_patience_s": 1})
-        return briefly(
-            "-i", self.folder / "hosts.yml", "tests/ansible/drain.yml", "-e", extra, *arguments, **environment
-        )
+        return briefly("-i", self.inventory(), "tests/ansible/drain.yml", "-e", extra, *arguments, **environment)
 
 
 @pytest.fixture
@@ -123,6 +127,21 @@ def test_a_deployment_takes_back_whom_a_power_cut_left_out_without_a_word(pool: 
         done = pool.take_out("deployment", "-e", "way=undrain")
         assert done.returncode == 0, done.stderr
         assert pool.drain.exists() == stays
+
+
+def test_an_operator_hears_whether_the_worker_serves_again(pool: Pool) -> None:
+    """It does not where its balancer has others in the pool, or where no balancer runs."""
+
+    def take_back() -> str:
+        done = briefly("-i", pool.inventory(), "playbooks/undrain.yml", "-e", "worker_named=worker1")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pool.say(worker1="up")
+    pool.workers[0]["asked"] = True
+    assert "worker1 serves.\n" in take_back()
+    pool.say(worker2="up")
+    assert "worker1 is taken back, and no balancer that runs has it in its pool." in take_back()
 
 
 def test_an_operator_s_word_outlives_a_power_cut(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
