@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -100,3 +101,26 @@ def test_readmes_are_current() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "fresh"),
+    [
+        ("inactive", True),
+        ("failed", True),
+        ("deactivating", True),
+        ("activating", False),
+        ("active", False),
+        ("reloading", False),
+    ],
+)
+def test_only_a_unit_that_this_run_has_started_runs_the_new_code(before: str, *, fresh: bool) -> None:
+    """Ansible leaves alone what is starting already, maybe with the code from before: a handler has to replace it."""
+    (remember,) = [
+        task["ansible.builtin.set_fact"]
+        for task in load(REPOSITORY / "roles/service/tasks/systemd/present.yml")
+        if "ansible.builtin.set_fact" in task
+    ]
+    start = {"state": "started", "status": {"ActiveState": before}}
+    said = jinja2.Environment(autoescape=True).from_string(remember["__service_started"]).render(__service_start=start)
+    assert said == str(fresh)
