@@ -172,6 +172,25 @@ def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path) -> None:
         assert words in said(done)
 
 
+def test_an_authority_would_ask_one_of_two_balancers_of_a_name(tmp_path: Path) -> None:
+    """Also without virtual_address, where DNS gives the name both addresses. Each with its own name may be."""
+    (refuse,) = [
+        task
+        for play in yaml.safe_load((REPOSITORY / "playbooks/preflight.yml").read_text())
+        for task in play.get("tasks", [])
+        if task["name"] == "Refuse balancers that would not answer where clients ask"
+    ]
+    names = {"one": "a.test", "two": "a.test", "own": "b.test"}
+    acme: dict[str, dict[str, object]] = {
+        host: {"balancer_tls": "acme", "balancer_tls_name": name} for host, name in names.items()
+    }
+    play = {"hosts": "balancers", "gather_facts": False, "tasks": [refuse]}
+    done = played(inventory(tmp_path, balancers=acme), play, tmp_path)
+    for host in ("one", "two"):
+        assert f"{host}: balancer_tls acme has the authority ask one of 2 balancers; take files, with one" in said(done)
+    assert "own: balancer_tls" not in said(done)
+
+
 def test_an_autoscaler_that_cannot_work_is_refused_before_a_host_changes(tmp_path: Path) -> None:
     common: dict[str, object] = {"autoscaler": True, "autoscaler_state_dir": str(tmp_path)}
     slow = {"autoscaler_objective_s": 0.01, "autoscaler_service_s": 0.02}
