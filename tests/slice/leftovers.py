@@ -33,6 +33,7 @@ def leftovers(names: Names) -> list[str]:
     found += [f"interface {path.name}" for path in Path("/sys/class/net").iterdir() if path.name == names.interface]
     rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout.splitlines()
     found += [rule for rule in rules if re.search(rf'--comment "?{re.escape(names.mark)}"?(\s|$)', rule)]
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/imagerec-slice/{names.slice_name}")]
+    for groups in (f"**/imagerec-slice/{names.slice_name}", f"**/{names.mark}.*.scope"):  # without systemd, and by it
+        found += [str(path) for path in Path("/sys/fs/cgroup").glob(groups)]
     files = (names.state, names.manifest, names.claim)
     return found + [str(path) for path in files if path.exists()]
