@@ -33,10 +33,14 @@ author: imagerec
 # What Ansible takes for true or false.
 BOOLEANS = {"true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"}
 _JINJA = jinja2.Environment(autoescape=True)
-# Settings of the playbooks, which no role has. Another variable of an inventory may have any other name.
+# Settings of the playbooks, with their types, which no role has.
+# Another variable of an inventory may have any other name.
 OF_THE_PLAYBOOKS = {
-    *("autoscaler", "drain_patience_s", "model", "model_fallback", "model_mirror", "slice_address", "slice_cores"),
-    *("thorough", "workers_serial"),
+    "autoscaler": "bool",
+    "drain_patience_s": "int",
+    "thorough": "bool",
+    **dict.fromkeys(("model", "model_fallback", "model_mirror", "slice_address", "slice_cores"), "raw"),
+    "workers_serial": "raw",
 }
 
 
@@ -150,7 +154,8 @@ def fault_of(name: str, value: object, option: dict[str, Any]) -> str:
 
 def mistaken(given: dict[str, Any], project: Path, inventory: list[object]) -> list[str]:
     """Say of each setting whose value its option cannot have what is wrong with it."""
-    options = {name: said for role in options_of(project / "roles").values() for name, said in role.items()}
+    options: dict[str, dict[str, Any]] = {name: {"type": kind} for name, kind in OF_THE_PLAYBOOKS.items()}
+    options |= {name: said for role in options_of(project / "roles").values() for name, said in role.items()}
     stands = [pair for content in inventory for pair in values_in(content)]
     said = [("-e sets", name, value) for name, value in given.items()]
     said += [("the inventory sets", name, value) for name, value in stands if name not in given]
@@ -165,7 +170,7 @@ def mistaken(given: dict[str, Any], project: Path, inventory: list[object]) -> l
 def misnamed(given: set[str], project: Path, inventory: list[object]) -> list[str]:
     """Say of each setting that nobody reads what it may have been meant to be."""
     roles = options_of(project / "roles")
-    meant = {name for options in roles.values() for name in options} | OF_THE_PLAYBOOKS
+    meant = {name for options in roles.values() for name in options} | OF_THE_PLAYBOOKS.keys()
     settings = meant | set(names_in(list(contents_below([project / "playbooks"]))))
     stands = set(names_in(inventory))
     unknown = {name: "-e sets" for name in given - settings - stands if not name.startswith("ansible_")}
