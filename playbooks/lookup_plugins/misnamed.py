@@ -189,12 +189,39 @@ def misnamed(given: set[str], project: Path, inventory: list[object]) -> list[st
     return sentences
 
 
+def _given(content: object, group: str) -> Iterator[str]:
+    """Yield the names of a group's variables in a file of an inventory."""
+    for key, value in content.items() if isinstance(content, dict) else []:
+        if key == group and isinstance(value, dict) and isinstance(value.get("vars"), dict):
+            yield from map(str, value["vars"])
+        yield from _given(value, group)
+
+
+def overruled(project: Path, inventories: list[Path]) -> list[str]:
+    """Say of each variable of a group that the playbooks' own group_vars stand above it."""
+    above = {path.stem: set(yaml.safe_load(path.read_text())) for path in project.glob("playbooks/group_vars/*.yml")}
+    above["all"] |= above["balancers"]
+    sentences = set()
+    for group, names in above.items():
+        places = {place for path in inventories for place in (path, path.parent)}
+        files = [path for place in places for path in place.glob(f"group_vars/{group}*") if path.stem == group]
+        given = {name for content in contents_below(files) for name in (content if isinstance(content, dict) else ())}
+        given |= {name for content in contents_below(inventories) for name in _given(content, group)}
+        sentences |= {
+            f"the group {group} of the inventory sets {name}, which the playbooks set themselves; "
+            "set it for a host, or with -e"
+            for name in given & names
+        }
+    return sorted(sentences)
+
+
 class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible has no types
     """The lookup."""
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **_: Any) -> list[str]:
         """Return the sentences; none where all is well."""
         sources = [Path(source) for source in (variables or {}).get("ansible_inventory_sources") or []]
-        inventory = said_by([source for source in sources if source.exists()])
-        given, project = load_extra_vars(self._loader), Path(terms[0])
-        return misnamed(set(given), project, inventory) + mistaken(given, project, inventory)
+        sources = [source for source in sources if source.exists()]
+        given, project, inventory = load_extra_vars(self._loader), Path(terms[0]), said_by(sources)
+        said = misnamed(set(given), project, inventory) + mistaken(given, project, inventory)
+        return said + overruled(project, sources)

@@ -294,6 +294,32 @@ def test_what_an_option_can_have_is_taken(given: dict[str, Any]) -> None:
         assert mistaken(given, [REPOSITORY / "inventory" / inventory]) == []
 
 
+def test_a_group_s_variable_that_the_playbooks_set_above_it_is_refused(tmp_path: Path) -> None:
+    """Ansible passes by it without a word. A host's own counts, and so does another group's."""
+    (tmp_path / "hosts.yml").write_text(
+        "all:\n  vars: {worker_stands_by: true, rack: 3}\n  children:\n"
+        "    balancers: {hosts: {balancer: {pool_prometheus: ''}}, vars: {monitoring_ask_workers: true}}\n"
+    )
+    (tmp_path / "group_vars/all").mkdir(parents=True)
+    (tmp_path / "group_vars/all/some.yml").write_text("virtual_address_drain: []\nworker_port: 5000\n")
+    (tmp_path / "group_vars/balancers.yml").write_text("pool_prometheus: ''\nbalancer_port: 80\n")
+    (tmp_path / "group_vars/workers.yml").write_text("monitoring_programs: []\n")
+    expected = [
+        f"the group {group} of the inventory sets {name}, which the playbooks set themselves; "
+        "set it for a host, or with -e"
+        for group, name in (
+            ("all", "virtual_address_drain"),
+            ("all", "worker_stands_by"),
+            ("balancers", "monitoring_ask_workers"),
+            ("balancers", "pool_prometheus"),
+        )
+    ]
+    for inventory in (tmp_path, tmp_path / "hosts.yml"):
+        assert misnamed.overruled(REPOSITORY, [inventory]) == expected
+    for name in ("local/hosts.yml", "example", "slice"):
+        assert misnamed.overruled(REPOSITORY, [REPOSITORY / "inventory" / name]) == []
+
+
 def test_what_is_not_known_yet_is_taken_and_a_secret_is_not_printed(tmp_path: Path) -> None:
     (tmp_path / "mine.yml").write_text(
         "plugin: constructed\nstrict: true\ncompose: {worker_port: base_port + 1, worker_log_level: level}\n"
