@@ -115,6 +115,15 @@ def test_no_more_is_asked_than_may_be() -> None:
     assert queues.highest_hz <= 38.0
 
 
+def test_a_capacity_is_measured_until_it_is_as_precise_as_was_asked() -> None:
+    assert all(find_knee(Queues(seed), 15.0, precision=0.03).reached for seed in range(10))
+
+
+@pytest.mark.long
+def test_a_rate_is_measured_until_it_is_as_precise_as_was_asked() -> None:
+    assert all(find_rate(Queues(seed), 0.3, SERVICE_S, precision=0.03).reached for seed in range(5))
+
+
 def test_what_the_time_allows_is_said() -> None:
     queues = Queues(1)
     knee = find_knee(queues, 15.0, precision=0.01, longest_s=120.0)

@@ -74,8 +74,9 @@ def find_knee(
     """Raise the load until answers no longer follow, then measure how many come a second where too many are asked.
 
     Above the knee every process always has work, so answers come as fast as the service can give them. Their rate is
-    measured twice: first to learn how much it varies, then for as long as the precision needs. It is 1 / the mean gap
-    between answers, with the t-interval of the means of 20 batches of gaps.
+    measured twice: first to learn how much it varies, then for as long as the precision needs. Where that was too short
+    it is measured on, as long as there is time. It is 1 / the mean gap between answers, with the t-interval of the
+    means of 20 batches of gaps.
 
     Args:
         probe: Asks the service.
@@ -115,9 +116,8 @@ def find_knee(
             return _at_least(rungs, gaps)
         rate_hz *= _STEP
     while True:
-        mean_s, half_s = _mean_gap(gaps)
-        wanted = 1.2 * len(gaps) * (half_s / mean_s / precision) ** 2 if math.isfinite(half_s) else _LEAST_ANSWERS
-        rung, gaps = climb(_ABOVE / mean_s, _ABOVE * max(wanted, _LEAST_ANSWERS) / (1 - _WARM_UP), longest_s)
+        mean_s, _ = _mean_gap(gaps)
+        rung, gaps = climb(_ABOVE / mean_s, _requests(gaps, precision, 0), longest_s)
         if not rung.follows:
             break
         if rung.asked_hz >= most_hz:
@@ -125,8 +125,21 @@ def find_knee(
         if asked_s >= longest_s:
             return _at_least(rungs, gaps)
     mean_s, half_s = _mean_gap(gaps)
+    while half_s > precision * mean_s and asked_s < longest_s:
+        rung, more = climb(rung.asked_hz, _requests(gaps, precision, len(gaps)), longest_s)
+        if rung.follows:
+            break
+        gaps = np.concatenate((gaps, more))
+        mean_s, half_s = _mean_gap(gaps)
     high_hz = 1 / (mean_s - half_s) if half_s < mean_s else math.inf
     return Knee(tuple(rungs), 1 / mean_s, 1 / (mean_s + half_s), high_hz, bool(half_s <= precision * mean_s))
+
+
+def _requests(gaps: Floats, precision: float, known: int) -> float:
+    """How many to ask above the knee so that there are enough answers, of which so many are known."""
+    mean_s, half_s = _mean_gap(gaps)
+    wanted = 1.2 * len(gaps) * (half_s / mean_s / precision) ** 2 if math.isfinite(half_s) else 0.0
+    return _ABOVE * max(wanted - known, _LEAST_ANSWERS) / (1 - _WARM_UP)
 
 
 def _still_follow(most_hz: float) -> LoadtestError:

@@ -72,7 +72,8 @@ def find_rate(
        line (of M/M/1 everywhere: P(T > t) = exp(−(μ − λ)t)). Late requests come in clusters, so the line is fitted as
        a Poisson regression whose variance is that between blocks (quasi-Poisson); a block, not a request, is a sample.
     3. From the interval that the first blocks give follows how many are needed. They are run, and the line is fitted
-       again. The interval of the rate is Fieller's, with Student's t.
+       again, until it is as precise as was asked or the time is over. The interval of the rate is
+       Fieller's, with Student's t.
 
     Args:
         probe: Asks the service.
@@ -97,7 +98,9 @@ def find_rate(
         if abs(moved - 1) <= _SPREAD:
             break
     line = search.line(rate_hz, _NEAR) or search.line(rate_hz, 2 * _NEAR)
-    if line is not None:
+    blocks = 0
+    while line is not None and len(search.blocks) > blocks:
+        blocks = len(search.blocks)
         half = line.half if math.isfinite(line.half) else 4 * precision
         near = len(search.near(rate_hz, _NEAR))
         search.around(rate_hz, min(_MOST_BLOCKS, math.ceil(1.2 * near * (half / precision) ** 2)) - near, _SPREAD)
