@@ -50,11 +50,10 @@ def write_report(folder: RunFolder, figures: Sequence[str]) -> None:
         LoadtestError: The summary is missing, or the page cannot be written.
     """
     try:
-        cells = json.loads((folder.path / "summary" / "cells.json").read_text(encoding="utf-8"))
-        trials = json.loads((folder.path / "summary" / "trials.json").read_text(encoding="utf-8"))
+        cells, trials = folder.read_summary("cells"), folder.read_summary("trials")
         images = {name: (folder.path / "figures" / f"{name}.png").read_bytes() for name in figures}
         (folder.path / "report.html").write_text(_page(folder, cells, trials, images), encoding="utf-8")
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise LoadtestError(f"cannot write {folder.path / 'report.html'}: {error}") from error
 
 

@@ -16,7 +16,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.precision import least_for
 from loadtest.generate import arrivals, punctual
 from loadtest.generate.client import Client
-from loadtest.generate.effort import Effort, core_count
+from loadtest.generate.effort import Effort
 from loadtest.generate.payload import encode
 from loadtest.generate.recording import record_load
 from loadtest.generate.samples import read_trial
@@ -73,7 +73,7 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int) -> BenchResult:
     """
     cores = sorted(os.sched_getaffinity(0))
     with known_server() as target, tempfile.TemporaryDirectory() as folder:
-        if core_count() > 1:
+        if len(cores) > 1:
             os.sched_setaffinity(0, {cores[-1]})
         try:
             path = Path(folder) / "bench.jsonl.gz"

@@ -115,8 +115,3 @@ def busy_share(before: MachineTimes | None, after: MachineTimes | None) -> float
     if before is None or after is None or after.all_s <= before.all_s:
         return None
     return max(0.0, 1.0 - (after.idle_s - before.idle_s) / (after.all_s - before.all_s))
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

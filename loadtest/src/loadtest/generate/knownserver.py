@@ -18,9 +18,8 @@ from typing import TextIO
 
 from aiohttp import web
 
+from loadtest.experiments.checks import POLICIES
 from loadtest.generate.parent import end_of_input
-
-POLICIES = ("random", "round_robin", "least_conn", "random_two")
 
 
 class Pool:
