@@ -21,6 +21,7 @@ from loadtest.generate import together
 from loadtest.generate.attack import Attack, read_payloads, table
 from loadtest.generate.clocks import Reading
 from loadtest.generate.images import PHOTO
+from loadtest.generate.limits import Limits
 from loadtest.generate.member import bodies_of, offsets_of
 from loadtest.generate.merged import merge, run_together
 from loadtest.generate.recorder import Recorder
@@ -126,6 +127,33 @@ def read_some(path: Path) -> bool:
         return bool(read_trial(path).samples)
     except Exception:  # its first line is not there yet
         return False
+
+
+@pytest.mark.parametrize(
+    ("clients", "warned"),
+    [
+        pytest.param([], "60", id="this-host"),
+        pytest.param(["--clients", "2"], "60", id="two-of-this-host"),
+        pytest.param(["--client", "ssh c1 python", "--client", "ssh c2 python"], None, id="two-hosts"),
+        pytest.param(["--clients", "2", "--client", "ssh c1 python"], "40", id="most-of-this-host"),
+    ],
+)
+def test_an_address_s_limit_is_held_against_what_each_host_sends(
+    clients: list[str],
+    warned: str | None,
+    serve: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def sent(*_: object, **__: object) -> Trial:
+        return Trial(Path("t"), {"asked_hz": RATE_HZ}, (), None, None)
+
+    monkeypatch.setattr("loadtest.generate.attack.limits_of", lambda _: Limits(address_rate_hz=35))
+    monkeypatch.setattr("loadtest.generate.attack.run_attack", sent)
+    monkeypatch.setattr("loadtest.generate.merged.run_together", sent)
+    main(["attack", serve(), *LOAD, *clients])
+    said = capsys.readouterr().err
+    assert said == "" if warned is None else f"one address sends {warned} requests a second and the balancer" in said
 
 
 def test_several_clients_send_together_what_one_would_send(

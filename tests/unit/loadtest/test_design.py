@@ -300,8 +300,8 @@ def test_a_changing_rate_asks_for_what_its_trial_has_on_average(tmp_path: Path) 
     assert mean_rate(sine, 5.0, 8.0) == pytest.approx(5.0)
     assert mean_rate(load(tmp_path).cells[0], 5.0, 2.0) == 5.0
     assert refused_ahead([step, sine], {}, Limits(address_rate_hz=10)) == [
-        "step-r5-x4-from2-64px: the load has 20 requests a second and the balancer takes 10 from one address: it will "
-        "refuse the rest; set balancer_address_rate_hz to 0"
+        "step-r5-x4-from2-64px: one address sends 20 requests a second and the balancer takes 10 from one address: "
+        "it will refuse the rest; set balancer_address_rate_hz to 0"
     ]
 
 

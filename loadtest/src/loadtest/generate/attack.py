@@ -98,8 +98,12 @@ def read_payloads(files: Sequence[Path]) -> tuple[Payload, ...]:
     return tuple(payloads)
 
 
-def ask_limits(attack: Attack) -> Limits | None:
+def ask_limits(attack: Attack, commands: Sequence[str] = ()) -> Limits | None:
     """Ask the service who it is and for its limits; None where it does not say them.
+
+    Args:
+        attack: What will be sent.
+        commands: For each client what starts it; those of one command share an address, and each sends an equal part.
 
     Raises:
         LoadtestError: It does not answer, or is another service.
@@ -110,7 +114,8 @@ def ask_limits(attack: Attack) -> Limits | None:
             return limits_of((await client.describe())["status"])
 
     limits = asyncio.run(ask())
-    if warning := in_the_way(limits, attack.rate_hz):
+    share = max(Counter(commands).values()) / len(commands) if commands else 1.0
+    if warning := in_the_way(limits, share * attack.rate_hz):
         print(f"loadtest: {warning}", file=sys.stderr)  # noqa: T201 — for the user, before the load
     return limits
 

@@ -93,8 +93,8 @@ def _attack(options: argparse.Namespace) -> int:
         seed=options.seed,
         timeout_s=options.timeout,
     )
-    limits = ask_limits(attack)
     commands = [HERE] * options.clients + options.client
+    limits = ask_limits(attack, commands)
     send = partial(run_together, commands=commands) if commands else run_attack
     trial = send(attack, options.save, terminal=sys.stderr.isatty())
     Console(highlight=False).print(table(trial, limits))

@@ -48,14 +48,14 @@ def in_the_way(limits: Limits | None, rate_hz: float | None, users: int | None =
 
     Args:
         limits: The balancer's; None where they are not known.
-        rate_hz: The highest rate of the load; None for a closed loop.
+        rate_hz: The highest rate of one address; None for a closed loop.
         users: Users of a closed loop.
     """
     if limits is None:
         return None
     if rate_hz is not None and 0 < limits.address_rate_hz < rate_hz:
         return (
-            f"the load has {rate_hz:g} requests a second and the balancer takes {limits.address_rate_hz} from one "
+            f"one address sends {rate_hz:g} requests a second and the balancer takes {limits.address_rate_hz} from one "
             "address: it will refuse the rest; set balancer_address_rate_hz to 0"
         )
     if users is not None and 0 < limits.address_connections < users:
