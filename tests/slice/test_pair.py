@@ -346,3 +346,12 @@ def test_what_shares_the_address_is_removed_again(pair: Slice) -> None:
         assert left.strip() == ""
         assert "<title>" in pair.on("client", f"curl -sf http://{name}/")
     assert Path(pair.names.manifest).is_file()
+
+
+def test_a_removal_leaves_nothing_on_the_machines(pair: Slice) -> None:
+    """The last test: nothing is deployed any more."""
+    pair.on("client", "sudo mkdir -p /var/tmp/imagerec-experiments/images")
+    pair.play("playbooks/down.yml", variables=SHARED)
+    look = "sudo sh -c 'ls -d /etc/imagerec-* /opt/imagerec-* /srv/imagerec /var/*/imagerec-* 2>/dev/null'"
+    for machine in (*BALANCERS, "worker1", "worker2", "client"):
+        assert pair.on(machine, look, check=False) == ""
