@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 try:
@@ -41,7 +41,7 @@ class Node:
     cores: float | None = None
     identity_file: str | None = None
     known_hosts: str | None = None
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
 
 
 def _children(element: Any, tag: str) -> Iterator[Any]:

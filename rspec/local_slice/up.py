@@ -26,14 +26,6 @@ from rspec.model import Request, RSpecError
 from rspec.request import ProfileError, write_request
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
-    return {
-        "machines": [machine.name for machine in plan.machines],
-        "control_subnet": plan.control_subnet,
-        "addresses": {machine.name: machine.control_address for machine in plan.machines},
-    }
-
-
 def _read_request(options: Options) -> tuple[Request, str]:
     """The request and its text, which is written first where no file is named."""
     with tempfile.TemporaryDirectory(prefix="imagerec-") as folder:
@@ -88,7 +80,7 @@ def plan_slice(names: Names, options: Options, *, check: bool) -> Result:
         write(names.request_file, text)
         plan.save(names.plan_file)
     notices = preflight.notices(request, plan, release)
-    return Result(changed, f"{len(plan.machines)} machines on {plan.control_subnet}", notices, _facts(plan))
+    return Result(changed, f"{len(plan.machines)} machines on {plan.control_subnet}", notices)
 
 
 def bring_up(names: Names, options: Options, *, check: bool = False) -> Result:
@@ -123,7 +115,7 @@ def bring_up(names: Names, options: Options, *, check: bool = False) -> Result:
         notices += machines.wait_ready(names, machine, limiter, options.timeout)
     changed |= write_manifest(names, plan)
     message = f"{planned.message}, manifest {names.manifest}"
-    return Result(changed, message, notices, _facts(plan) | {"manifest": str(names.manifest)})
+    return Result(changed, message, notices)
 
 
 def _tell(what: str) -> None:
