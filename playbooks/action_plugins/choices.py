@@ -20,10 +20,6 @@ options:
     description: The variable of this name that the vars plugin gives.
     type: dict
     required: true
-  words:
-    description: The settings that are kept, each with its name on the command line of make.
-    type: dict
-    required: true
   roles:
     description: The folder of the roles. Their settings count for one run; the next one says that they are back.
     type: path
@@ -103,7 +99,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         """Keep or forget."""
         super().run(tmp, task_vars)
         arguments = self._task.args
-        choices, words = arguments["choices"], arguments["words"]
+        choices = arguments["choices"]
+        words = choices["words"]
         file = Path(choices["file"])
         if arguments.get("state") == "forgotten":
             if not self._task.check_mode:

@@ -22,13 +22,14 @@ name: choices
 short_description: What was chosen for an inventory before
 description:
   - Gives every host MODEL and POLICY as they were chosen last.
-  - Its variable choices says which are kept and since when, and why each has the value that it has.
+  - Its variable choices says which are kept and since when, why each has its value, and make's word for each.
 options: {}
 author: imagerec
 """
 
 CHECKOUT = Path(__file__).parents[2]
 USUAL_MANIFEST = CHECKOUT / "rspec/manifests/local.xml"  # which geni_manifest takes where none is named
+# What is kept for the next run, and make's word for each.
 WORDS = {"model": "MODEL", "balancer_policy": "POLICY"}
 
 
@@ -76,4 +77,6 @@ class VarsModule(BaseVarsPlugin):  # type: ignore[misc]  # Ansible has no types
         back = str(given.get("back_to_default", "")).split()
         kept = {name: kept for name, kept in choices["kept"].items() if name in WORDS and name not in back}
         why = {name: reason(name, given, kept) for name in WORDS}
-        return {name: one["value"] for name, one in kept.items()} | {"choices": {**choices, "kept": kept, "why": why}}
+        return {name: one["value"] for name, one in kept.items()} | {
+            "choices": {**choices, "kept": kept, "why": why, "words": WORDS}
+        }

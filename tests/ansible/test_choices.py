@@ -50,7 +50,7 @@ class Inventory:
             f"ansible_python_interpreter: {sys.executable}\n"
         )
         (folder / "hosts").write_text("[workers]\none\ntwo\n")
-        # As in the checkout: the words stand in the group_vars of the playbooks.
+        # As in the checkout: project_dir stands in the group_vars of the playbooks.
         shutil.copytree(REPOSITORY / "playbooks/group_vars", folder / "play/group_vars")
         (folder / "play/site.yml").write_text(PLAYBOOK)
 
