@@ -195,6 +195,15 @@ def test_what_supervisor_started_is_ended_also_without_it(runs: Program) -> None
     assert [file.read_text() for file in files] == texts
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o644}
 
+    # Nor does it serve on where its command is another one now.
+    served_by = runs.master()
+    runs.kill_supervisor()
+    other = [sys.executable, "-m", "http.server", str(runs.port), "--bind", "127.0.0.1", "--directory", str(runs.folder)]
+    done = runs.play(main("c", command=other))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert served_by not in runs.processes()
+    assert runs.answers()
+
     for is_killed in (False, True):
         if is_killed:
             done = runs.play(main("c"))

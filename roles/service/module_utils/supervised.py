@@ -102,17 +102,21 @@ def write(file: Path, text: str) -> None:
 
 
 def read_program(path: Path) -> tuple[list[str], signal.Signals, float]:
-    """Return a program's command, its stop signal and the seconds that a stop may take; no command without the file."""
+    """Return a program's command, its stop signal and the seconds that a stop may take.
+
+    A file that is lost or damaged has no command.
+    """
     parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
-    parser.read(path, encoding="utf-8")
-    if not parser.sections():
+    try:
+        parser.read(path, encoding="utf-8")
+        section = parser[parser.sections()[0]]
+        return (
+            shlex.split(section["command"].replace("%%", "%")),
+            signal.Signals[f"SIG{section.get('stopsignal', 'TERM')}"],
+            section.getfloat("stopwaitsecs", 10),
+        )
+    except (configparser.Error, LookupError, ValueError):
         return [], signal.SIGTERM, 0
-    section = parser[parser.sections()[0]]
-    return (
-        shlex.split(section["command"].replace("%%", "%")),
-        signal.Signals[f"SIG{section.get('stopsignal', 'TERM')}"],
-        section.getfloat("stopwaitsecs", 10),
-    )
 
 
 def _commands() -> dict[int, tuple[int, str]]:

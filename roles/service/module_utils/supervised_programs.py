@@ -127,10 +127,16 @@ class Supervisor:
                 write(file, text)
         return bool(altered)
 
+    def end_orphans(self) -> list[int]:
+        """End what a supervisord that was killed has left of the programs, as their files name it."""
+        return [pid for name in self.names for pid in end_orphans(self.file_of(name), self.pidfile)]
+
     def present(self) -> bool:
         """Write the files, and bring the programs up as they say; return whether anything was changed."""
+        ended = self.end_orphans()  # by the command that they were started with
         written = self.configure()
-        ended = [pid for name in self.names for pid in end_orphans(self.file_of(name), self.pidfile)]
+        if written:  # a file that was lost or damaged named none
+            ended += self.end_orphans()
         with self.alone():
             self.make_socket_folder()
             changed = self.started = self.start()
