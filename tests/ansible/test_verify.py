@@ -40,9 +40,17 @@ def test_workers_of_different_models_are_named_and_one_model_is_right_whichever(
     with scripted.serving(one, two):
         one.answer = two.answer = lambda _: introduction("a")
         alike = briefly("-i", tmp_path / "hosts.yml", "playbooks/verify.yml")
+        # A check run builds nothing: what was built last may be for other hosts, and there may be nothing.
+        checks = ["playbooks/built.yml", "playbooks/verify.yml", "-e", f"dist_dir={tmp_path}"]
+        unbuilt = briefly("-i", tmp_path / "hosts.yml", *checks)
+        (tmp_path / "releases.json").write_text("{}")
+        (tmp_path / "bundle.json").write_text(json.dumps({"name": "model-c", "version": "1", "digest": "c" * 64}))
+        checked = briefly("-i", tmp_path / "hosts.yml", *checks)
         two.answer = lambda _: introduction("b")
         different = briefly("-i", tmp_path / "hosts.yml", "playbooks/verify.yml")
-    assert "the workers answer and the balancer does not" in alike.stdout + alike.stderr
+    for done in (alike, checked):
+        assert "the workers answer and the balancer does not" in done.stdout + done.stderr
+    assert "nothing was built here yet; `make up` builds" in unbuilt.stdout + unbuilt.stderr
     said = " ".join((different.stdout + different.stderr).split())
     other = f"worker2 serves model-b 1 ({'b' * 12}), and worker1 serves model-a ({'a' * 12}); "
     assert other + "`make deploy INVENTORY=" in said
