@@ -198,7 +198,16 @@ def test_what_supervisor_started_is_ended_also_without_it(runs: Program) -> None
     # Nor does it serve on where its command is another one now.
     served_by = runs.master()
     runs.kill_supervisor()
-    other = [sys.executable, "-m", "http.server", str(runs.port), "--bind", "127.0.0.1", "--directory", str(runs.folder)]
+    other = [
+        sys.executable,
+        "-m",
+        "http.server",
+        f"{runs.port}",
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        f"{runs.folder}",
+    ]
     done = runs.play(main("c", command=other))
     assert done.returncode == 0, done.stdout[-3000:]
     assert served_by not in runs.processes()
