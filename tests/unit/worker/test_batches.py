@@ -31,6 +31,7 @@ from imagerec_worker.batching import Batch
 from imagerec_worker.bundle import Bundle, BundleError
 from imagerec_worker.classifier import Classifier, Probabilities
 from imagerec_worker.gunicorn_worker import ImageWorker
+from imagerec_worker.late_heads import LateHeads
 from imagerec_worker.preprocess import preprocess
 from imagerec_worker.service import service_of
 from imagerec_worker.settings import Settings
@@ -151,7 +152,7 @@ class Played:
         worker = self.worker = worker_class.__new__(worker_class)
         worker.cfg, worker.nr, worker.max_requests, worker.alive = Config(), 0, 99, True
         worker.log = Logger(worker.cfg)
-        worker._answers_plain, worker._listeners = True, {}
+        worker._answers_plain, worker._listeners, worker._late = True, {}, LateHeads(60)
         worker.app = type("App", (), {"wsgi": lambda _: app})()
         worker.notify = lambda: None
         worker.load_wsgi()
@@ -250,6 +251,16 @@ def test_on_the_wire_each_gets_what_it_gets_from_the_worker_class_without_batche
     assert {each[9:12] for each in alone} >= {b"200", b"400", b"404", b"415", b"422", b""}
     # Of four, two are broken; then a parameter is wrong, and what is no plain request ends the batch.
     assert played.runs == [2, 1, 1, 1, 1, 2]
+
+
+def test_a_head_that_is_late_ends_its_batch_and_is_answered_later(played: Played) -> None:
+    with socket.create_connection(played.listener.getsockname(), timeout=60) as late:
+        late.sendall(predict(GREEN)[:20])
+        for answer in played.serve([predict(GREEN)] * 2):
+            assert_green(answer)
+        late.sendall(predict(GREEN)[20:])
+        assert_green(played.serve([predict(GREEN)])[0])
+        assert_green(late.recv(65536))
 
 
 def test_those_that_wait_share_a_run_up_to_the_most(played: Played) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -37,6 +39,17 @@ def patient(colours: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield server
 
 
+@contextlib.contextmanager
+def stopped(server: Any) -> Iterator[None]:
+    """Let the only process of a server take nothing, while requests wait in the listener's queue."""
+    serving = server.worker_pid()
+    os.kill(serving, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(serving, signal.SIGCONT)
+
+
 def send(server: Any, behind_s: float) -> socket.socket:
     """Send a whole photograph as a balancer of this clock would, and wait for nothing."""
     body = picture()
@@ -65,10 +78,8 @@ def test_a_request_that_has_not_waited_is_served(patient: Any, behind_s: float) 
 def test_a_request_that_has_waited_too_long_is_refused_whatever_the_balancer_s_clock_says(
     colours: Any, tmp_path: Path
 ) -> None:
-    """The only process reads a request that does not come, while the next ones wait in the listener's queue."""
     with budgeted(colours.path, tmp_path, HASTY_S) as hasty:
-        with socket.create_connection(("127.0.0.1", hasty.port), timeout=60) as blocker:
-            blocker.sendall(b"POST /predict HTTP/1.1\r\n")
+        with stopped(hasty):
             waiting = {clock: send(hasty, behind_s) for clock, behind_s in CLOCKS.items()}
             time.sleep(HASTY_S + 0.2)
         for clock, connection in waiting.items():
@@ -78,8 +89,7 @@ def test_a_request_that_has_waited_too_long_is_refused_whatever_the_balancer_s_c
 
 
 def test_a_short_wait_is_told_by_the_kernel_when_the_clocks_disagree(patient: Any) -> None:
-    with socket.create_connection(("127.0.0.1", patient.port), timeout=60) as blocker:
-        blocker.sendall(b"POST /predict HTTP/1.1\r\n")
+    with stopped(patient):
         waiting = send(patient, behind_s=3600)
         time.sleep(1)
     status, document = answer_of(waiting)

@@ -73,6 +73,7 @@ class BatchWorker(ImageWorker):
         finally:  # whoever was accepted is served, also where gathering was cut short
             for client, addr in clients:
                 self.handle(listener, client, addr)
+        self._hear()
 
     def _gather(self, listener: Any, clients: list[tuple[socket.socket, Any]], service: Service) -> None:
         """Add the connections of a batch to the first one, and find what the requests of all come to."""
