@@ -12,6 +12,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -74,9 +75,11 @@ def keep(pid: int, run: int, holder: subprocess.Popen[bytes], command: list[str]
             holder, said = start(command)
             if not said:
                 time.sleep(1)
-            elif json.loads(said)["held_by"]:
-                os.kill(pid, signal.SIGTERM)
-                return None
+            elif other := json.loads(said)["held_by"]:
+                if (other.get("controller"), other.get("pid")) != (socket.gethostname(), pid):
+                    os.kill(pid, signal.SIGTERM)
+                    return None
+                time.sleep(1)  # it is this run's own holder, which has not found out yet that its channel has ended
         say(holder, b".")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from playbooks.lock.holder import ask
 from tests.ansible.plays import briefly
 from tests.conftest import REPOSITORY
 
@@ -135,6 +137,38 @@ def test_what_a_login_shell_prints_is_no_answer_of_the_holder(tmp_path: Path) ->
         run.kill()
     assert kept.wait() == 0
     kept.stdout.close()
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own holder", "another run"])
+def test_a_channel_that_breaks_ends_a_run_only_where_another_has_the_lock(tmp_path: Path, own: bool) -> None:
+    """The host may learn 30 s later that a channel has ended; until then the run's old holder has the lock."""
+    folder, name = REPOSITORY / "playbooks/lock", f"{tmp_path}"[-60:]
+    asked, broken = tmp_path / "asked", tmp_path / "broken"
+    read = f"import sys; exec(sys.stdin.buffer.read({(folder / 'holder.py').stat().st_size}))"
+    # The first channel has the lock and breaks; each later one asks for it.
+    channel = (
+        f"""test -e {broken} && {{ echo >> {asked}; exec "$0" "$@"; }}; touch {broken}; echo '{{"held_by": {{}}}}'"""
+    )
+    with subprocess.Popen(["sleep", "60"]) as run:
+        who = json.dumps({"controller": socket.gethostname(), "pid": run.pid if own else run.pid + 1})
+        holding = [sys.executable, str(folder / "holder.py"), name, who]
+        keeping = [sys.executable, str(folder / "keeper.py"), str(run.pid), "sh", "-c", channel]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(holding, **pipes) as before:
+            assert before.stdout.readline()
+            kept = subprocess.Popen([*keeping, sys.executable, "-c", read, name, who])
+            if own:
+                while not asked.exists() or asked.stat().st_size < 2:
+                    assert run.poll() is None
+                    time.sleep(0.05)
+            else:
+                assert run.wait() == -signal.SIGTERM
+        if own:
+            while ask(f"\0imagerec-deployment-{name}") is None:
+                assert run.poll() is None
+                time.sleep(0.05)
+            run.kill()
+        assert kept.wait() == 0
 
 
 # Stands for ssh: what it is given to run, it runs here, unless that is to be refused.
