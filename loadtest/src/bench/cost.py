@@ -20,8 +20,11 @@ def network(run: Run) -> means.Mean:
 
 def generator(run: Run) -> means.Mean:
     """Return the CPU milliseconds that the generator takes for a photograph under this section's load."""
-    served = [trial for key in systems(run) for trial in run.of(key, _LOAD)]
-    return means.mean([1e3 * trial.client_cpu_s / max(trial.images, 1) for trial in served])
+    rounds: dict[int, list[float]] = {}
+    for key in systems(run):
+        for trial in run.of(key, _LOAD) if run.facts["decoders"][key] == _DECODER else ():
+            rounds.setdefault(trial.number, []).append(1e3 * trial.client_cpu_s / max(trial.images, 1))
+    return means.mean([statistics.geometric_mean(each) for each in rounds.values()])
 
 
 def generator_ms(run: Run) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -222,3 +223,14 @@ def test_what_http_costs_is_the_difference_from_the_limit_of_the_same_round() ->
     assert "| nginx, one listener | 8.00 (8.00 to 8.00) | 0.30 (0.30 to 0.30) | 7.70 (7.70 to 7.70) |" in text
     assert "| mosec: the same decoder | 8.00 (8.00 to 8.00) | – | 8.00 (8.00 to 8.00) |" in text
     assert "as documented" not in text  # another decoder has another limit
+
+
+def test_what_the_generator_takes_is_one_value_a_round() -> None:
+    """Unlike systems do not widen the interval, and those with another decoder do not count."""
+
+    def unlike(one: Trial) -> Trial:
+        ms = {"mosec served": 1.6, "mosec plain_pillow": 100.0}.get(one.system, 0.8)
+        return replaced(one, client_cpu_s=1e-3 * ms * one.images)
+
+    text = section("What HTTP costs", changed(run(), lambda _: True, unlike))
+    assert re.search(r"The generator takes (0\.\d\d) \(\1 to \1\) ms", text)
