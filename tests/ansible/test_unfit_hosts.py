@@ -115,7 +115,18 @@ def test_a_host_s_python_is_refused_by_facts(tmp_path: Path) -> None:
             "autoscaler: true in it and deploy",
             id="no-autoscaler",
         ),
-        pytest.param(["c1"], {"wanted_levels": AWAKE, "possible_only": True}, None, id="left-out"),
+        pytest.param(
+            ["c1"],
+            {"wanted_levels": [*AWAKE, AWAKE[0] | {"workers_awake": None}], "possible_only": True},
+            None,
+            id="left-out",
+        ),
+        pytest.param(
+            ["c1"],
+            {"wanted_levels": AWAKE, "possible_only": True},
+            "scaling-1 lacks awake-auto, and these hosts can have none of them; RUN=NAME begins another run",
+            id="none-left",
+        ),
         pytest.param(
             ["c1"],
             {"wanted_levels": AWAKE, "autoscaler_wanted": True, "autoscaler_app_root": "/nonexistent"},
@@ -139,6 +150,7 @@ def test_an_experiment_that_these_hosts_cannot_have_is_refused(
     usual = {
         "awake_levels": experiment["vars"]["awake_levels"],
         "shown": {"design": {"name": "scaling"}},
+        "run_name": "scaling-1",
         "wanted_levels": [],
         "level_bundles": {},
         "service_tls": "off",
