@@ -30,7 +30,7 @@ from ai_edge_litert import schema_py_generated as tflite
 from flask import Flask
 from flask.testing import FlaskClient
 
-from imagerec_worker import held_lines, waiting
+from imagerec_worker import held_lines, overhead, waiting
 from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle, ClassName, write_bundle
 from imagerec_worker.manifest import Manifest
@@ -146,6 +146,7 @@ def write_colour_bundle(folder: Path, **changes: Any) -> Bundle:
 def forgotten() -> Iterator[None]:
     """What the worker remembers of a test's last connection and requests is nothing to the next test of its process."""
     yield
+    overhead.PROCESS.mean_s = None
     waiting._waited_s.set(None)
     held_lines.flush()
 
