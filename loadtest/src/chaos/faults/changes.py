@@ -70,10 +70,9 @@ def _deployed_bundle() -> str:
 
 def upgrade_bundle(scene: Scene, _marks: Marks) -> None:
     """Roll the workers to another bundle, and back to theirs."""
-    with tempfile.TemporaryDirectory() as folder:
-        before = _deployed_bundle()
-        _roll(scene, f"model={copy_bundle(Path(folder), '2.0')}")
-        _roll(scene, before)
+    with another_bundle() as folder:
+        _roll(scene, f"model={copy_bundle(folder, '2.0')}")
+    _roll(scene, _deployed_bundle())
 
 
 def _upgrade_wheel(scene: Scene, _marks: Marks) -> None:
@@ -83,19 +82,26 @@ def _upgrade_wheel(scene: Scene, _marks: Marks) -> None:
 
 
 @contextlib.contextmanager
-def _another_bundle() -> Iterator[Path]:
-    """Give a folder for another bundle; afterwards stands as built what the faults after this one start from."""
+def another_bundle() -> Iterator[Path]:
+    """Give a folder for another bundle; afterwards stands as built what the faults after this one start from.
+
+    A bundle of the same name is built where the deployed one stands.
+    """
     built = REPOSITORY / "dist/bundle.json"
     before = built.read_text()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
+    source = Path(json.loads(before)["path"])
+    with tempfile.TemporaryDirectory() as folder:
+        kept = shutil.copytree(source, Path(folder) / "kept")
+        try:
             yield Path(folder)
-    finally:
-        built.write_text(before)
+        finally:
+            shutil.rmtree(source)
+            shutil.copytree(kept, source)
+            built.write_text(before)
 
 
 def _upgrade_to_broken(scene: Scene, _marks: Marks) -> None:
-    with _another_bundle() as folder:
+    with another_bundle() as folder:
         broken = copy_bundle(folder, "3.0", b"no model" * 1000)
         _roll(scene, f"model={broken}", "service_ready_timeout_s=10", check=False)
 
@@ -105,7 +111,7 @@ def _roll_back(scene: Scene, _marks: Marks) -> None:
 
 
 def _upgrade_and_roll_back(scene: Scene, marks: Marks) -> None:
-    with _another_bundle() as folder:
+    with another_bundle() as folder:
         _roll(scene, f"model={copy_bundle(folder, '2.0')}")
         _roll_back(scene, marks)
 
