@@ -237,6 +237,23 @@ def test_of_too_many_late_heads_the_oldest_goes() -> None:
         assert list(waiting) == [ours for ours, _ in pairs[1:]]
 
 
+def test_who_is_served_waits_no_more_and_the_others_do() -> None:
+    """A child closes its copies of those that wait; it would hold the connections of others open else."""
+    waiting = late_heads.LateHeads(60)
+    with contextlib.ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(3)]
+        for ours, other in pairs:
+            stack.enter_context(ours)
+            stack.enter_context(other)
+            assert waiting.keep(None, ours, None, 0)
+            other.sendall(b"x")
+        served = []
+        for _, client, _ in waiting.spoken():
+            served.append(client)
+            assert set(waiting) == {ours for ours, _ in pairs} - set(served)
+        assert len(served) == len(pairs)
+
+
 def test_where_no_more_children_may_be_a_late_body_is_sent_elsewhere(server: Server) -> None:
     """nginx asks another worker after a 503."""
     serving = at_rest(server)

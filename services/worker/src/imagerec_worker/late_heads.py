@@ -54,19 +54,21 @@ class LateHeads:
             self._close(next(iter(self._waiting)))
         return True
 
-    def spoken(self) -> list[tuple[Any, socket.socket, Any]]:
-        """Return listener, connection and address of those that have said more; close those that are over time."""
+    def spoken(self) -> Iterator[tuple[Any, socket.socket, Any]]:
+        """Give listener, connection and address of each that has said more; then close those that are over time.
+
+        Each leaves when it is its turn: a child that serves one closes its copies of all that wait.
+        """
         if not self._waiting:
-            return []
-        spoken = []
+            return
         for client in select.select(list(self._waiting), [], [], 0)[0]:
-            listener, addr = self._waiting.pop(client)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-            spoken.append((listener, client, addr))
+            if client in self._waiting:  # else it was closed meanwhile, as the oldest
+                listener, addr = self._waiting.pop(client)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+                yield listener, client, addr
         now_s = time.monotonic()
         for client in [each for each in self._waiting if self._known[each][1] <= now_s]:
             self._close(client)
-        return spoken
 
     def _close(self, client: socket.socket) -> None:
         del self._waiting[client]
