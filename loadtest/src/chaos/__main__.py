@@ -150,6 +150,7 @@ def run(scene: Scene, fault: Fault, requests: int, out: Path, facts: dict[str, A
         "seed": scene.seed,
         "settings": scene.settings,
         "cores": {machine.name: machine.cores for machine in scene.plan.machines},
+        "link_kbps": {port.machine: port.sends.rate_kbps for link in scene.plan.wirings for port in link.ports},
         **source_state("roles", "services", "playbooks", "loadtest"),
         "deployed": facts,
     }

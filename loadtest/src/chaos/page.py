@@ -46,9 +46,16 @@ def _told(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
             record["commit"][:7] + (" (changed files)" if record["dirty"] else ""),
             f"{model['name']} {model['version']}",
             ", ".join(f"{cores:g}" for cores in sorted(shares)),
+            _links(record),
             str(_places(record)),
         ),
     }
+
+
+def _links(record: Mapping[str, Any]) -> str:
+    """Return the rates of the links in Mbit/s; records of a time that did not note them have the profile's."""
+    rates = set(record.get("link_kbps", {"client": 100_000}).values())
+    return ", ".join("no limit" if rate is None else f"{rate / 1000:g}" for rate in sorted(rates, key=str))
 
 
 def _places(record: Mapping[str, Any]) -> int:
@@ -58,7 +65,7 @@ def _places(record: Mapping[str, Any]) -> int:
 
 
 def _groups(told: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the faults that were recorded alike: by commit, model, cores and places of a worker."""
+    """Return the faults that were recorded alike: by commit, model, cores and places of a worker, and links."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = collections.defaultdict(list)
     for each in told:
         groups[each["recorded"]].append(each)
@@ -67,11 +74,12 @@ def _groups(told: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "commit": commit,
             "model": model,
             "cores": cores,
+            "links": links,
             "places": places,
             "faults": [each["fault"] for each in rows],
             "requests": sum(each["requests"] for each in rows),
             "least_hz": min(each["capacity_hz"] for each in rows),
             "most_hz": max(each["capacity_hz"] for each in rows),
         }
-        for (commit, model, cores, places), rows in groups.items()
+        for (commit, model, cores, links, places), rows in groups.items()
     ]

@@ -60,8 +60,8 @@ def test_a_row_says_what_was_missed(tmp_path: Path) -> None:
 def test_what_was_recorded_alike_is_one_group(tmp_path: Path) -> None:
     template = (
         "{% for group in groups %}"
-        "{{ group.commit }} {{ group.model }} {{ group.cores }} {{ group.places }} {{ group.faults | join(',') }} "
-        "{{ group.requests }} {{ group.least_hz }} {{ group.most_hz }}\n"
+        "{{ group.commit }} {{ group.model }} {{ group.cores }} {{ group.links }} {{ group.places }} "
+        "{{ group.faults | join(',') }} {{ group.requests }} {{ group.least_hz }} {{ group.most_hz }}\n"
         "{% endfor %}"
     )
     told = [
@@ -69,11 +69,13 @@ def test_what_was_recorded_alike_is_one_group(tmp_path: Path) -> None:
         record("drop", capacity_hz=160.0),
         record("step", settings={"balancer_max_conns": "3"}),
         record("memory", dirty=True),
+        record("grey", link_kbps={"client": 1_000_000, "worker1": None}),
     ]
     assert rendered(tmp_path, template, *told).splitlines() == [
-        "76bb717 imagenet 1.0-int8 0.3 16 freeze,drop 10000 150.0 160.0",
-        "76bb717 imagenet 1.0-int8 0.3 3 step 5000 150.0 150.0",
-        "76bb717 (changed files) imagenet 1.0-int8 0.3 16 memory 5000 150.0 150.0",
+        "76bb717 imagenet 1.0-int8 0.3 100 16 freeze,drop 10000 150.0 160.0",
+        "76bb717 imagenet 1.0-int8 0.3 100 3 step 5000 150.0 150.0",
+        "76bb717 (changed files) imagenet 1.0-int8 0.3 100 16 memory 5000 150.0 150.0",
+        "76bb717 imagenet 1.0-int8 0.3 1000, no limit 16 grey 5000 150.0 150.0",
     ]
 
 
