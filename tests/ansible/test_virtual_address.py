@@ -14,7 +14,9 @@ import sys
 import time
 from pathlib import Path
 
+import jinja2
 import pytest
+import yaml
 
 from tests.ansible.plays import play
 from tests.conftest import REPOSITORY, SIGNALS, heed_signals
@@ -85,6 +87,17 @@ def test_keepalived_accepts_what_is_written(ran: tuple[subprocess.CompletedProce
     # A check that was not made yet does not count as passed.
     assert text.count("\n    init_fail\n") == text.count("vrrp_script ") > 1
     assert "nopreempt" not in text  # by it a balancer whose pool is empty would keep the address
+
+
+@pytest.mark.parametrize("advert_s", [0.1, 0.3, 1])
+def test_a_killed_keepalived_starts_after_the_other_balancer_has_the_address(advert_s: float) -> None:
+    """A new one takes the address off first, and answers that are under way could not leave."""
+    defaults = yaml.safe_load((REPOSITORY / "roles/virtual_address/defaults/main.yml").read_text())
+    delay = jinja2.Environment(autoescape=True).from_string(
+        defaults["virtual_address_service_definition"]["restart_delay_s"]
+    )
+    # RFC 5798: the other one waits for three advertisements and its skew, which is below one.
+    assert float(delay.render(virtual_address_advert_s=advert_s)) >= 4 * advert_s
 
 
 @as_root
