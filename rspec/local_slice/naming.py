@@ -68,11 +68,6 @@ class Names:
         return self.state / "plan.json"
 
     @property
-    def request_file(self) -> Path:
-        """The request RSpec that the slice was made from."""
-        return self.state / "request.xml"
-
-    @property
     def key_file(self) -> Path:
         """Private key of the machines' login."""
         return self.state / "id_ed25519"

@@ -15,7 +15,7 @@ from rspec.checks import load_checked
 from rspec.geni_compat import GeniLibError
 from rspec.local_slice import base, machines, network, preflight, registry
 from rspec.local_slice.cores import LEAST_CORES, allowed_cores
-from rspec.local_slice.host import SliceError, mount_points_below, write
+from rspec.local_slice.host import SliceError, mount_points_below
 from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.manifest import manifest_text, write_manifest
 from rspec.local_slice.naming import Names
@@ -26,8 +26,8 @@ from rspec.model import Request, RSpecError
 from rspec.request import ProfileError, write_request
 
 
-def _read_request(options: Options) -> tuple[Request, str]:
-    """The request and its text, which is written first where no file is named."""
+def _read_request(options: Options) -> Request:
+    """The request, which is written first where no file is named."""
     with tempfile.TemporaryDirectory(prefix="imagerec-") as folder:
         path = options.request
         try:
@@ -35,7 +35,7 @@ def _read_request(options: Options) -> tuple[Request, str]:
                 path = Path(folder) / "request.xml"
                 words = [word for name, value in options.parameters.items() for word in (f"--{name}", value)]
                 write_request(words, path)
-            return load_checked(path), path.read_text()
+            return load_checked(path)
         except (RSpecError, ProfileError, GeniLibError) as error:
             raise SliceError(str(error)) from error
 
@@ -51,7 +51,7 @@ def plan_slice(names: Names, options: Options, *, check: bool) -> Result:
     Raises:
         SliceError: with every problem found at once.
     """
-    request, text = _read_request(options)
+    request = _read_request(options)
     registry.refuse_foreign(names)
     scale: dict[str, Any] = {"cpu_scale": options.cpu_scale, "cpu_scaled": options.cpu_scaled}
     saved = load_plan(names)
@@ -77,7 +77,6 @@ def plan_slice(names: Names, options: Options, *, check: bool) -> Result:
     changed = registry.holder(names) is None or saved is None
     if changed and not check:
         registry.claim(names)
-        write(names.request_file, text)
         plan.save(names.plan_file)
     notices = preflight.notices(request, plan, release)
     return Result(changed, f"{len(plan.machines)} machines on {plan.control_subnet}", notices)

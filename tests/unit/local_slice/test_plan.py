@@ -32,6 +32,15 @@ def plan_of(names: Names, name: str, cpu_scale: float = 1.0, cpu_scaled: str = "
     return make_plan(names, request, SUBNET, "bookworm-x86_64-0", cpu_scale=cpu_scale, cpu_scaled=cpu_scaled)
 
 
+def refusal(names: Names, options: Options) -> str:
+    """Why this host cannot be the slice, or nothing: it may be none for any."""
+    try:
+        plan_slice(names, options, check=True)
+    except SliceError as error:
+        return str(error)
+    return ""
+
+
 def test_every_node_becomes_a_machine_of_its_size(names: Names) -> None:
     plan = plan_of(names, "lan-16")
     assert len(plan.machines) == 18
@@ -117,12 +126,14 @@ def test_a_slice_that_runs_another_release_is_refused(names: Names, asked: str) 
 @pytest.mark.parametrize("asked", ["bookworm", None])
 def test_a_slice_of_an_older_image_of_the_same_release_is_as_asked(names: Names, asked: str | None) -> None:
     plan_of(names, "lan-4").save(names.plan_file)
-    said = ""
-    try:
-        plan_slice(names, Options(request=REQUESTS / "lan-4.xml", release=asked), check=True)
-    except SliceError as error:  # this host may be none for a slice
-        said = str(error)
-    assert "already up" not in said
+    assert "already up" not in refusal(names, Options(request=REQUESTS / "lan-4.xml", release=asked))
+
+
+def test_a_request_in_another_encoding_is_read(names: Names, tmp_path: Path) -> None:
+    request = tmp_path / "latin.xml"
+    start = '<?xml version="1.0" encoding="ISO-8859-1"?>\n<!-- für Übungen -->\n'
+    request.write_bytes((start + (REQUESTS / "lan-4.xml").read_text()).encode("latin-1"))
+    assert "latin.xml" not in refusal(names, Options(request=request))
 
 
 @pytest.mark.parametrize("name", ["", "Local", "-a", "a-", "a b", "a" * 33, "../a"])
