@@ -63,9 +63,9 @@ def read_sources(folder: Path = Path("/etc/apt")) -> list[Source]:
     lists = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
     for path in lists:
         if path.suffix == ".sources" and path.is_file():
-            found.extend(_stanza_sources(path.read_text()))
+            found.extend(_stanza_sources(path.read_text(errors="replace")))
         elif path.suffix == ".list" and path.is_file():
-            found.extend(_one_line_sources(path.read_text()))
+            found.extend(_one_line_sources(path.read_text(errors="replace")))
     return found
 
 

@@ -39,7 +39,8 @@ def name_servers(folder: Path = Path("/")) -> tuple[str, list[str]]:
         path = folder / name
         if not path.is_file():
             continue
-        lines = [line for line in path.read_text().splitlines() if line.startswith(("nameserver", "search", "domain"))]
+        text = path.read_text(errors="replace")  # a comment may be in another encoding
+        lines = [line for line in text.splitlines() if line.startswith(("nameserver", "search", "domain"))]
         # A name server on the host's loopback is out of the machines' reach.
         lines = [line for line in lines if not re.match(r"nameserver\s+(127\.|::1)", line)]
         if any(line.startswith("nameserver") for line in lines):

@@ -80,6 +80,17 @@ def test_a_release_comes_first_and_from_its_own_archives(apt: Path) -> None:
     assert sources_of_release("trixie", apt) == []
 
 
+def test_comments_of_the_host_may_be_in_another_encoding(apt: Path) -> None:
+    before = read_sources(apt)
+    comment = "# für uns\n".encode("latin-1")
+    for path in (apt / "sources.list", apt / "sources.list.d/debian.sources"):
+        path.write_bytes(comment + path.read_bytes())
+    assert read_sources(apt) == before
+    (apt / "etc").mkdir()
+    (apt / "etc/resolv.conf").write_bytes(comment + b"nameserver 192.0.2.1\n")
+    assert name_servers(apt) == ("nameserver 192.0.2.1\n", [])
+
+
 def test_a_name_server_on_loopback_is_no_use_to_machines(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/resolv.conf").write_text("nameserver 127.0.0.53\n")
