@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -44,6 +45,16 @@ def _parameters(text: str) -> dict[str, str]:
         raise argparse.ArgumentTypeError(f'{text!r} is no JSON object, such as {{"workers": 4}}') from error
 
 
+def _subnet(text: str) -> ipaddress.IPv4Network:
+    try:
+        subnet = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"it must be written as 10.200.7.0/24: {error}") from error
+    if subnet.prefixlen != 24:
+        raise argparse.ArgumentTypeError(f"it must be a /24, not {subnet}")
+    return subnet
+
+
 def _about(parse: Callable[[str], Any], metavar: str, meaning: str) -> dict[str, Any]:
     return {"type": parse, "metavar": metavar, "help": meaning}
 
@@ -64,8 +75,8 @@ class Options:
     cpu_scaled: str = field(
         default=".*", metadata=_about(_expression, "REGEX", "names of the machines that are scaled (default: all)")
     )
-    control_subnet: str | None = field(
-        default=None, metadata=_about(str, "NET/24", "control network (default: a free one, from the name)")
+    control_subnet: ipaddress.IPv4Network | None = field(
+        default=None, metadata=_about(_subnet, "NET/24", "control network (default: a free one, from the name)")
     )
     release: str | None = field(
         default=None, metadata=_about(str, "NAME", "code name of the machines' release (default: the host's)")

@@ -56,7 +56,7 @@ def plan_slice(names: Names, options: Options, *, check: bool) -> Result:
     scale: dict[str, Any] = {"cpu_scale": options.cpu_scale, "cpu_scaled": options.cpu_scaled}
     saved = load_plan(names)
     if saved is not None:
-        subnet = ipaddress.IPv4Network(options.control_subnet or saved.control_subnet)
+        subnet = options.control_subnet or ipaddress.IPv4Network(saved.control_subnet)
         asked = options.release or saved.release
         image = saved.base if asked == saved.release else base.base_name(asked)
         plan = make_plan(names, request, subnet, image, **scale)

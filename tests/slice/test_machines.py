@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import subprocess
@@ -143,7 +144,7 @@ def test_a_subnet_that_this_host_uses_is_refused(slice_here: Slice, tmp_path: Pa
 def test_a_control_subnet_that_this_host_uses_is_refused(slice_here: Slice) -> None:
     used = need_plan(slice_here.names).control_subnet
     with pytest.raises(SliceError, match=f"the control subnet {used} is used by this host.*choose another"):
-        plan_slice(Names("test-b", REPOSITORY), Options(control_subnet=used), check=True)
+        plan_slice(Names("test-b", REPOSITORY), Options(control_subnet=ipaddress.IPv4Network(used)), check=True)
 
 
 @contextmanager

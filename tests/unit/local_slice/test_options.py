@@ -43,12 +43,14 @@ def test_what_is_given_reaches_the_options() -> None:
         (["--cpu-scale", "0"], "0 is not above zero"),
         (["--cpu-scale", "two"], "invalid"),
         (["--cpu-scaled", "("], "is no regular expression"),
+        (["--control-subnet", "10.200.7.1/24"], "it must be written as 10.200.7.0/24: 10.200.7.1/24 has host bits set"),
+        (["--control-subnet", "10.200.0.0/16"], "it must be a /24, not 10.200.0.0/16"),
     ],
-    ids=["parameters", "zero", "word", "expression"],
+    ids=["parameters", "zero", "word", "expression", "no-subnet", "large-subnet"],
 )
 def test_what_means_nothing_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["up", *words])
+        build_parser().parse_args(["up", *words])
     assert said in capsys.readouterr().err
 
 
