@@ -11,6 +11,11 @@ _LONGEST_PERIOD_US = 10_000
 LEAST_CORES = _LEAST_QUOTA_US / _LONGEST_PERIOD_US
 
 
+def too_few(cores: float) -> bool:
+    """Whether the kernel cannot deal out so few cores. What rounding took is let pass."""
+    return cores < 0.999 * LEAST_CORES
+
+
 def period_us(cores: float) -> int:
     """Length in microseconds of the period over which `cores` cores are dealt out: as short as the kernel allows.
 

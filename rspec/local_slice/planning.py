@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import re
 
+from rspec.local_slice.cores import LEAST_CORES, too_few
 from rspec.local_slice.host import SliceError
 from rspec.local_slice.naming import Names
 from rspec.local_slice.plan import Machine, Plan, Port, Shape, Wiring
@@ -76,7 +77,7 @@ def make_plan(
         cpu_scaled: regular expression of the names of the machines that are scaled.
 
     Raises:
-        SliceError: more machines than one control subnet holds.
+        SliceError: more machines than one control subnet holds, or less of a core than the kernel can deal out.
     """
     if len(request.nodes) > _MOST_MACHINES:
         raise SliceError(f"the request has {len(request.nodes)} nodes; a local slice has at most {_MOST_MACHINES}")
@@ -92,6 +93,12 @@ def make_plan(
         )
         for index, node in enumerate(request.nodes)
     )
+    small = [f"{each.name} {each.cores:g}" for each in machines if each.cores is not None and too_few(each.cores)]
+    if small:
+        raise SliceError(
+            f"{LEAST_CORES:g} cores are the least that a machine can have, and some would have less: "
+            f"{', '.join(small)}; raise CPU_SCALE (local_slice_cpu_scale), or ask for more cores in the request"
+        )
     devices = {
         interface.client_id: f"eth{number}"
         for node in request.nodes

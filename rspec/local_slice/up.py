@@ -14,7 +14,7 @@ from typing import Any
 from rspec.checks import load_checked
 from rspec.geni_compat import GeniLibError
 from rspec.local_slice import base, machines, network, preflight, registry
-from rspec.local_slice.cores import LEAST_CORES, allowed_cores
+from rspec.local_slice.cores import LEAST_CORES, allowed_cores, too_few
 from rspec.local_slice.host import SliceError, mount_points_below
 from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.manifest import manifest_text, write_manifest
@@ -159,7 +159,7 @@ def limit(names: Names, machine: str, cores: float | None, slower: float) -> Res
     wanted = cores or planned.cores
     if wanted is None:
         raise SliceError(f"machine {machine} has no CPU limit to start from: give --cores, or make the slice with one")
-    if wanted / slower < 0.999 * LEAST_CORES:
+    if too_few(wanted / slower):
         raise SliceError(f"{wanted / slower:g} cores are too few: {LEAST_CORES:g} is the least that can be dealt out")
     limiter = limiter_of(names.slice_name)
     limiter.limit_cpu(machine, wanted / slower)

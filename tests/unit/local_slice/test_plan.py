@@ -58,6 +58,14 @@ def test_only_workers_are_scaled(names: Names) -> None:
     }
 
 
+def test_less_of_a_core_than_the_kernel_deals_out_is_refused(names: Names) -> None:
+    with pytest.raises(SliceError) as refused:
+        plan_of(names, "lan-4", 0.05, WORKERS)
+    assert "0.1 cores are the least" in str(refused.value)
+    assert ": worker1 0.05, worker2 0.05, worker3 0.05, worker4 0.05; raise CPU_SCALE" in str(refused.value)
+    assert plan_of(names, "lan-4", 0.1, WORKERS).machine("worker1").cores == 0.1
+
+
 def test_raw_machines_have_no_limit(names: Names) -> None:
     machines = plan_of(names, "star-4-raw", 0.25).machines
     assert {(machine.cores, machine.memory_mb, machine.exclusive) for machine in machines} == {(None, None, True)}
