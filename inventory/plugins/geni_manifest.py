@@ -14,6 +14,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 sys.path.append(str(Path(__file__).parents[2]))  # the checkout, whose own packages Ansible does not know
 
 from rspec.manifest import Login, ManifestError, Node, read_manifest
+from rspec.ssh import ssh_path
 
 DOCUMENTATION = """
 name: geni_manifest
@@ -133,9 +134,9 @@ def host_variables(node: Node, peers: list[Node], user: str, own_user: str) -> d
     if node.cores is not None:
         variables["slice_cores"] = node.cores
     if node.identity_file:
-        variables["ansible_ssh_private_key_file"] = node.identity_file
+        variables["ansible_ssh_private_key_file"] = ssh_path(node.identity_file)  # Ansible quotes it
     if node.known_hosts:
-        option = f"UserKnownHostsFile={node.known_hosts}"
+        option = f'UserKnownHostsFile="{ssh_path(node.known_hosts)}"'
         variables["ansible_ssh_common_args"] = f"-o {shlex.quote(option)} -o StrictHostKeyChecking=yes"
     return variables
 

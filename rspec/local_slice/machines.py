@@ -15,6 +15,7 @@ from rspec.local_slice.host import SliceError, give_to_owner_of, mount_points_be
 from rspec.local_slice.limiter import Limiter
 from rspec.local_slice.naming import LOGIN, Names
 from rspec.local_slice.plan import Machine, Plan
+from rspec.ssh import ssh_path
 
 CONSOLE_LINES = 25
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\r\x00-\x08]")
@@ -124,8 +125,8 @@ def write_ssh_files(names: Names, plan: Plan) -> bool:
         known += f"{machine.control_address} {key[0]} {key[1]}\n"
         config += (
             f"Host {machine.name}\n  HostName {machine.control_address}\n  User {LOGIN}\n"
-            f'  IdentityFile "{names.key_file}"\n  IdentitiesOnly yes\n'
-            f'  UserKnownHostsFile "{names.known_hosts}"\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n'
+            f'  IdentityFile "{ssh_path(names.key_file)}"\n  IdentitiesOnly yes\n'
+            f'  UserKnownHostsFile "{ssh_path(names.known_hosts)}"\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n'
         )
     changed = write(names.known_hosts, known)
     changed |= write(names.ssh_config, config)
