@@ -54,15 +54,26 @@ def base_name(release: str) -> str:
     return f"{release}-{platform.machine()}-{digest[:12]}"
 
 
-def problems(names: Names, release: str) -> list[str]:
-    """Why the base image cannot be built here; empty where it can, or already is."""
+def release_of(image: str) -> str:
+    """Code name of the release of an image, by its folder name."""
+    return image.partition("-")[0]
+
+
+def problems(names: Names, image: str) -> list[str]:
+    """Why a base image cannot be built here; empty where it can, or already is."""
+    release = release_of(image)
     if not release:
         return [
             "the machines' release is not known, as this host is no Debian or Ubuntu: "
             "name one that its apt sources hold, as -e local_slice_release=bookworm"
         ]
-    if (names.cache / base_name(release)).is_dir():
+    if (names.cache / image).is_dir():
         return []
+    if image != base_name(release):
+        return [
+            f"the base image {image} is gone, and this checkout makes another one: take the slice down first "
+            f"(make slice-down SLICE={names.slice_name})"
+        ]
     found = []
     if shutil.which("debootstrap") is None:
         found.append("the program debootstrap is missing (package debootstrap)")
@@ -91,24 +102,26 @@ def _lock(folder: Path, *, wait: bool = True) -> Iterator[bool]:
         os.close(handle)
 
 
-def build(names: Names, release: str) -> bool:
-    """Build the base image unless it is there; return whether it was built.
+def build(names: Names, image: str) -> bool:
+    """Build a base image unless it is there; return whether it was built.
 
     It is built aside and renamed last, so that an interrupted build is never taken for an image.
 
     Raises:
-        SliceError: debootstrap or apt failed; the message holds their last words.
+        SliceError: it cannot be built here, or debootstrap or apt failed; the message holds their last words.
     """
-    target = names.cache / base_name(release)
+    target = names.cache / image
     names.cache.mkdir(parents=True, exist_ok=True)
     with _lock(names.cache):
         if target.is_dir():
             return False
-        partial = names.cache / f"{target.name}.partial"
+        found = problems(names, image)
+        if found:
+            raise SliceError("; ".join(found))
+        partial = names.cache / f"{image}.partial"
         _discard(partial)
+        release = release_of(image)
         sources = sources_of_release(release)
-        if not sources:
-            raise SliceError("; ".join(problems(names, release)))
         components = ",".join(sources[0].components)
         try:
             run(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rspec.local_slice.base import release_of
 from rspec.local_slice.host import SliceError, write
 from rspec.local_slice.naming import Names
 
@@ -89,7 +90,7 @@ class Plan:
     @property
     def release(self) -> str:
         """Code name of the release that the machines run."""
-        return self.base.partition("-")[0]
+        return release_of(self.base)
 
     def machine(self, name: str) -> Machine:
         """Return the machine of this name.

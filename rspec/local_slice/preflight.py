@@ -48,10 +48,10 @@ def _nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def disk_problems(names: Names, machines: int, release: str) -> list[str]:
-    """Refuse a disk on which the slice would not fit."""
+def disk_problems(names: Names, machines: int, image: str) -> list[str]:
+    """Refuse a disk on which the slice would not fit, with its base image where that is not built yet."""
     needed_mb = machines * DISK_MB_PER_MACHINE
-    if not (names.cache / base.base_name(release)).is_dir():
+    if not (names.cache / image).is_dir():
         needed_mb += base.SIZE_MB
     free_mb = shutil.disk_usage(_nearest(names.state)).free // _MB
     if free_mb >= needed_mb:
@@ -122,26 +122,26 @@ def _used_subnets(request: Request) -> Iterator[str]:
                 )
 
 
-def problems(names: Names, request: Request, release: str, limiter: Limiter, *, fresh: bool) -> list[str]:
+def problems(names: Names, request: Request, image: str, limiter: Limiter, *, fresh: bool) -> list[str]:
     """Every reason why this host cannot be the slice; one that is there (not `fresh`) has its disk and subnets."""
     found = [] if os.geteuid() == 0 else ["machines and network namespaces need root: run as root or through sudo"]
     found += missing_programs()
-    found += base.problems(names, release)
+    found += base.problems(names, image)
     if found:
         return found
     found += _rights(names, request, limiter)
     if fresh:
         found += _used_subnets(request)
-        found += disk_problems(names, len(request.nodes), release)
+        found += disk_problems(names, len(request.nodes), image)
         found += inotify_problems(len(request.nodes))
     return found
 
 
-def notices(request: Request, plan: Plan, release: str) -> list[str]:
+def notices(request: Request, plan: Plan) -> list[str]:
     """What the slice will not do as the request says, in plain words."""
     found = []
     if any(node.disk_image for node in request.nodes):
-        found.append(f"the machines run {release}; the disk images that the request names are the testbeds' own")
+        found.append(f"the machines run {plan.release}; the disk images that the request names are the testbeds' own")
     properties = [item for link in request.links for item in link.properties]
     delayed = any(float(item.latency_ms or 0) or float(item.packet_loss or 0) for item in properties)
     if delayed and not network.can_shape("netem"):

@@ -55,10 +55,10 @@ def plan_slice(names: Names, options: Options, *, check: bool) -> Result:
     registry.refuse_foreign(names)
     scale: dict[str, Any] = {"cpu_scale": options.cpu_scale, "cpu_scaled": options.cpu_scaled}
     saved = load_plan(names)
+    asked = options.release or (saved.release if saved else base.host_release())
+    image = saved.base if saved and saved.release == asked else base.base_name(asked)
     if saved is not None:
         subnet = options.control_subnet or ipaddress.IPv4Network(saved.control_subnet)
-        asked = options.release or saved.release
-        image = saved.base if asked == saved.release else base.base_name(asked)
         plan = make_plan(names, request, subnet, image, **scale)
         other = differences(saved, plan)
         if other:
@@ -66,19 +66,18 @@ def plan_slice(names: Names, options: Options, *, check: bool) -> Result:
                 f"slice {names.slice_name!r} is already up and is not what is asked for ({'; '.join(other)}): "
                 f"take it down first (make slice-down SLICE={names.slice_name}) or choose another name (SLICE=...)"
             )
-    release = saved.release if saved else options.release or base.host_release()
-    found = preflight.problems(names, request, release, limiter_of(names.slice_name), fresh=saved is None)
+    found = preflight.problems(names, request, image, limiter_of(names.slice_name), fresh=saved is None)
     if found:
         listed = "".join(f"\n  - {problem}" for problem in found)
         raise SliceError(f"this host cannot be slice {names.slice_name!r}:{listed}")
     if saved is None:
         subnet = preflight.choose_subnet(names, request, options.control_subnet)
-        plan = make_plan(names, request, subnet, base.base_name(release), **scale)
+        plan = make_plan(names, request, subnet, image, **scale)
     changed = registry.holder(names) is None or saved is None
     if changed and not check:
         registry.claim(names)
         plan.save(names.plan_file)
-    notices = preflight.notices(request, plan, release)
+    notices = preflight.notices(request, plan)
     return Result(changed, f"{len(plan.machines)} machines on {plan.control_subnet}", notices)
 
 
@@ -100,7 +99,7 @@ def bring_up(names: Names, options: Options, *, check: bool = False) -> Result:
     notices, changed = list(planned.notices), planned.changed
     shaped = any(port.sends.delay_ms or port.sends.loss for wiring in plan.wirings for port in wiring.ports)
     steps: list[tuple[str, Callable[[], bool]]] = [
-        ("base image, once, in about two minutes", lambda: base.build(names, plan.release)),
+        ("base image, once, in about two minutes", lambda: base.build(names, plan.base)),
         ("links", lambda: network.add_network(names, plan, netem=shaped and network.can_shape("netem"))),
         ("way out", registry.forward),
         ("disks", lambda: _make_disks(names, plan)),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deployed.slice import Slice
-from rspec.local_slice import preflight
+from rspec.local_slice import base, preflight
 from rspec.local_slice.host import SliceError, mount_points_below
 from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.machines import root
@@ -158,9 +158,9 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_refused(slice_here: Slice, tmp_path: Path) -> None:
-    assert preflight.disk_problems(slice_here.names, 1, "bookworm") == []
+    assert preflight.disk_problems(slice_here.names, 1, base.base_name("bookworm")) == []
     with small_disk(tmp_path) as project:
-        (problem,) = preflight.disk_problems(Names("test-b", project), 6, "bookworm")
+        (problem,) = preflight.disk_problems(Names("test-b", project), 6, base.base_name("bookworm"))
     assert re.search(r"has 6\d MB free and 6 machines need \d{4} MB: free some", problem)
 
 

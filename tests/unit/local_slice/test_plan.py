@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rspec.local_slice import base
 from rspec.local_slice.host import SliceError
 from rspec.local_slice.naming import Names
 from rspec.local_slice.network import shape_commands
@@ -135,6 +136,22 @@ def test_a_slice_that_runs_another_release_is_refused(names: Names, asked: str) 
 def test_a_slice_of_an_older_image_of_the_same_release_is_as_asked(names: Names, asked: str | None) -> None:
     plan_of(names, "lan-4").save(names.plan_file)
     assert "already up" not in refusal(names, Options(request=REQUESTS / "lan-4.xml", release=asked))
+
+
+def test_a_slice_that_is_up_needs_no_other_image_than_its_own(names: Names) -> None:
+    image = "warty-x86_64-0"  # of a release that the host's apt does not know
+    request = REQUESTS / "lan-4.xml"
+    make_plan(names, load_request(request), SUBNET, image).save(names.plan_file)
+    (names.cache / image).mkdir(parents=True)
+    assert "warty" not in refusal(names, Options(request=request))
+    assert not base.build(names, image)
+    assert [path.name for path in names.cache.iterdir()] == [image]
+
+
+def test_an_image_that_is_gone_is_not_replaced_by_another(names: Names) -> None:
+    said = r"^the base image bookworm-x86_64-0 is gone, .* \(make slice-down SLICE=unit\)$"
+    with pytest.raises(SliceError, match=said):
+        base.build(names, "bookworm-x86_64-0")
 
 
 def test_a_request_in_another_encoding_is_read(names: Names, tmp_path: Path) -> None:
