@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,7 @@ def _check_names(request: Request) -> Iterator[str]:
     for node in request.nodes:
         if node.client_id and not _HOST_NAME.fullmatch(node.client_id):
             yield f"node name {node.client_id!r} is not a host name: use letters, digits and hyphens"
-        if node.cores is not None and node.cores <= 0:
+        if node.cores is not None and not 0 < node.cores < math.inf:
             yield f"node {node.client_id} asks for {node.cores:g} cores"
         if node.ram_mb is not None and node.ram_mb <= 0:
             yield f"node {node.client_id} asks for {node.ram_mb} MB of memory"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,19 @@ def _read_addresses(name: str, interface: Any) -> tuple[dict[int, str], list[str
     return found, problems
 
 
+def _read_cores(name: str, text: str | None) -> float | None:
+    """The cores of a node, None where the manifest does not say."""
+    if not text:
+        return None
+    try:
+        cores = float(text)
+    except ValueError:
+        cores = math.nan
+    if not 0 < cores < math.inf:
+        raise ManifestError(f"node {name} has {text!r} cores, which is no number above zero: mend the manifest")
+    return cores
+
+
 def _read_node(element: Any, links: dict[str, str]) -> Node:
     name = element.get("client_id") or ""
     logins, problems = _read_logins(name, element)
@@ -99,7 +113,7 @@ def _read_node(element: Any, links: dict[str, str]) -> Node:
         name=name,
         logins=tuple(logins),
         addresses=addresses,
-        cores=float(xen.get("cores")) if xen is not None and xen.get("cores") else None,
+        cores=None if xen is None else _read_cores(name, xen.get("cores")),
         identity_file=None if ssh is None else ssh.get("identity_file"),
         known_hosts=None if ssh is None else ssh.get("known_hosts"),
         problems=tuple(problems),
@@ -113,7 +127,7 @@ def read_manifest(text: bytes, source: str) -> list[Node]:
         The nodes in the manifest's order, each with the addresses of the links it is on.
 
     Raises:
-        ManifestError: it is not XML, or not a manifest RSpec, or has no node.
+        ManifestError: it is not XML, or not a manifest RSpec, or has no node, or one with cores that are no number.
     """
     if etree is None:
         raise ManifestError("manifests are read with lxml, which Ansible's Python lacks: run `make setup`")

@@ -110,6 +110,8 @@ def test_of_several_logins_one_is_chosen_by_user(user: str, own_user: str, chose
         pytest.param("<ip [^>]*10.10.1.12[^>]*>", "", "node worker2 has no address on any link", id="no-address"),
         pytest.param('client_id="worker2"', 'client_id="worker1"', "two nodes are named worker1", id="name-twice"),
         pytest.param('client_id="client"', 'client_id="load"', "no node is one of the clients", id="no-client"),
+        pytest.param('cores="1"', 'cores="one"', "node worker1 has 'one' cores, which is no number", id="no-cores"),
+        pytest.param('cores="1"', 'cores="nan"', "node worker1 has 'nan' cores, which is no number", id="cores-nan"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused_by_name(old: str, new: str, words: str) -> None:

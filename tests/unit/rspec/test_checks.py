@@ -26,6 +26,8 @@ SECOND_LINK = (
         pytest.param('node client_id="worker2"', "node", "a node has no client_id", id="nameless-node"),
         pytest.param('ram="2048"', 'ram="0"', "asks for 0 MB", id="no-memory"),
         pytest.param('cores="1"', 'cores="-1"', "asks for -1 cores", id="negative-cores"),
+        pytest.param('cores="1"', 'cores="nan"', "asks for nan cores", id="cores-not-a-number"),
+        pytest.param('cores="1"', 'cores="inf"', "asks for inf cores", id="endless-cores"),
         pytest.param(
             '<interface_ref client_id="client:if0"/>',
             '<interface_ref client_id="ghost"/>',
