@@ -123,14 +123,18 @@ def load_plan(names: Names) -> Plan | None:
         SliceError: the file is there but is no plan.
     """
     try:
-        data: dict[str, Any] = json.loads(names.plan_file.read_text())
+        return _plan_of(json.loads(names.plan_file.read_text()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise SliceError(
-            f"{names.plan_file} cannot be read ({error}); "
+            f"{names.plan_file} cannot be read ({type(error).__name__}: {error}); "
             f"remove the slice with `make slice-down SLICE={names.slice_name}`"
         ) from error
+
+
+def _plan_of(data: dict[str, Any]) -> Plan:
+    """The plan that was saved as `data`."""
     wirings = tuple(
         Wiring(
             name=item["name"],

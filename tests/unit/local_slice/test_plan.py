@@ -94,10 +94,13 @@ def test_without_a_plan_the_remedy_is_named(names: Names) -> None:
         need_plan(names)
 
 
-def test_a_damaged_plan_is_named(names: Names) -> None:
-    names.state.mkdir(parents=True)
-    names.plan_file.write_text("{")
-    with pytest.raises(SliceError, match=r"cannot be read.*make slice-down SLICE=unit"):
+@pytest.mark.parametrize(
+    ("old", "new"), [("{", ""), ('"wirings"', '"wires"'), ('"cores"', '"cpus"')], ids=["damaged", "key", "field"]
+)
+def test_a_plan_that_is_damaged_or_of_another_version_is_named(names: Names, old: str, new: str) -> None:
+    plan_of(names, "lan-1").save(names.plan_file)
+    names.plan_file.write_text(names.plan_file.read_text().replace(old, new))
+    with pytest.raises(SliceError, match=r"plan\.json cannot be read.*make slice-down SLICE=unit"):
         load_plan(names)
 
 
