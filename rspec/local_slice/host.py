@@ -26,7 +26,7 @@ class Mount:
     options: str
 
 
-def run(command: Sequence[str | Path], *, timeout_s: float = 120, text: str | None = None) -> str:
+def run(command: Sequence[str | Path], *, timeout_s: float = 120) -> str:
     """Run a program, without a shell, and return what it printed.
 
     Raises:
@@ -35,7 +35,7 @@ def run(command: Sequence[str | Path], *, timeout_s: float = 120, text: str | No
     words = [str(word) for word in command]
     try:
         done = subprocess.run(  # noqa: S603  every word is ours; none is a shell's
-            words, input=text or "", capture_output=True, text=True, timeout=timeout_s, check=False
+            words, input="", capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except FileNotFoundError:
         raise SliceError(f"the program {words[0]} is missing") from None

@@ -21,11 +21,6 @@ class Limiter(ABC):
     def __init__(self, slice_name: str) -> None:
         self.slice_name = slice_name
 
-    @property
-    @abstractmethod
-    def kind(self) -> str:
-        """How limits are set here: systemd, v2, v1 or none."""
-
     @abstractmethod
     def groups(self, machine: str) -> list[Path]:
         """Folders of a machine's control groups; they need not exist."""

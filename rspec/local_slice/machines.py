@@ -17,7 +17,6 @@ from rspec.local_slice.naming import LOGIN, Names
 from rspec.local_slice.plan import Machine, Plan
 from rspec.ssh import ssh_path
 
-CONSOLE_LINES = 25
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\r\x00-\x08]")
 _NSPAWN_LEFTOVERS = Path("/run/systemd/nspawn/propagate")
 
@@ -139,13 +138,13 @@ def console_path(names: Names, machine: str) -> Path:
     return names.folder(machine) / "console.log"
 
 
-def console_tail(names: Names, machine: str, lines: int = CONSOLE_LINES) -> str:
+def console_tail(names: Names, machine: str) -> str:
     """The last lines a machine wrote on its console, without colours."""
     try:
         text = console_path(names, machine).read_text(errors="replace")
     except FileNotFoundError:
         return "(its console is empty)"
-    return "\n".join(_ESCAPE.sub("", text).splitlines()[-lines:]) or "(its console is empty)"
+    return "\n".join(_ESCAPE.sub("", text).splitlines()[-25:]) or "(its console is empty)"
 
 
 def switch_on(names: Names, machine: Machine, limiter: Limiter) -> bool:

@@ -34,10 +34,9 @@ def refuse_foreign(names: Names) -> None:
         )
 
 
-def claim(names: Names) -> bool:
-    """Take the slice's name for this checkout; return whether it was free."""
-    refuse_foreign(names)
-    return write(names.claim, f"{names.project}\n")
+def claim(names: Names) -> None:
+    """Take the slice's name for this checkout."""
+    write(names.claim, f"{names.project}\n")
 
 
 def forward() -> bool:

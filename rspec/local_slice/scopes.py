@@ -15,8 +15,6 @@ from rspec.local_slice.naming import PREFIX
 class Scopes(Limiter):
     """Scopes of one slice's machines; see `Limiter`."""
 
-    kind = "systemd"
-
     def __init__(self, slice_name: str, hierarchies: list[Hierarchy]) -> None:
         super().__init__(slice_name)
         self._hierarchies = hierarchies

@@ -11,11 +11,13 @@ import pytest
 
 from rspec.local_slice.apt import Source, read_sources, sources_of_release, sources_text
 from rspec.local_slice.base import base_name, host_release
-from rspec.local_slice.control_groups import Hierarchy, hierarchies_of
+from rspec.local_slice.control_groups import ControlGroups, Hierarchy, hierarchies_of
 from rspec.local_slice.cores import period_us, quota_us
 from rspec.local_slice.host import SliceError, read_mounts, run, write
+from rspec.local_slice.limiter import Limiter
 from rspec.local_slice.limits import limiter_of
 from rspec.local_slice.machines import name_servers
+from rspec.local_slice.scopes import Scopes
 from tests.conftest import REPOSITORY
 
 MOUNTS_V1 = """\
@@ -111,11 +113,12 @@ def test_cores_are_dealt_out_as_asked_within_what_the_kernel_takes(cores: float)
 
 @pytest.mark.parametrize(
     ("mounts", "systemd", "kind"),
-    [(MOUNTS_V1, False, "v1"), (MOUNTS_V2, False, "v2"), (MOUNTS_V2, True, "systemd"), ("", False, "none")],
+    [(MOUNTS_V1, False, "v1"), (MOUNTS_V2, False, "v2"), (MOUNTS_V2, True, Scopes), ("", False, "none")],
     ids=["version-1", "version-2", "systemd", "none"],
 )
-def test_the_way_to_limit_machines_is_found(mounts: str, systemd: bool, kind: str) -> None:
-    assert limiter_of("unit", hierarchies_of(read_mounts(mounts.encode())), systemd=systemd).kind == kind
+def test_the_way_to_limit_machines_is_found(mounts: str, systemd: bool, kind: str | type[Limiter]) -> None:
+    found = limiter_of("unit", hierarchies_of(read_mounts(mounts.encode())), systemd=systemd)
+    assert (found.kind if isinstance(found, ControlGroups) else type(found)) == kind
 
 
 def test_a_host_without_control_groups_is_refused() -> None:
