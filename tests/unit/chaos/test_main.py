@@ -35,7 +35,7 @@ class Stage:
 
     def __init__(self, *_: object) -> None:
         self.golden = {"cat": "x"}
-        self.plan = SimpleNamespace(machines=[])
+        self.plan = SimpleNamespace(machines=[], wirings=[])
         self.calibrations = 0
 
     def send_phases(self, _phases: object) -> Any:
