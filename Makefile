@@ -342,5 +342,5 @@ hotpath: setup-measure #: CPU ms of a worker and nginx beyond inference, and wha
 durations: setup-measure #: how long up, slice-up and deploy take in a clean clone, 10 minutes (root); RECORD=results keeps it
 	@$(BIN)/python -m bench.durations $(if $(RECORD),--record $(RECORD)) $(ARGS)
 
-chaos: setup-measure setup-slice ## break a deployed slice under load, 40 minutes (root); SLICE=name RECORD=folder ARGS='--faults power-off --requests 500'
+chaos: setup-measure setup-slice ## break a deployed slice under load, an hour (root); SLICE=name RECORD=folder ARGS='--faults power-off --requests 500'
 	@$(BIN)/python -m chaos --slice $(or $(SLICE),local) $(if $(RECORD),--out '$(RECORD)') $(ARGS)
