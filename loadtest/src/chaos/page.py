@@ -35,8 +35,6 @@ def _told(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     model = record["deployed"]["version"]["model"]
     shares = {cores for name, cores in record["cores"].items() if name.startswith("worker")}
     return {
-        "worst_ms": None,
-        "refused_share": None,  # runs of a time that did not note them
         **record["row"],
         "what": record["what"],
         "figure": f"{run.name}/{record['row']['fault']}.png",

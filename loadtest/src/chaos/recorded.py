@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +44,4 @@ def read(folder: Path, fault: str) -> Sequence[Sample]:
     Raises:
         LoadtestError: They cannot be read.
     """
-    path = folder / f"{fault}.jsonl.gz"
-    return read_trial(path).samples if path.exists() else list(_table(folder / f"{fault}.csv.gz"))
-
-
-def _table(path: Path) -> Iterator[Sample]:
-    """Read what chaos wrote before it used the generator's samples; what was answered is not in it."""
-    with gzip.open(path, "rt") as table:
-        for row in csv.DictReader(table):
-            yield Sample(
-                seq=int(row["number"]),
-                scheduled_s=float(row["due_s"]),
-                sent_s=float(row["sent_s"]),
-                done_s=float(row["done_s"]),
-                status=int(row["status"]) if row["status"] else None,
-                worker=row["worker"] or None,
-                error=row["error"] or None,
-                image=row["picture"],
-                retry_after=row["retry_after"] or None,
-            )
+    return read_trial(folder / f"{fault}.jsonl.gz").samples

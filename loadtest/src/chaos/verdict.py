@@ -56,9 +56,8 @@ class Row:
     """One line of summary.csv; times in milliseconds but back_after_s. A figure that nothing gave is None.
 
     Attributes:
-        worst_ms: The longest wait of a request that was accepted, of those due from the fault on; None in records of
-            runs that did not note it.
-        refused_share: Refused requests, of those due while the fault lasted; None where it was not noted either.
+        worst_ms: The longest wait of a request that was accepted, of those due from the fault on.
+        refused_share: Refused requests, of those due while the fault lasted.
     """
 
     fault: str
@@ -72,8 +71,8 @@ class Row:
     quiet_p99_ms: float | None
     back_after_s: float | None
     tries_per_request: float | None
-    worst_ms: float | None = None
-    refused_share: float | None = None
+    worst_ms: float | None
+    refused_share: float | None
 
 
 def read_log(text: str) -> list[dict[str, Any]]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chaos import __main__ as chaos
 from chaos import recorded, verdict
 from chaos.verdict import Marks
 from loadtest.generate.samples import Sample
@@ -109,34 +106,6 @@ def test_the_samples_that_are_kept_say_all_but_the_ids(tmp_path: Path) -> None:
     assert list(recorded.read(tmp_path, "drop")) == [dataclasses.replace(each, request_id=None) for each in samples]
 
 
-def test_a_table_of_an_older_run_is_read(tmp_path: Path) -> None:
-    """Chaos had a format of its own; results/chaos/reference is in it."""
-    with gzip.open(tmp_path / "drop.csv.gz", "wt") as table:
-        table.write(
-            "number,picture,due_s,sent_s,done_s,status,error,worker,right,retry_after\n"
-            "0,cat,0.25,0.26,0.35,200,,worker1,True,\n"
-            "1,cat,0.5,0.5,0.6,429,busy,,,1\n"
-            "2,cat,0.75,0.75,9.75,,TimeoutError,,,\n"
-        )
-    assert list(recorded.read(tmp_path, "drop")) == [
-        Sample(0, 0.25, 0.26, 0.35, 200, "worker1", None, "cat"),
-        Sample(1, 0.5, 0.5, 0.6, 429, None, "busy", "cat", retry_after="1"),
-        Sample(2, 0.75, 0.75, 9.75, None, None, "TimeoutError", "cat"),
-    ]
-
-
 def test_the_longest_wait_is_that_of_one_that_was_answered_after_the_fault_began() -> None:
     samples = [sample(0, 3, 9.0), sample(1, 10, 1.5), sample(2, 11, 7.0, status=502), sample(3, 12, 0.1)]
     assert verdict.judge("x", samples, [], Marks(injected_s=5), GOLDEN).worst_ms == 1500
-
-
-def test_a_record_without_the_longest_wait_is_read(tmp_path: Path) -> None:
-    """Runs were recorded before it was noted; their summary is made again."""
-    row = dataclasses.asdict(verdict.judge("freeze", [sample(0, 3)], [], Marks(injected_s=2), GOLDEN))
-    old = {name: value for name, value in row.items() if name != "worst_ms"}
-    for name, kept in (("freeze", old), ("grey", row | {"fault": "grey"})):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"row": kept, "bar": {"0 lost": True}}))
-    chaos.write_summary(tmp_path)
-    rows = list(csv.DictReader((tmp_path / "summary.csv").read_text().splitlines()))
-    assert [(each["fault"], each["worst_ms"]) for each in rows] == [("freeze", ""), ("grey", "100.0")]
-    assert verdict.Row(**old).worst_ms is None
