@@ -1,6 +1,7 @@
 import { keyHeader } from "./key.js";
 import { parseServerTiming } from "./timing.js";
 
+/** A request ends after so long without progress. An upload that moves may take longer. */
 const TIMEOUT_MS = 60_000;
 
 /** Why a request brought no answer. `status` is 0 when no HTTP answer came at all. */
@@ -45,7 +46,10 @@ export function predict(file, { onProgress, signal } = {}) {
     request.timeout = TIMEOUT_MS;
     request.setRequestHeader("Accept", "application/json, application/problem+json");
     for (const [name, value] of Object.entries(keyHeader())) request.setRequestHeader(name, value);
-    if (onProgress) request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
+    request.upload.onprogress = (event) => {
+      request.timeout = performance.now() - sentMs + TIMEOUT_MS; // it counts from the start of the request
+      onProgress?.(event.loaded / event.total);
+    };
     let sentMs = 0;
     request.onload = () => {
       const browserMs = performance.now() - sentMs;
@@ -60,7 +64,7 @@ export function predict(file, { onProgress, signal } = {}) {
       }
     };
     request.onerror = () => reject(new Failure(0));
-    request.ontimeout = () => reject(new Failure(0, { detail: `No answer within ${TIMEOUT_MS / 1000} seconds.` }));
+    request.ontimeout = () => reject(new Failure(0, { detail: `For ${TIMEOUT_MS / 1000} seconds nothing was sent or answered.` }));
     request.onabort = () => reject(new DOMException("Replaced by a newer picture", "AbortError"));
     signal?.addEventListener("abort", () => request.abort(), { once: true });
     sentMs = performance.now();

@@ -87,7 +87,7 @@ export function explain(failure, version, file) {
         kind: "gone", kicker: "No answer", title: "The service cannot be reached",
         text: failure.status
           ? "The balancer is there, and no worker behind it answers. Your picture is still here."
-          : "Neither the balancer nor a worker answers. Your picture is still here.",
+          : `${failure.detail || "Neither the balancer nor a worker answers."} Your picture is still here.`,
         retry: true,
       };
     default:

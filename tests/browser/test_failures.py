@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 REFUSALS = {
     "pixels": (413, "too large", "million pixels"),
@@ -146,6 +147,49 @@ def test_a_service_that_is_gone_can_be_asked_again(visit: Callable, photographs:
     here.wait_for_answer()
     assert here.page.locator("#error").is_hidden()
     assert here.page.evaluate("document.activeElement.id") == "answer", "the focus must not be lost with the button"
+
+
+def give_up_after(here, seconds: int) -> None:
+    """Let the page's own code have another limit on its way to the browser; nobody waits for a minute."""
+
+    def shorten(route) -> None:
+        answer = route.fetch()
+        text = answer.text().replace("TIMEOUT_MS = 60_000;", f"TIMEOUT_MS = {seconds * 1000};")
+        assert text != answer.text()
+        route.fulfill(response=answer, body=text)
+
+    here.page.route("**/api.js", shorten)
+
+
+def test_a_photograph_that_goes_slowly_is_waited_for(visit: Callable, tmp_path: Path) -> None:
+    """As long as it moves, however long the whole takes."""
+    here = visit()
+    give_up_after(here, 5)
+    here.open()
+    photograph = tmp_path / "noise.png"
+    Image.effect_noise((420, 420), 100).save(photograph)
+    throughput = photograph.stat().st_size / 8  # so that it takes 8 s
+    devtools = here.context.new_cdp_session(here.page)
+    devtools.send("Network.enable")
+    devtools.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": throughput},
+    )
+    here.choose(photograph)
+    here.page.locator("#result:visible, #error:visible").wait_for()
+    assert here.page.locator("#result").is_visible()
+    assert here.predictions_sent() == 1
+
+
+def test_a_service_that_never_answers_is_said(visit: Callable, photographs: dict[str, Path]) -> None:
+    here = visit()
+    give_up_after(here, 1)
+    here.open()
+    held = []
+    here.page.route("**/predict", lambda route: held.append(route))  # noqa: PLW0108 (Playwright marks handlers)
+    here.choose(photographs["coffee"])
+    here.page.locator("#retry").wait_for()
+    assert here.text("#error-text").startswith("For 1 seconds nothing was sent or answered.")
 
 
 def test_the_chart_counts_what_was_turned_away(visit: Callable, photographs: dict[str, Path]) -> None:
