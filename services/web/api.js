@@ -63,14 +63,22 @@ export function predict(file, { onProgress, signal } = {}) {
         resolve({ ...body, browserMs, server: parseServerTiming(request.getResponseHeader("Server-Timing")) });
       }
     };
-    request.onerror = () => reject(new Failure(0));
+    request.onerror = async () => {
+      const problem = (await canBeRead(file)) ? {} : { type: "unreadable" };
+      reject(signal?.aborted ? replaced() : new Failure(0, problem));
+    };
     request.ontimeout = () => reject(new Failure(0, { detail: `For ${TIMEOUT_MS / 1000} seconds nothing was sent or answered.` }));
-    request.onabort = () => reject(new DOMException("Replaced by a newer picture", "AbortError"));
+    request.onabort = () => reject(replaced());
     signal?.addEventListener("abort", () => request.abort(), { once: true });
     sentMs = performance.now();
     request.send(form);
   });
 }
+
+const replaced = () => new DOMException("Replaced by a newer picture", "AbortError");
+
+/** A folder cannot be read, nor a file that was moved or changed after it was chosen: browsers then send nothing. */
+const canBeRead = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 async function getJson(url) {
   try {

@@ -38,6 +38,12 @@ function sentence(failure, general) {
 export function explain(failure, version, file) {
   const formats = (version?.formats ?? ["JPEG", "PNG", "WEBP", "GIF"]).map((name) => (name === "WEBP" ? "WebP" : name));
   const listed = `${formats.slice(0, -1).join(", ")} or ${formats.at(-1)}`;
+  if (failure.slug === "unreadable") {
+    return {
+      kind: "picture", kicker: "Not sent", title: "That file cannot be read",
+      text: "It is a folder, or it was moved or changed after you chose it. Choose a photograph.", retry: false,
+    };
+  }
   switch (failure.status) {
     case 400:
       return {

@@ -69,6 +69,17 @@ class Visit:
     def choose(self, photograph: Path) -> None:
         self.page.set_input_files("#file", photograph)
 
+    def drop(self, path: Path) -> None:
+        """The browser itself drops something of this machine; the page gets a trusted event."""
+        box = self.page.locator("#zone").bounding_box()
+        devtools = self.context.new_cdp_session(self.page)
+        point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver"):
+            devtools.send("Input.dispatchDragEvent", {"type": kind, "data": data, **point})
+        self.page.locator("#zone[data-over]").wait_for()
+        devtools.send("Input.dispatchDragEvent", {"type": "drop", "data": data, **point})
+
     def wait_for_answer(self) -> None:
         self.page.locator("#result").wait_for(timeout=ANSWER_TIMEOUT_MS)
 

@@ -4,6 +4,7 @@ Refusals come from the deployment itself. A healthy deployment is neither busy n
 are replaced on their way to the browser, in the form of the HTTP contract, and all others are the deployment's own.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,9 @@ REFUSALS = {
     "truncated": (422, "broken", "cannot be decoded"),
     "empty": (400, "No picture arrived", "empty"),
 }
+
+# What a browser logs of a file that it cannot send.
+UNREADABLE = "ERR_ACCESS_DENIED|ERR_UPLOAD_FILE_CHANGED|ERR_FILE_NOT_FOUND"
 
 
 def logged(status: int) -> str:
@@ -147,6 +151,31 @@ def test_a_service_that_is_gone_can_be_asked_again(visit: Callable, photographs:
     here.wait_for_answer()
     assert here.page.locator("#error").is_hidden()
     assert here.page.evaluate("document.activeElement.id") == "answer", "the focus must not be lost with the button"
+
+
+def test_a_folder_is_told_from_a_service_that_is_gone(visit: Callable, tmp_path: Path) -> None:
+    here = visit(expected_console=UNREADABLE).open()
+    here.drop(tmp_path)
+    here.page.locator("#error").wait_for()
+    assert here.text("#error-title") == "That file cannot be read"
+    assert "folder" in here.text("#error-text")
+    assert here.page.locator("#retry").is_hidden()
+
+
+def test_a_file_that_was_changed_meanwhile_is_not_sent_again(
+    visit: Callable, photographs: dict[str, Path], tmp_path: Path
+) -> None:
+    here = visit(expected_console=f"{logged(503)}|{UNREADABLE}").open()
+    here.page.route("**/predict", lambda route: route.fulfill(status=503), times=1)
+    photograph = tmp_path / "mine.jpg"
+    photograph.write_bytes(photographs["coffee"].read_bytes())
+    os.utime(photograph, (1, 1))
+    here.choose(photograph)
+    here.page.locator("#retry").wait_for()
+    photograph.write_bytes(photographs["rocket"].read_bytes())
+    here.page.click("#retry")
+    here.page.locator("#error-title", has_text="That file cannot be read").wait_for()
+    assert "changed" in here.text("#error-text")
 
 
 def give_up_after(here, seconds: int) -> None:

@@ -80,16 +80,8 @@ def test_a_chosen_file_is_recognised(visit: Callable, photographs: dict[str, Pat
 
 
 def test_a_dropped_file_is_recognised(visit: Callable, photographs: dict[str, Path]) -> None:
-    """The browser itself drops a file of this machine; the page gets a trusted event."""
     here = visit().open()
-    box = here.page.locator("#zone").bounding_box()
-    devtools = here.context.new_cdp_session(here.page)
-    point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
-    data = {"items": [], "files": [str(photographs["rocket"])], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver"):
-        devtools.send("Input.dispatchDragEvent", {"type": kind, "data": data, **point})
-    here.page.locator("#zone[data-over]").wait_for()
-    devtools.send("Input.dispatchDragEvent", {"type": "drop", "data": data, **point})
+    here.drop(photographs["rocket"])
     wait_for_bars(here)
     assert_shows(here, ask(here.url, photographs["rocket"]))
     assert here.page.locator("#zone[data-over]").count() == 0
