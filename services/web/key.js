@@ -9,7 +9,8 @@ export const keyHeader = () => (key ? { "X-API-Key": key } : {});
 export function takeKey(again) {
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    key = byId("key").value.trim();
+    // Keys are ASCII. What is copied may have characters that nobody sees, which no header can hold.
+    key = byId("key").value.replace(/[^\x20-\x7e]/g, "").trim();
     byId("answer").focus({ preventScroll: true });
     again();
   });
