@@ -3,7 +3,7 @@ import { formatMs, splitTime } from "./timing.js";
 import { paint } from "./workers.js";
 
 /** Below this probability the best guess is not called an answer, where a worker does not say what its model's is. */
-export const UNSURE_BELOW = 0.3;
+const UNSURE_BELOW = 0.3;
 
 /** The first of a label's synonyms, without the underscores that some class lists use. */
 export function plainLabel(label) {
@@ -20,6 +20,16 @@ export function formatShare(probability) {
   if (percent < 0.1) return "under 0.1%";
   if (percent > 99) return "over 99%";
   return `${percent.toFixed(percent < 9.95 ? 1 : 0)}%`;
+}
+
+/** Whether the model of the service's /version is the one that gave an answer. */
+export const isFrom = ({ model: { name, version: of } }, version) =>
+  version?.model.name === name && version.model.version === of;
+
+/** The bound of the model that gave an entry's answer, kept for when another model serves; undefined where it is not known. */
+export function boundOf(entry, version) {
+  if (isFrom(entry.answer, version)) entry.unsureBelow = version.model.unsure_below;
+  return entry.unsureBelow;
 }
 
 const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);

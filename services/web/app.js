@@ -1,4 +1,4 @@
-import { plainLabel, showAnswer, showVerdict } from "./answer.js";
+import { boundOf, isFrom, plainLabel, showAnswer, showVerdict } from "./answer.js";
 import { Failure, getStatus, getVersion, predict } from "./api.js";
 import { sendTwenty } from "./balance.js";
 import { byId, showOnly, withCode } from "./dom.js";
@@ -18,7 +18,7 @@ const history = createHistory(reshow);
 
 let version = null; // the service's /version
 let pool = null; // the balancer's /status
-let photo = null; // {file, url, shows?, answer?} on show
+let photo = null; // {file, url, shows?, answer?, unsureBelow?} on show
 let attempt = null; // AbortController of what is under way
 
 takeKey(() => classify(photo));
@@ -85,8 +85,7 @@ async function classify(entry) {
     entry.answer = answer;
     for (const dropped of history.add(entry)) URL.revokeObjectURL(dropped.url);
     present(entry);
-    const { name, version: of } = answer.model;
-    if (version?.model.name !== name || version.model.version !== of) refreshService().then(() => judgeAgain(entry));
+    if (!isFrom(answer, version)) refreshService().then(() => judgeAgain(entry));
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof Failure)) throw error;
@@ -150,13 +149,13 @@ function countDown(seconds, signal) {
   });
 }
 
-/** What "sure" means is the model's to say, and the model was not known yet. */
+/** The model that gave the answer was not known yet. */
 function judgeAgain(entry) {
-  if (photo === entry) showVerdict(entry.answer, version?.model.unsure_below);
+  if (photo === entry) showVerdict(entry.answer, boundOf(entry, version));
 }
 
 function present(entry) {
-  const sentence = showAnswer(entry.answer, version?.model.unsure_below);
+  const sentence = showAnswer(entry.answer, boundOf(entry, version));
   showOnly(resultPanel, panels);
   byId("details").hidden = false;
   byId("chart").hidden = true;

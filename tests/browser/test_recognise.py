@@ -196,6 +196,24 @@ def test_an_answer_before_the_model_is_known_is_judged_again(visit: Callable, ph
     assert here.page.locator("#result").get_attribute("data-sure") == "no"
 
 
+def test_an_earlier_answer_is_judged_by_the_model_that_gave_it(visit: Callable, photographs: dict[str, Path]) -> None:
+    """Another model, of another bound, was deployed between two answers."""
+    here = visit()
+    answer = ask(here.url, photographs["chelsea"])
+    answer["predictions"][0]["probability"] = 0.7
+    here.page.route("**/predict", lambda route: route.fulfill(json=answer))
+    change_model(here, unsure_below=0.5)
+    here.open().recognise(photographs["chelsea"])
+    answer["model"] = {"name": "another", "version": "1"}
+    change_model(here, **answer["model"], unsure_below=0.9)
+    here.recognise(photographs["coffee"])
+    here.page.locator("#verdict", has_text="Not sure").wait_for()
+    shots = here.page.locator("#shots button")
+    for position, sure in ((1, "yes"), (0, "no")):
+        shots.nth(position).click()
+        assert here.page.locator("#result").get_attribute("data-sure") == sure
+
+
 def test_a_guess_without_a_share_is_no_guess(visit: Callable, photographs: dict[str, Path]) -> None:
     """The deployment's own answer, in which all but two guesses came to nothing, as int8 rounds them."""
     here = visit().open()
