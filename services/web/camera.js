@@ -34,7 +34,7 @@ async function openLiveView() {
   dialog.showModal();
   try {
     const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } });
-    if (!dialog.open) {
+    if (!dialog.open || video.srcObject) { // or it was opened again meanwhile, and that has one
       stop(stream);
       return;
     }

@@ -116,26 +116,6 @@ def test_pasted_text_is_left_alone(visit: Callable) -> None:
     assert here.page.locator("#empty").is_visible()
 
 
-def test_the_camera_takes_a_picture(visit: Callable) -> None:
-    """Chromium's test camera, through the page's live view."""
-    here = visit(permissions=["camera"]).open()
-    here.page.click("#camera")
-    here.page.locator("#camera-take:enabled").click()
-    here.wait_for_answer()
-    assert here.text("#result-image").startswith("JPEG")
-    assert not here.page.locator("#camera-dialog").is_visible()
-    assert here.page.locator("#camera-video").evaluate("video => video.srcObject") is None
-
-
-def test_a_refused_camera_is_explained(visit: Callable) -> None:
-    here = visit(permissions=[]).open()
-    here.page.click("#camera")
-    here.page.locator("#camera-error").wait_for()
-    assert "choose a file" in here.text("#camera-error")
-    here.page.keyboard.press("Escape")
-    assert not here.page.locator("#camera-dialog").is_visible()
-
-
 def test_a_phone_opens_its_own_camera(visit: Callable, photographs: dict[str, Path]) -> None:
     here = visit(width=390, has_touch=True, is_mobile=True).open()
     with here.page.expect_file_chooser() as chooser:
