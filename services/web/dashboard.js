@@ -1,4 +1,4 @@
-import { isAbsent, showAutoscaler, showNoAutoscaler } from "./autoscaler.js";
+import { showAutoscaler, showNoAutoscaler } from "./autoscaler.js";
 import { createChart } from "./chart.js";
 import { byId, fromTemplate, setText } from "./dom.js";
 import { askAutoscaler, askFigures, askHistory, join, lastSecond, nextPeriod, requestsOf, rowsOf } from "./live.js";
@@ -102,7 +102,7 @@ async function refreshAutoscaler(nowMs) {
   const told = await askAutoscaler();
   if (told === undefined) showNoAutoscaler();
   else showAutoscaler(told);
-  autoscalerAtMs = nowMs + (told !== undefined && isAbsent(told) ? NO_AUTOSCALER_MS : AUTOSCALER_MS);
+  autoscalerAtMs = nowMs + (told?.on === false ? NO_AUTOSCALER_MS : AUTOSCALER_MS);
 }
 
 async function refreshHistory(nowMs) {
@@ -113,8 +113,8 @@ async function refreshHistory(nowMs) {
   byId("charts-missing").hidden = told !== undefined || !hours;
   byId("charts-missing-words").textContent = words;
   if (told === undefined) return; // what was told last stays
-  choice.offer(Boolean(told?.on));
-  if (told?.on && hours) showWindow({ words, stepS: told.points.step_s, rows: rowsOf(told.points) });
+  choice.offer(told.on);
+  if (told.on && hours) showWindow({ words, stepS: told.points.step_s, rows: rowsOf(told.points) });
   else if (kept) showWindow(null);
 }
 

@@ -21,17 +21,16 @@ export async function askFigures(since) {
   }
 }
 
-/** What the autoscaler says; null where there is none (404), undefined where it cannot be asked now. */
+/** What the autoscaler says, `on` false where there is none; undefined where it cannot be asked now. */
 export const askAutoscaler = () => askOptional("./autoscaler");
 
-/** What Prometheus has kept of some hours; null where the balancer knows of none (404), undefined where it cannot be asked now. */
+/** What Prometheus has kept of some hours, `on` false where there is none; undefined where it cannot be asked now. */
 export const askHistory = (hours) => askOptional(`./history?hours=${hours}`);
 
 async function askOptional(url) {
   try {
     const response = await ask(url);
-    if (response.ok) return await response.json();
-    return response.status === 404 ? null : undefined;
+    return response.ok ? await response.json() : undefined;
   } catch {
     return undefined;
   }
