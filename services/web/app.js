@@ -1,7 +1,7 @@
 import { boundOf, isFrom, plainLabel, showAnswer, showVerdict } from "./answer.js";
 import { Failure, getStatus, getVersion, predict } from "./api.js";
 import { sendTwenty } from "./balance.js";
-import { byId, showOnly, withCode } from "./dom.js";
+import { byId, showOnly } from "./dom.js";
 import { offerExamples } from "./examples.js";
 import { explain, formatBytes, formatLimit, technical } from "./explain.js";
 import { createHistory } from "./history.js";
@@ -46,7 +46,7 @@ async function refreshService() {
     byId("model").hidden = false;
     byId("knows-labels").textContent = (model.labels ?? []).map(plainLabel).join(", ");
     byId("knows").hidden = !few;
-    byId("notice").replaceChildren(...withCode(model.notice ?? ""));
+    byId("notice").textContent = model.notice;
     byId("notice").hidden = !model.notice;
     byId("limit").textContent = ` up to ${formatLimit(limits.max_bytes)}`;
     byId("service").textContent = `${service} ${version.version} · model ${model.name} ${model.version}`;

@@ -19,13 +19,3 @@ export function setText(root, className, text) {
 export function showOnly(element, among) {
   for (const each of among) each.hidden = each !== element;
 }
-
-/** The nodes of a text in which `backticks` mark code. */
-export function withCode(text) {
-  return text.split("`").map((piece, index) => {
-    if (index % 2 === 0) return document.createTextNode(piece);
-    const code = document.createElement("code");
-    code.textContent = piece;
-    return code;
-  });
-}

@@ -276,18 +276,17 @@ def test_the_model_is_named(visit: Callable) -> None:
     assert here.page.locator("#knows").is_hidden()
     badge = here.page.locator("#notice")
     if version["model"]["notice"]:
-        assert badge.inner_text() == version["model"]["notice"].replace("`", "")
+        assert badge.inner_text() == version["model"]["notice"]
     else:
         assert badge.is_hidden()
 
 
 def test_a_bundles_notice_is_a_badge(visit: Callable) -> None:
     here = visit()
-    notice = "Random weights: `make up MODEL=imagenet` has trained ones."
+    notice = "random weights: every answer is arbitrary"
     change_model(here, notice=notice)
     here.open()
-    assert here.text("#notice") == notice.replace("`", "")
-    assert here.text("#notice code") == "make up MODEL=imagenet"
+    assert here.text("#notice") == notice
 
 
 def test_a_model_of_few_classes_says_what_it_knows(visit: Callable) -> None:
