@@ -15,8 +15,8 @@ from chaos.verdict import Marks
 
 
 def test_each_roll_of_an_upgrade_is_to_another_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The build puts a bundle where the one of the same name stands."""
-    deployed, built = tmp_path / "dist/bundles/imagenet", tmp_path / "dist/bundle.json"
+    """The build puts a bundle that is given by its path where the one of the same name stands."""
+    deployed, built = tmp_path / "dist/bundles/given/imagenet", tmp_path / "dist/bundle.json"
     deployed.mkdir(parents=True)
     (deployed / "bundle.json").write_text(json.dumps({"version": "1.0", "files": {"model.tflite": "0"}}))
     (deployed / "model.tflite").write_bytes(b"a model")

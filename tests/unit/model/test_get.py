@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerec_model import imagenet
+from imagerec_model import imagenet, lite
 from imagerec_model.cli import main
 from imagerec_model.errors import DownloadError, ModelError
 from imagerec_model.get import copy_bundle, get, publish
@@ -38,7 +39,7 @@ def test_a_path_is_copied_under_its_name_once(colours: Bundle, tmp_path: Path) -
     (colours.path / "notes.txt").write_text("lies beside it, is no part of it")
     bundle, changed = get(str(colours.path), tmp_path / "out")
     assert changed
-    assert bundle.path == tmp_path / "out/colours"
+    assert bundle.path == tmp_path / "out/given/colours"
     assert bundle.digest == colours.digest
     assert sorted(path.name for path in bundle.path.iterdir()) == ["bundle.json", "classes.json", "model.tflite"]
     before = stamps(bundle.path)
@@ -56,6 +57,15 @@ def test_a_damaged_source_is_refused_by_the_name_of_its_file(colours: Bundle, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_bundle_by_path_never_answers_for_a_name(colours: Bundle, tmp_path: Path) -> None:
+    manifest = colours.path / "bundle.json"
+    stock = {"name": "lite0", "version": f"{lite.REVISION}-int8"}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | stock))
+    get(str(colours.path), tmp_path / "out")
+    with pytest.raises(DownloadError):
+        get("lite0", tmp_path / "out", offline=True)
+
+
 def test_a_damaged_bundle_in_place_is_replaced(colours: Bundle, tmp_path: Path) -> None:
     bundle, _ = get(str(colours.path), tmp_path / "out")
     bundle.model_path.write_bytes(b"half of it")
@@ -64,7 +74,7 @@ def test_a_damaged_bundle_in_place_is_replaced(colours: Bundle, tmp_path: Path) 
 
 
 def test_an_interruption_leaves_the_old_bundle_in_place(colours: Bundle, tmp_path: Path) -> None:
-    target = tmp_path / "out/colours"
+    target = tmp_path / "out/given/colours"
     get(str(colours.path), tmp_path / "out")
     before = stamps(target)
 
@@ -79,7 +89,7 @@ def test_an_interruption_leaves_the_old_bundle_in_place(colours: Bundle, tmp_pat
 
 
 def test_a_folder_that_is_no_bundle_is_not_overwritten(colours: Bundle, tmp_path: Path) -> None:
-    precious = tmp_path / "out/colours/thesis.tex"
+    precious = tmp_path / "out/given/colours/thesis.tex"
     precious.parent.mkdir(parents=True)
     precious.write_text("years of work")
     with pytest.raises(BundleError, match="holds files that are no bundle"):
@@ -127,8 +137,8 @@ def test_the_class_table_is_that_of_imagenet() -> None:
 def test_the_command_tells_what_it_wrote(colours: Bundle, tmp_path: Path) -> None:
     done = command("get", colours.path, "--out", tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"colours 1.0 {colours.digest} {tmp_path / 'out/colours'} (written)\n"
-    assert command("verify", tmp_path / "out/colours").stdout == done.stdout.replace(" (written)", "")
+    assert done.stdout == f"colours 1.0 {colours.digest} {tmp_path / 'out/given/colours'} (written)\n"
+    assert command("verify", tmp_path / "out/given/colours").stdout == done.stdout.replace(" (written)", "")
     failed = command("verify", "/nowhere")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith("error: /nowhere does not exist")

@@ -85,7 +85,7 @@ def _upgrade_wheel(scene: Scene, _marks: Marks) -> None:
 def another_bundle() -> Iterator[Path]:
     """Give a folder for another bundle; afterwards stands as built what the faults after this one start from.
 
-    A bundle of the same name is built where the deployed one stands.
+    A bundle that is given by its path is built where the one of the same name stands that was given before.
     """
     built = REPOSITORY / "dist/bundle.json"
     before = built.read_text()

