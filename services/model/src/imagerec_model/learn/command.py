@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="decides which photographs are held out")
     parser.add_argument("--cache", type=Path, default=Path(".cache/learn"), help="folder that keeps features")
     parser.add_argument("--packages", type=Path, default=Path("dist/packages"), help="folder that keeps packages")
-    parser.add_argument("--mirror", help="folder that has the package of the weights")
+    parser.add_argument("--mirror", help="folder or URL that has the package of the weights")
     parser.add_argument("--offline", action="store_true", help="never ask the network")
 
 
