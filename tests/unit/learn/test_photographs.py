@@ -21,9 +21,9 @@ def test_classes_are_the_folders_in_their_order(data: Path) -> None:
     assert not found.in_two_classes
 
 
-def test_label_has_spaces_for_underscores() -> None:
+def test_label_has_spaces_for_underscores_and_commas() -> None:
     assert label_of("computer_keyboard") == "computer keyboard"
-    assert label_of("__") == "__"
+    assert label_of("Paris, Texas") == "Paris Texas"  # the page takes what follows a comma for synonyms
 
 
 def test_hidden_files_are_passed_over_and_nested_folders_are_read(data: Path) -> None:
@@ -130,6 +130,10 @@ def _unreadable_name(root: Path) -> None:
     (root / "red").rename(root / "r\ned")
 
 
+def _no_name(root: Path) -> None:
+    (root / "red").rename(root / ",_")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -144,6 +148,7 @@ def _unreadable_name(root: Path) -> None:
         (_twins, "two folders whose names look alike"),
         (_same_label, "two folders whose names look alike, bell pepper"),
         (_unreadable_name, "rename 'r\\ned'"),
+        (_no_name, "must be readable text; rename ',_'"),
     ],
 )
 def test_refusal_names_the_remedy(data: Path, spoil: object, said: str) -> None:

@@ -130,8 +130,11 @@ def collect(root: Path) -> Collection:
 
 
 def label_of(name: str) -> str:
-    """Return what people read for a class: the name of its folder, with spaces for underscores."""
-    return " ".join(name.replace("_", " ").split()) or name
+    """Return what people read for a class: the name of its folder, with spaces for underscores and commas.
+
+    The page takes what follows a comma for synonyms.
+    """
+    return " ".join(name.replace("_", " ").replace(",", " ").split())
 
 
 def some(texts: Sequence[str]) -> str:
@@ -155,10 +158,11 @@ def _class_folders(root: Path) -> tuple[tuple[str, ...], list[Path]]:
         raise ModelError(f"{root} has no folders of classes; {_LAYOUT}")
     if len(folders) == 1:
         raise ModelError(f"{root} has one class only, {folders[0].name}; two or more are needed: {_LAYOUT}")
-    broken = [ascii(folder.name) for folder in folders if not folder.name.isprintable()]
+    names = [folder.name for folder in folders]
+    broken = [ascii(name) for name in names if not (name.isprintable() and label_of(name))]
     if broken:
         raise ModelError(f"{root}: the name of a class must be readable text; rename {some(broken)}")
-    ids = [identity(label_of(folder.name)) for folder in folders]
+    ids = [identity(label_of(name)) for name in names]
     if len(set(ids)) < len(ids):
         twins = sorted({one for one in ids if ids.count(one) > 1})
         raise ModelError(f"{root} has two folders whose names look alike, {some(twins)}; rename one of them")
@@ -167,7 +171,7 @@ def _class_folders(root: Path) -> tuple[tuple[str, ...], list[Path]]:
             f"{root} holds folders of folders, so its classes are not clear; name the folder right above the "
             f"folders of the classes, for example DATA={folders[0]}"
         )
-    return tuple(folder.name for folder in folders), [entry for entry in entries if not entry.is_dir()]
+    return tuple(names), [entry for entry in entries if not entry.is_dir()]
 
 
 def _holds_folders_only(folder: Path) -> bool:
