@@ -74,6 +74,13 @@ def test_what_is_no_file_is_left_out(data: Path) -> None:
     assert one.reason == "is no file"
 
 
+def test_a_linked_folder_is_left_out_and_named(data: Path) -> None:
+    write_photograph(data.parent / "elsewhere/a.jpg", COLOURS["red"], 77)
+    (data / "red/more").symlink_to(data.parent / "elsewhere")
+    [one] = collect(data).left_out
+    assert one == (data / "red/more", "is a link to a folder; copy that folder")
+
+
 def _nothing(root: Path) -> None:
     shutil.rmtree(root)
 

@@ -182,7 +182,8 @@ def _holds_folders_only(folder: Path) -> bool:
 def _files(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not _is_litter(name))
-        yield from (Path(place, name) for name in sorted(files) if not _is_litter(name))
+        linked = [name for name in folders if Path(place, name).is_symlink()]  # they may lead round in a circle
+        yield from (Path(place, name) for name in linked + sorted(files) if not _is_litter(name))
 
 
 def _refuse(error: OSError) -> None:
@@ -209,7 +210,7 @@ def read(path: Path) -> bytes:
     """
     try:
         if not path.is_file():  # a pipe would never end
-            raise ModelError("is no file")
+            raise ModelError("is a link to a folder; copy that folder" if path.is_dir() else "is no file")
         size = path.stat().st_size
         if size > LIMITS.max_bytes:
             raise ModelError(f"has {size / 2**20:.0f} MiB, workers accept {LIMITS.max_bytes / 2**20:.0f}")
