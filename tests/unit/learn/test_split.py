@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from imagerec_model.learn.split import NEAR, Pair, near_duplicates, split
 from tests.unit.learn.conftest import photographs_of
@@ -57,7 +61,39 @@ def test_near_duplicates_are_found_by_their_cosine() -> None:
     features = np.random.default_rng(0).uniform(0, 1, (30, 1280)).astype(np.float32) ** 4
     features[7] = features[3] * 2
     features[20] = features[3] * 0.9 + features[4] * 0.1
-    pairs = near_duplicates(features)
-    assert [(pair.first, pair.second) for pair in pairs] == [(3, 7), (3, 20), (7, 20)]
+    pairs = near_duplicates(features, np.zeros(30, np.intp))
+    assert (pairs[0].first, pairs[0].second) == (3, 7)
+    assert (pairs[1].first, pairs[1].second) in {(3, 20), (7, 20)}
+    assert len(pairs) == 2
     assert pairs[0].cosine == pytest.approx(1, abs=1e-6)
     assert all(pair.cosine >= NEAR for pair in pairs)
+
+
+def chained(number: int, edges: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Whether there is a chain from one photograph to another, for any two of so many."""
+    first, second = np.array([*edges]).T
+    graph = csr_array((np.ones(len(first)), (first, second)), (number, number))
+    chains = connected_components(graph, directed=False)[1]
+    return chains[:, None] == chains
+
+
+def test_few_pairs_chain_all_near_duplicates() -> None:
+    features = np.random.default_rng(0).normal(0, 1, (600, 20)).cumsum(axis=0).astype(np.float32)
+    labels = np.repeat([0, 1, 0, 2], 150)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = unit @ unit.T - 2 * np.eye(600)
+    pairs = near_duplicates(features, labels)
+    assert len(pairs) < 2 * 600 < (cosines >= NEAR).sum() / 2
+    for threshold in (NEAR, 0.95, 0.98):
+        whole = chained(600, np.argwhere(cosines >= threshold))
+        assert not whole.all()
+        np.testing.assert_array_equal(chained(600, [pair[:2] for pair in pairs if pair.cosine >= threshold]), whole)
+    alike = labels[:, None] == labels
+    for same in (True, False):
+        near = (cosines >= NEAR) & (alike == same)
+        named = {one for pair in pairs if alike[pair[:2]] == same for one in pair[:2]}
+        assert named == set(np.flatnonzero(near.any(axis=1)))
+
+
+def test_a_film_has_a_pair_a_frame() -> None:
+    assert len(near_duplicates(np.ones((600, 8), np.float32), np.zeros(600, np.intp))) == 599

@@ -91,7 +91,7 @@ class Result:
         name: of the bundle.
         collection: what was learnt from.
         split: how it was parted.
-        pairs: its near-duplicates, as indices of the collection's photographs.
+        pairs: its near-duplicates; see `split.near_duplicates`.
         learnt: the head.
         examination: its figures.
     """

@@ -88,7 +88,7 @@ def learn(data: Path, name: str, out: Path, sources: Sources, seed: int = 0) -> 
         photographs = collection.photographs
         features = np.stack([found[one.sha256] for one in photographs])
         labels = np.array([one.label for one in photographs], np.intp)
-        pairs = near_duplicates(features)
+        pairs = near_duplicates(features, labels)
         parts = split(photographs, pairs, seed)
         with progress("cross-validation", head.number_of_fits(parts.folds)) as bar:
             learnt = head.fit(features[parts.learning], labels[parts.learning], parts.folds, len(collection.names), bar)

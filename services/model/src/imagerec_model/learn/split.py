@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array, find
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 from imagerec_model.learn.features import Features
 from imagerec_model.learn.photographs import Photograph
@@ -22,7 +24,7 @@ NEAR = 0.9
 _THRESHOLDS = (NEAR, 0.95, 0.98, 2.0)  # above 1: nothing is a near-duplicate
 _HELD_OUT = 0.2
 _FOLDS = 5
-_BLOCK = 2048
+_BLOCK = 256
 
 
 class Pair(NamedTuple):
@@ -55,15 +57,31 @@ class Split:
         return self.threshold == NEAR
 
 
-def near_duplicates(features: Features) -> list[Pair]:
-    """Return the pairs of near-duplicates, the most alike first."""
+def near_duplicates(features: Features, labels: Indices) -> list[Pair]:
+    """Return pairs of near-duplicates, the most alike first.
+
+    A film of 10,000 frames has fifty million pairs, too many for memory. So a maximum spanning forest is kept of the
+    pairs in one class, and one of those in two: each photograph that has near-duplicates stands in a pair with the one
+    most like it, and from any threshold on the chains are those of all pairs.
+
+    Args:
+        features: of the photographs, `[n, length]`.
+        labels: their classes, `[n]`.
+    """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
-    pairs = []
+    shape = (len(unit), len(unit))
+    forests = [csr_array(shape), csr_array(shape)]
     for start in range(0, len(unit), _BLOCK):
-        cosines = unit[start : start + _BLOCK] @ unit.T
-        for row, column in zip(*np.nonzero(cosines >= NEAR), strict=True):
-            if column > row + start:
-                pairs.append(Pair(int(row) + start, int(column), float(cosines[row, column])))
+        cosines = np.triu(unit[start : start + _BLOCK] @ unit.T, start + 1)
+        rows, columns = np.nonzero(cosines >= NEAR)
+        weights = -cosines[rows, columns]  # the least sum is searched for
+        rows += start
+        same = labels[rows] == labels[columns]
+        for number, chosen in enumerate((same, ~same)):
+            more = csr_array((weights[chosen], (rows[chosen], columns[chosen])), shape)
+            forests[number] = minimum_spanning_tree(forests[number] + more)
+    edges = [edge for forest in forests for edge in zip(*find(forest), strict=True)]
+    pairs = [Pair(int(first), int(second), -float(weight)) for first, second, weight in edges]
     return sorted(pairs, key=lambda pair: (-pair.cosine, pair))
 
 
