@@ -117,15 +117,15 @@ $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/fuzz.txt
 	touch $@
 
-.venv-keras/.keras: requirements/keras.txt
-	$(PYTHON) -m venv .venv-keras
+.venv-keras/.keras: requirements/keras.txt | $(VENV)/.python
+	$(BIN)/python -m venv .venv-keras
 	.venv-keras/bin/python -m pip install --quiet --no-compile --require-hashes --requirement requirements/keras.txt
 	touch $@
 
 # A peer of `make bench`, in an environment of its own.
-.venv-peers/%/.peer: requirements/peers/%.txt
+.venv-peers/%/.peer: requirements/peers/%.txt | $(VENV)/.python
 	@echo "Installing the peer $* into .venv-peers/$* …"
-	$(PYTHON) -m venv .venv-peers/$*
+	$(BIN)/python -m venv .venv-peers/$*
 	.venv-peers/$*/bin/python -m pip install --quiet --require-hashes --requirement $<
 	touch $@
 

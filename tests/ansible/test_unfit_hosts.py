@@ -69,6 +69,17 @@ def test_setup_refuses_a_python_in_one_line(tmp_path: Path, version: str, words:
     assert not (tmp_path / ".venv").exists()
 
 
+@pytest.mark.parametrize("mark", [".venv-keras/.keras", ".venv-peers/mosec/.peer"], ids=["keras", "peer"])
+def test_every_environment_is_of_the_python_that_setup_was_told(tmp_path: Path, mark: str) -> None:
+    """It is named once; the one that is found by itself may not do."""
+    for path in ("requirements/keras.txt", "requirements/peers/mosec.txt", ".venv/.python"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    done = make("-n", "-f", str(REPOSITORY / "Makefile"), "PYTHON=/of-another-age", mark, folder=tmp_path)
+    assert f".venv/bin/python -m venv {Path(mark).parent}\n" in done.stdout
+    assert "/of-another-age" not in done.stdout
+
+
 def test_a_host_s_python_is_refused_by_facts(tmp_path: Path) -> None:
     hosts = {
         "old": [3, 10, 12],
