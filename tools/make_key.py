@@ -22,7 +22,7 @@ def main(name: str) -> int:
     print(f"For {name}, who sends it as X-API-Key or as Authorization: Bearer. It is shown only now:")
     print(f"  {key}")
     print("For the inventory, in the list balancer_api_keys; then deploy:")
-    print(f"  - {{name: {name}, sha256: {hashlib.sha256(key.encode()).hexdigest()}}}")
+    print(f"  - {{name: '{name}', sha256: {hashlib.sha256(key.encode()).hexdigest()}}}")
     return 0
 
 

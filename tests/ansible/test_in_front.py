@@ -26,6 +26,7 @@ import h2.events
 import httpx
 import pytest
 import requests
+import yaml
 
 from tests.ansible.plays import briefly, play
 from tests.ansible.test_balancer import Balancer, Worker, logged
@@ -513,11 +514,12 @@ def test_what_cannot_work_is_refused_with_the_remedy(refusals: tuple[Path, dict[
     assert not (place / name / "etc").exists()
 
 
-def test_make_key_prints_a_key_and_what_the_inventory_keeps_of_it() -> None:
+@pytest.mark.parametrize("name", ["alice", "1.10", "on"], ids=["word", "number", "yes-or-no"])
+def test_make_key_prints_a_key_and_what_the_inventory_keeps_of_it(name: str) -> None:
     command = [sys.executable, "tools/make_key.py"]
-    said = subprocess.run([*command, "alice"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([*command, name], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     _, key, _, kept = said.splitlines()
-    assert kept == f"  - {{name: alice, sha256: {hashlib.sha256(key.strip().encode()).hexdigest()}}}"
+    assert yaml.safe_load(kept) == [{"name": name, "sha256": hashlib.sha256(key.strip().encode()).hexdigest()}]
     assert len(key.strip()) == 43
     refused = subprocess.run([*command, "Ä b"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (1, "")
