@@ -17,7 +17,9 @@ from tests.conftest import REPOSITORY, SIGNALS, heed_signals
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="installing packages needs root")
 
 
-def start(folder: Path, install: str, installed: str = "", **environment: str) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, install: str, installed: str = "", stdout: int | None = None, **environment: str
+) -> subprocess.Popen[bytes]:
     """Start it with an apt-get that does nothing but what is given, and no package installed unless that is said."""
     apt = f'[ "$1" = update ] || {{ {install}; }}'
     for name, text in {"apt-get": apt, "dpkg-query": f"echo '{installed}'"}.items():
@@ -26,17 +28,22 @@ def start(folder: Path, install: str, installed: str = "", **environment: str) -
     return subprocess.Popen(
         [REPOSITORY / "tools/install_packages", "nginx"],
         env=os.environ | {"PATH": f"{folder}:/usr/bin:/bin", "POLICY_RC_D": str(folder / "policy")} | environment,
+        stdout=stdout,
         start_new_session=True,
         preexec_fn=heed_signals,  # noqa: PLW1509  # these tests have no threads
     )
 
 
+def wait_for(file: Path, running: subprocess.Popen[bytes]) -> None:
+    while not file.exists():
+        assert running.poll() is None
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_leaves_no_policy_behind(tmp_path: Path, number: signal.Signals) -> None:
     running = start(tmp_path, f"touch {tmp_path}/begun; exec sleep 60")
-    while not (tmp_path / "begun").exists():
-        assert running.poll() is None
-        time.sleep(0.05)
+    wait_for(tmp_path / "begun", running)
     assert (tmp_path / "policy").exists()
     os.killpg(running.pid, number)
     assert running.wait(timeout=60) != 0
@@ -46,17 +53,35 @@ def test_a_signal_leaves_no_policy_behind(tmp_path: Path, number: signal.Signals
 def test_another_run_leaves_the_policy_of_one_that_installs(tmp_path: Path) -> None:
     running = start(tmp_path, f"touch {tmp_path}/begun; exec sleep 60")
     try:
-        while not (tmp_path / "begun").exists():
-            assert running.poll() is None
-            time.sleep(0.05)
+        wait_for(tmp_path / "begun", running)
         written = (tmp_path / "policy").read_text()
         assert start(tmp_path, "true", "ok installed").wait(timeout=60) == 0
-        assert (tmp_path / "policy").read_text() == written
-        assert start(tmp_path, "true").wait(timeout=60) == 0
         assert (tmp_path / "policy").read_text() == written
     finally:
         os.killpg(running.pid, signal.SIGTERM)
         running.wait(timeout=60)
+
+
+def test_a_run_that_began_beside_another_has_a_policy_to_its_end(tmp_path: Path) -> None:
+    """As by apt's lock, the second one installs once the first has ended."""
+    first = start(tmp_path, f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/enough ]; do sleep 0.05; done")
+    wait_for(tmp_path / "begun", first)
+    turn = f"while [ -e /proc/{first.pid} ]; do sleep 0.05; done"
+    (tmp_path / "second").mkdir()
+    second = start(
+        tmp_path / "second",
+        f"{turn}; test -e {tmp_path}/policy",
+        stdout=subprocess.PIPE,
+        POLICY_RC_D=str(tmp_path / "policy"),
+    )
+    with second:
+        assert second.stdout
+        said = second.stdout.readline()
+        (tmp_path / "enough").touch()
+        assert said.startswith(b"Installing nginx")
+        assert first.wait(timeout=60) == 0
+    assert second.returncode == 0
+    assert not (tmp_path / "policy").exists()
 
 
 @pytest.mark.parametrize(
