@@ -59,7 +59,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help
 help: # what most people need has two hash signs, the rest a hash sign and a colon
 	@awk '/^# --- /{group = $$3} match($$0, "^[a-z-]+:.*$(if $(ALL),#[#:],##) "){text = substr($$0, RLENGTH + 1); sub(/:.*/, "")
-		if (group) print group; group = ""; printf "  %-14s%s\n", $$0, text}' $(MAKEFILE_LIST)
+		if (group) print group; group = ""; printf "  %-16s%s\n", $$0, text}' $(MAKEFILE_LIST)
 	$(if $(ALL),,echo 'make help ALL=1 lists the rest as well.')
 
 # --- environments ---------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ function square(each) {
 
 function note(count, policy) {
   const even = REQUESTS / count;
-  const share = count > 1 ? `An even split would be ${Number.isInteger(even) ? even : `about ${even.toFixed(1)}`} each.` : "";
+  const share = count > 1 ? `An even split among all ${count} would be ${Number.isInteger(even) ? even : `about ${even.toFixed(1)}`} each.` : "";
   return [policy ? `The balancer’s policy is ${policy.replaceAll("_", " ")}.` : "", share].filter(Boolean).join(" ");
 }
 

@@ -56,6 +56,7 @@ def test_a_refused_file_is_explained(visit: Callable, bad_files: dict[str, Path]
     assert text in here.text("#error-text")
     assert here.text("#error-technical").startswith(f"HTTP {status} ")
     assert here.page.locator("#retry").is_hidden()
+    assert here.page.locator("#key-form").is_hidden()
     assert here.text("#error-title") in here.text("#announcement")
     assert here.page.locator("#shots li").count() == 0
 
