@@ -103,7 +103,7 @@ def read_parameters(query: str, known: tuple[str, ...]) -> list[tuple[str, str]]
     given = parse_qsl(query.encode("latin-1").decode(errors="replace"), keep_blank_values=True)
     for name, _ in given:
         if name not in known:
-            nearest = get_close_matches(name, known, 1, 0.5)
+            nearest = get_close_matches(name, known, cutoff=0.5)
             only = f"there is only {', '.join(known)}" if known else "this address has none, leave it out"
             likely = f"did you mean {nearest[0]}?" if nearest else only
             raise BadParameterError(f"there is no parameter '{name[:32]}'; {likely}")

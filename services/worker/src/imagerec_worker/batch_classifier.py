@@ -38,7 +38,7 @@ class BatchClassifier(Classifier):
         try:
             self._several = Interpreter(model_content=for_any_number(bundle.model_path.read_bytes()), num_threads=1)
             shape = (most, bundle.input_size, bundle.input_size, 3)
-            noise = list(np.random.default_rng(1).integers(0, 256, shape, np.uint8))
+            noise = list(np.random.default_rng(1).integers(256, size=shape, dtype=np.uint8))
             together = self.probabilities_of(noise)  # the most come first, so that memory for them is there
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{bundle.model_path} cannot be run on {most} pictures at once: {error}") from error

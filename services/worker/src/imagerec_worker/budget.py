@@ -44,11 +44,10 @@ _NS_PER_ARITHMETIC_BYTE, _NS_PER_ARITHMETIC_SAMPLE = 110, 60
 _NS_PER_SCANNED_BYTE, _NS_PER_SCANNED_BLOCK = 25, 40  # of a JPEG in scans: each of them passes by each block
 
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_PNG_GREY, _PNG_COLOUR, _PNG_PALETTE = 0, 2, 3
 
 _JPEG_ARITHMETIC = frozenset({0xC9, 0xCA})
 _JPEG_DECODED = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
-_JPEG_SHRINKS = (8, 4, 2, 1)
+_JPEG_SHRINKS = (8, 4, 2)
 
 
 # What Python makes of JSON, in bytes: the text itself, and an object for whatever these characters announce.

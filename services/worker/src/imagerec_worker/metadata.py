@@ -22,10 +22,10 @@ _JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _JPEG_RESTARTS = frozenset(range(0xD0, 0xD8))
 _JPEG_SCAN, _JPEG_EXIF = 0xDA, 0xE1
 JPEG_END = b"\xff\xd9"
-# Frame headers and tables; APP0 and APP14, which say what the colours mean.
-_JPEG_KEPT = frozenset({*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE}) - {0xC8}
-_JPEG_DROPPED = frozenset({0xDC, *range(0xE0, 0xF0), 0xFE}) - _JPEG_KEPT
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Frame headers and tables; APP0 and APP14, which say what the colours mean.
+_JPEG_KEPT = _JPEG_FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
+_JPEG_DROPPED = frozenset({0xDC, *range(0xE0, 0xF0), 0xFE}) - _JPEG_KEPT
 # Frames whose colours a single scan may hold all together; then decoders look at no other.
 _JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _PNG_CHUNK = re.compile(rb"\w{4}")

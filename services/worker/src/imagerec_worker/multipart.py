@@ -82,14 +82,14 @@ def find_file(body: bytes, content_type: str, field: str) -> bytes:
             )
         part = _read_headers(body[line.end : match.start()], number)
         start = match.end()
-        # An empty content may have no line break of its own before the boundary.
-        line = _next_delimiter(body, delimiter, start - 1)
+        line = _next_delimiter(body, delimiter, start)
         if line is None:
             raise BadFormError(f"the form ends inside part {number}, without its closing boundary; send it again whole")
         if not part.is_file and line.before - start > MAX_FIELD_BYTES:
             raise TooLargeError(f"the form has more than {MAX_FIELD_BYTES} bytes in a text field; send the image alone")
         named |= part.name == wanted
         if found is None and part.is_file and part.name == wanted:
+            # An empty content may have no line break of its own before the boundary.
             found = body[start : max(start, line.before)]
     if found is not None:
         return found

@@ -33,7 +33,6 @@ def opened(address: str, port: int, backlog: int) -> socket.socket:
     if family == socket.AF_INET6:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     listener.bind(place)
-    listener.setblocking(False)
     listener.listen(backlog)
     return listener
 

@@ -157,7 +157,7 @@ def _parameters(document: dict[str, Any], whose: str) -> dict[str, Any]:
 def _top(parameters: dict[str, Any]) -> int:
     for name in parameters:
         if name not in {TOP, _BINARY_ALL, *IGNORED}:
-            likely = get_close_matches(name[:_SHOWN], [TOP, _BINARY_ALL], 1, 0.5)
+            likely = get_close_matches(name[:_SHOWN], [TOP, _BINARY_ALL], cutoff=0.5)
             advice = f"did you mean {likely[0]}?" if likely else f"there are {TOP} and {_BINARY_ALL}"
             raise BadParameterError(f"the request has no parameter '{name[:_SHOWN]}'; {advice}")
     top = parameters.get(TOP, TOP_DEFAULT)
