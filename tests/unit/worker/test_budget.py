@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -16,7 +17,7 @@ from flask import Flask
 from PIL import Image
 
 from chaos.attacks.images import MEBIBYTE
-from imagerec_worker import budget
+from imagerec_worker import budget, offload
 from imagerec_worker.errors import TooLargeError
 from imagerec_worker.preprocess import preprocess
 from tests.unit.worker.bomb_files import BOMBS, MEGABYTE, bomb, encode, flat, grain
@@ -144,6 +145,24 @@ def test_the_limits_are_exact() -> None:
         budget.check("GIF", 0, 0, budget.MAX_WORK_NS + 1)
 
 
+DEAR = {
+    "memory": lambda more: budget.check("GIF", 0, 30 * MEGABYTE + more),
+    "time": lambda more: budget.check("GIF", 0, 0, 100 * MEGABYTE + more),
+    "JSON": lambda more: budget.check_json(b"," * 638_296 + b" " * (44 + more)),
+}
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("name", DEAR)
+def test_what_is_dear_by_one_of_its_prices_takes_its_turn(
+    monkeypatch: pytest.MonkeyPatch, name: str, more: int
+) -> None:
+    taken: list[bool] = []
+    monkeypatch.setattr(offload, "take_turn", lambda: taken.append(True))
+    DEAR[name](more)
+    assert len(taken) == more
+
+
 def test_two_threads_that_are_capped_at_once_leave_the_process_as_it_was() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
@@ -166,6 +185,14 @@ def test_two_threads_that_are_capped_at_once_leave_the_process_as_it_was() -> No
         assert resource.getrlimit(resource.RLIMIT_AS) == before
     finally:
         resource.prlimit(0, resource.RLIMIT_AS, before)
+
+
+def test_the_cap_is_what_an_upload_may_take_and_a_little_that_is_not_touched() -> None:
+    held_bytes = 20 * MEGABYTE
+    with budget.capped(held_bytes):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        free_bytes = resource.getrlimit(resource.RLIMIT_AS)[0] - pages * resource.getpagesize()
+    assert free_bytes == pytest.approx((140 - 3 * 20 + 10) * MEGABYTE, abs=2 * MEGABYTE)
 
 
 def test_what_a_request_holds_besides_is_taken_off_the_cap() -> None:
@@ -197,3 +224,15 @@ def test_a_jpeg_without_its_end_is_paid_for_once_more(monkeypatch: pytest.Monkey
     assert preprocess(whole, 8, 1000)
     with pytest.raises(TooLargeError, match="MB of memory"):
         preprocess(whole[:-2], 8, 1000)
+    monkeypatch.setattr(budget, "MAX_MEMORY_BYTES", len(whole) * 9 // 2)
+    assert preprocess(whole[:-2], 8, 1000)
+
+
+@pytest.mark.parametrize(("size", "capped"), [(MEGABYTE, False), (MEGABYTE + 1, True)], ids=["a megabyte", "more"])
+def test_of_a_large_jpeg_the_decoder_is_capped(monkeypatch: pytest.MonkeyPatch, size: int, capped: bool) -> None:
+    """It keeps profiles that stand behind the pixels, and makes 25 bytes of one."""
+    plain, caps = encode(flat(16), "JPEG"), list[int]()
+    data = plain[:2] + b"\xff" * (size - len(plain)) + plain[2:]
+    monkeypatch.setattr(budget, "capped", lambda held_bytes: contextlib.nullcontext(caps.append(held_bytes)))
+    assert preprocess(data, 8, 1000)
+    assert caps == [size] * capped

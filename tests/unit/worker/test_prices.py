@@ -7,11 +7,14 @@ import re
 import struct
 
 import pytest
+from PIL import Image
 
 from imagerec_worker import budget
 from imagerec_worker.budget import Frame, PngHeader
 from imagerec_worker.errors import TooLargeError, UnsupportedFormatError
+from imagerec_worker.preprocess import preprocess
 from tests.conftest import REPOSITORY
+from tests.unit.worker.bomb_files import encode, png, with_chunk
 
 MILLION = 1_000_000
 
@@ -121,6 +124,8 @@ PNGS = {
     "colour": ((PngHeader(30 * MILLION, 1, 8, 2), 0, 4), "481 MB"),
     "colour of 16 bits": ((PngHeader(10_000, 10_000, 16, 2), 0, 4), "401 MB"),
     "colour of 16 bits with a key": ((PngHeader(10_000, 10_000, 16, 2), 0, 8), "801 MB"),
+    "colour with transparency of 16 bits": ((PngHeader(5000, 5000, 16, 6), 0, 4), r"1\.0 s"),
+    "the same, a column less": ((PngHeader(4999, 5000, 16, 6), 0, 4), None),
     "palette": ((PngHeader(30 * MILLION, 1, 8, 3), 0, 4), "151 MB"),
     "grey with transparency": ((PngHeader(30 * MILLION, 1, 8, 4), 0, 4), "361 MB"),
     "colour with transparency": ((PngHeader(30 * MILLION, 1, 8, 6), 0, 4), "601 MB"),
@@ -139,6 +144,36 @@ def test_a_png_has_its_price(name: str) -> None:
         budget.check_png(*arguments)
 
 
+SIDES = (96, 64)
+AREA, ROW_BYTES = 96 * 64, 96 * 6
+GREEN, CLEAR = Image.new("RGB", SIDES, (40, 200, 90)), Image.new("RGBA", SIDES, (40, 200, 90, 100))
+JPEG = encode(GREEN, "JPEG")
+DEEP = png(*SIDES, 16, 2)
+# The file, and what its decoder holds besides, in bytes.
+UPLOADS: dict[str, tuple[bytes, int]] = {
+    "JPEG": (JPEG, 3 * AREA),
+    "JPEG of four inks": (encode(GREEN.convert("CMYK"), "JPEG"), 4 * AREA),
+    "JPEG that Pillow decodes": (JPEG[:-2] + b"\1\2\3" * 50 + JPEG[-2:], 4 * AREA),
+    "PNG of 16 bits": (DEEP, 4 * AREA + 4 * ROW_BYTES + 8 * 64),
+    "PNG of 16 bits with a key": (with_chunk(DEEP, b"tRNS", bytes(6)), 8 * AREA + 4 * ROW_BYTES + 8 * 64),
+    "GIF": (encode(GREEN, "GIF"), 2 * AREA),
+    "WEBP": (encode(GREEN, "WEBP"), 7 * AREA),
+    "WEBP with transparency": (encode(CLEAR, "WEBP"), 10 * AREA),
+    "lossless WEBP": (encode(GREEN, "WEBP", lossless=True), 8 * AREA),
+    "lossless WEBP with transparency": (encode(CLEAR, "WEBP", lossless=True), 9 * AREA),
+}
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_an_upload_has_the_price_of_its_decoder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """And three copies of the file."""
+    data, decoded_bytes = UPLOADS[name]
+    for less, outcome in ((0, contextlib.nullcontext()), (1, pytest.raises(TooLargeError, match="MB of memory"))):
+        monkeypatch.setattr(budget, "MAX_MEMORY_BYTES", 3 * len(data) + decoded_bytes - less)
+        with outcome:
+            assert preprocess(data, 64, MILLION)[1][1:] == SIDES
+
+
 def test_the_limits_are_those_of_the_manual() -> None:
     budget.check("GIF", 0, 140 * MILLION, 1000 * MILLION)
     with pytest.raises(TooLargeError, match="needs 141 MB of memory to decode, at most 140 MB are spent"):
@@ -151,7 +186,8 @@ def test_the_limits_are_those_of_the_manual() -> None:
 
 TEXTS = {
     "commas": (b"," * (3 * MILLION), "141 MB"),
-    "fewer commas": (b"," * (2_900_000), None),
+    "as many commas as may be": (b"," * 2_978_722 + b" " * 33, None),
+    "the same and a blank": (b"," * 2_978_722 + b" " * 34, "needs 141 MB"),
     "lists": (b"[" * (2 * MILLION), "164 MB"),
     "objects": (b"{" * (2 * MILLION), "164 MB"),
     "keys": (b":" * MILLION, "142 MB"),
