@@ -317,11 +317,12 @@ def test_damage_anywhere_gives_pixels_or_an_error_of_the_contract(data: st.DataO
         b"",
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"RIFF\x24\0\0\0WAVEfmt ",
         encode(np.zeros((4, 4, 3), np.uint8), "BMP"),
         encode(np.zeros((4, 4, 3), np.uint8), "TIFF"),
         encode(np.zeros((4, 4, 3), np.uint8), "PPM"),
     ],
-    ids=["text", "nothing", "EPS", "SVG", "BMP", "TIFF", "PPM"],
+    ids=["text", "nothing", "EPS", "SVG", "WAV", "BMP", "TIFF", "PPM"],
 )
 def test_other_formats_are_refused(data: bytes) -> None:
     with pytest.raises(UnsupportedFormatError, match="JPEG, PNG, WEBP, GIF"):
@@ -401,11 +402,12 @@ def test_a_colour_key_of_16_bits_is_compared_whole(last_bit: int) -> None:
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize(("excess", "answered"), [(0, True), (8, True), (1_000_000, False)])
+@pytest.mark.parametrize(("excess", "answered"), [(0, True), (72, True), (73, False), (1_000_000, False)])
 def test_pixels_that_the_header_does_not_promise_are_not_inflated(excess: int, answered: bool) -> None:
     """Pillow leaves them alone. OpenCV decodes colour keys of 16 bits, and would make gigabytes of megabytes."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(bytes(4 * (1 + 4 * 6) + excess)))
+    packed = zlib.compress(bytes(4 * (1 + 4 * 6) + excess))
+    pixels = chunk(b"IDAT", packed[:5]) + chunk(b"IDAT", packed[5:])
     data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"tRNS", bytes(6)) + pixels + chunk(b"IEND")
     with contextlib.nullcontext() if answered else pytest.raises(BrokenImageError):
         assert preprocess(data, SIZE, LIMIT)[1].width == 4
