@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -78,6 +80,50 @@ def test_what_has_become_dear_is_handed_over_once_and_its_time_goes_on(monkeypat
         work()
         meter.check()
     assert turns == ["taken"]
+
+
+def test_a_child_s_clock_begins_anew_and_the_picture_s_time_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, measured = SimpleNamespace(now_s=10.0), list[float]()
+    monkeypatch.setattr(metered, "time", SimpleNamespace(thread_time=lambda: clock.now_s))
+    monkeypatch.setattr(metered, "slowness", lambda: measured.append(clock.now_s) or 1.0)
+    monkeypatch.setattr(offload, "take_turn", lambda: setattr(clock, "now_s", 0.0))
+    meter = Meter("PNG", 1.0)
+    clock.now_s += 0.75
+    meter.check()
+    clock.now_s += 0.25
+    meter.check()  # as much as it may take
+    assert measured == []
+    clock.now_s += 0.125
+    with pytest.raises(TooLargeError, match=r"more than the 1\.0 s of"):
+        meter.check()
+    assert measured == [0.375]
+
+
+def test_what_measuring_takes_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is half as fast has twice the time."""
+    clock = SimpleNamespace(now_s=10.0)
+
+    def slowness() -> float:
+        clock.now_s += 0.5
+        return 2.0
+
+    monkeypatch.setattr(metered, "time", SimpleNamespace(thread_time=lambda: clock.now_s))
+    monkeypatch.setattr(metered, "slowness", slowness)
+    meter = Meter("PNG", 1.0)
+    for more_s in (1.5, 0.5):
+        clock.now_s += more_s
+        meter.check()
+    clock.now_s += 0.125
+    with pytest.raises(TooLargeError, match=r"more than the 2\.0 s of"):
+        meter.check()
+
+
+def test_a_machine_is_as_slow_as_the_fastest_of_three_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(zlib.decompress(metered._sample())) == 500_000
+    ticks = iter([0.0, 0.5, 1.0, 1.0045, 2.0, 2.25])
+    monkeypatch.setattr(metered, "time", SimpleNamespace(thread_time=lambda: next(ticks)))
+    assert metered.slowness() == pytest.approx(2.5)
+    assert list(ticks) == []
 
 
 def test_a_metered_file_is_read_like_any_other() -> None:
