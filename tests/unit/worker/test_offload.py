@@ -327,6 +327,7 @@ def test_what_a_child_counted_is_kept_and_its_files_are_not(server: Server, fold
         wait_for(lambda: not children_of(server.worker_pid()))
         wait_for(lambda: not list((folder / "metrics").glob(f"*_{child}.db")))
     assert counted(server, 200) == before + 2
+    assert f"Process {child}, which had one request" not in (folder / "gunicorn.log").read_text()  # it ended in order
 
 
 def test_a_child_that_is_killed_takes_its_own_request_with_it_and_nothing_else(server: Server, folder: Path) -> None:
@@ -492,33 +493,38 @@ def test_many_pictures_are_answered_where_batches_leave_no_children(colours: Bun
         stop_server(server)
 
 
-def test_who_waits_long_for_a_turn_is_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit_s", [0, 300])
+def test_who_waits_long_for_a_turn_is_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch, limit_s: int) -> None:
     monkeypatch.setattr(offload, "TURN_S", 1)
-    waits = offload.Offload(300, list, Logger(Config()))
+    waits = offload.Offload(limit_s, list, Logger(Config()))
     waits._is_child = True
     code = "import fcntl, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
-    niceness = os.nice(0)
+    niced: list[int] = []
     with subprocess.Popen(
         [sys.executable, "-c", code, str(waits._turn)], pass_fds=[waits._turn], stdin=pipe, stdout=pipe
     ) as other:
         assert other.stdin is not None
         assert other.stdout is not None
         other.stdout.readline()
-        signal.alarm(300)
+        signal.alarm(limit_s)
         try:
-            monkeypatch.setattr(os, "nice", lambda _: niceness)  # it would stay
+            monkeypatch.setattr(os, "nice", niced.append)  # it would stay
             with pytest.raises(BusyError, match="try again in 1 s"):
                 waits.take_turn()
             assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
-            assert 0 < signal.alarm(0) < 300  # the time that a child may take goes on
+            left_s = signal.alarm(0)  # the time that a child may take goes on
+            assert 200 < left_s < 300 if limit_s else left_s == 0
             other.stdin.close()
             other.wait()
             waits.take_turn()
+            waited_s = waits.waited_s
         finally:
             signal.alarm(0)
             os.close(waits._turn)
-    assert 0 < waits.waited_s < 300
+    assert 0 < waited_s < 300
+    waits.take_turn()  # it has it
+    assert (waits.waited_s, niced) == (waited_s, [NICENESS] * 2)
 
 
 WAITS = """

@@ -15,6 +15,7 @@ from flask import Flask
 from PIL import Image
 from werkzeug.test import EnvironBuilder
 
+from imagerec_worker import offload
 from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
 from imagerec_worker.settings import Settings
@@ -117,6 +118,17 @@ def test_flask_is_not_asked_for_what_is_plain(colours: Bundle, form: Forms, monk
     body, headers = form(("image", "red.jpg", jpeg()))
     monkeypatch.setattr(app.wsgi_app, "application", None)
     assert app.test_client().post("/predict", data=body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("more", [0, 1], ids=["4 MiB", "a byte more"])
+def test_a_body_that_was_too_large_to_be_read_yet_is_a_child_s(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    handed_over: list[bool] = []
+    monkeypatch.setattr(offload, "hand_over", lambda: handed_over.append(True))
+    length = str(4 * 1024 * 1024 + more)
+    assert ask(app.wsgi_app, environ_of(path="/version", method="GET", CONTENT_LENGTH=length))[0] == "200 OK"
+    assert len(handed_over) == more
 
 
 def test_what_goes_wrong_before_flask_is_logged_and_answered_by_flask(

@@ -47,6 +47,7 @@ def by_worker(request: bytes) -> tuple[dict[str, Any], bytes] | None:
         if environ is not None:
             return kept(environ), environ["wsgi.input"].read()
         assert server.recv(len(request) + 1, socket.MSG_WAITALL) == request, "something was taken off"
+        assert server.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16), "gunicorn waits as it likes"
         return None
 
 
@@ -84,6 +85,7 @@ PLAIN = {
     "the largest body, cut short": request("POST /predict HTTP/1.1", "Content-Length: 4194304", body=b"body"),
     "an odd query": request('POST /predict?a=%ff&b=[]{}|\\^`"<>?? HTTP/1.1', "Content-Length: 0"),
 }
+ENDLESS = request("POST /predict HTTP/1.1", "Cookie: " + "x" * 65536)[:65536]
 UNUSUAL = {
     "a field twice": request("POST /predict HTTP/1.1", "Accept: a", "accept: b", "Content-Length: 0"),
     "two lengths": request("POST /predict HTTP/1.1", "Content-Length: 1", "Content-Length: 1", body=b"x"),
@@ -110,6 +112,7 @@ UNUSUAL = {
     "two spaces": request("POST  /predict HTTP/1.1"),
     "a long head": request("POST /predict HTTP/1.1", "Cookie: " + "x" * 4096),
     "a large body": request("POST /predict HTTP/1.1", "Content-Length: 4194305"),
+    "a head that never ends": ENDLESS,
     "nothing": b"",
 }
 # To gunicorn too: it reads on.
@@ -117,6 +120,7 @@ LATE = {
     "bare line feeds": b"POST /predict HTTP/1.1\nHost: worker\n\n",
     "a head without its end": b"POST /predict HTTP/1.1\r\nHost: worker\r\n",
     "a long head without its end": request("POST /predict HTTP/1.1", "Cookie: " + "x" * 4096)[:-4],
+    "a head that may end at its next byte": ENDLESS[:-1],
 }
 
 
@@ -169,6 +173,7 @@ def test_a_body_that_a_signal_cuts_in_two_is_read_whole_and_no_further() -> None
             assert environ is not None
             assert environ["wsgi.input"].read() == b"body"
             assert server.recv(100) == b"GET / HTTP/1.1"
+            assert server.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
     finally:
         signal.signal(signal.SIGALRM, before)
 
