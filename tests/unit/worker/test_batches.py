@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -288,6 +289,20 @@ def test_a_run_waits_for_who_comes_within_the_window(colours: Bundle, monkeypatc
     player.close()
 
 
+def test_a_run_waits_for_its_window_and_no_longer(colours: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still."""
+    player = Played(BatchWorker, create_app(Settings(bundle=colours.path, batch_max=2, batch_window_ms=2)))
+    waits: list[float] = []
+    nobody: tuple[list[Any], ...] = ([], [], [])
+    select = SimpleNamespace(select=lambda *those: (waits.append(those[3]), nobody)[1])
+    monkeypatch.setattr(batch_worker, "select", select)
+    monkeypatch.setattr(batch_worker, "time", SimpleNamespace(monotonic=lambda: 50.0))
+    (answer,) = player.serve([predict(GREEN)])
+    player.close()
+    assert_green(answer)
+    assert waits == [pytest.approx(0.002)]
+
+
 def test_who_has_waited_too_long_is_refused_alone(colours: Bundle, tmp_path: Path) -> None:
     app = create_app(Settings(bundle=colours.path, batch_max=4, queue_budget_s=5))
     player = Played(BatchWorker, app, socket.AF_UNIX, str(tmp_path / "s"))
@@ -309,6 +324,15 @@ def test_where_the_run_fails_each_is_answered(
         answers = played.serve([predict(GREEN), predict(b"text"), predict(GREEN)])
     assert [answer[9:12] for answer in answers] == [b"500", b"415", b"500"]
     assert_green(played.serve([predict(GREEN)])[0])
+
+
+def test_whom_a_run_forgets_is_told_that_it_failed(
+    played: Played, batching: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = classifier_of(batching)
+    found = classifier.probabilities_of
+    monkeypatch.setattr(classifier, "probabilities_of", lambda pictures: found(pictures)[:-1])
+    assert [answer[9:12] for answer in played.serve([predict(GREEN)] * 3)] == [b"200", b"200", b"500"]
 
 
 def test_who_was_accepted_is_served_though_the_next_one_cannot_be(
@@ -339,8 +363,9 @@ def test_a_body_is_let_go_before_the_next_one_is_read(batching: Flask) -> None:
     environ = environ_of(jpeg())
     held = weakref.ref(environ["wsgi.input"])
     batch = Batch(service)
-    assert batch.add(environ)
+    assert batch.add(environ) is True
     assert held() is None
+    assert batch.add(environ_of(path="/version", method="GET")) is False
 
 
 def test_what_each_waited_for_its_batch_is_told_as_queue(played: Played) -> None:
@@ -357,6 +382,9 @@ def test_version_says_what_is_set_where_batches_are_on(app: Flask, batching: Fla
 
 
 def test_a_worker_without_batches_gathers_nobody(app: Flask) -> None:
+    service = service_of(app)
+    assert service is not None
+    assert type(service.classifier) is Classifier  # and the network is there once
     player = Played(BatchWorker, app)
     clients = player.clients([predict(GREEN)] * 2)
     player.worker.accept(player.listener)
@@ -364,6 +392,13 @@ def test_a_worker_without_batches_gathers_nobody(app: Flask) -> None:
     player.worker.accept(player.listener)
     assert_green(received(clients[1]))
     player.close()
+
+
+def test_nobody_is_gathered_whose_requests_are_watched(played: Played) -> None:
+    assert played.worker._service is not None
+    played.worker._answers_plain = False
+    played.worker.load_wsgi()
+    assert played.worker._service is None
 
 
 def test_gunicorn_serves_many_at_once(colours: Bundle, tmp_path: Path) -> None:

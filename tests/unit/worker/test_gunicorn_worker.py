@@ -17,7 +17,7 @@ from gunicorn.glogging import Logger
 from PIL import Image
 
 from imagerec_worker.bundle import Bundle
-from imagerec_worker.gunicorn_worker import ImageWorker
+from imagerec_worker.gunicorn_worker import ImageWorker, write_problem
 from tests.conftest import json_lines
 from tests.unit.worker.conftest import start_server, stop_server
 
@@ -151,14 +151,57 @@ def test_what_an_application_cannot_answer_is_named_in_the_log() -> None:
     def away(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no space")
 
-    request = b"GET /version?x=1 HTTP/1.1\r\nHost: worker\r\n\r\n"
+    request = b"GET /version?x=1 HTTP/1.1\r\nHost: worker\r\nX-Request-Id: mine\r\n\r\n"
     answer, said = handled(ended, request)
     assert answer.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert b"\r\nX-Request-Id: mine\r\n" in answer
     assert said == ["Error handling GET /version?x=1"]
     assert handled(away, request) == (b"", ["Socket error processing GET /version?x=1"])
     not_plain = request.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
     assert handled(ended, not_plain)[1] == ["Error handling request GET /version?x=1"]
     assert handled(ended, b"no request\r\n\r\n")[1] == []
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(), OSError(errno.ENOTCONN, "not connected")], ids=["reset", "gone"]
+)
+def test_a_client_that_has_left_is_no_error_of_the_worker(error: OSError) -> None:
+    def leave(*_: object) -> None:
+        raise error
+
+    assert handled(leave, b"GET /version HTTP/1.1\r\nHost: worker\r\n\r\n") == (b"", [])
+
+
+def test_a_process_is_replaced_after_so_many_requests() -> None:
+    worker = ImageWorker.__new__(ImageWorker)
+    worker.nr, worker.max_requests, worker.alive, worker.log = 0, 2, True, Logger(Config())
+    worker.wsgi = lambda _, start: (start("200 OK", []), [b"ok"])[1]
+    alive = []
+    for _ in range(3):
+        assert worker._answer({}).endswith(b"\r\n\r\nok")
+        alive.append(worker.alive)
+    assert alive == [True, False, False]
+
+
+PROBLEMS = {400: "bad-request", 403: "forbidden", 414: "uri-too-long", 417: "expectation-failed", 500: "internal"}
+PROBLEMS |= {431: "headers-too-large", 501: "not-implemented", 503: "unavailable"}
+
+
+@pytest.mark.parametrize(
+    ("message", "detail"),
+    [("x" * 300, "x" * 200), ("", "the worker failed; its log says why")],
+    ids=["a long message", "none"],
+)
+@pytest.mark.parametrize("status", PROBLEMS)
+def test_what_gunicorn_says_by_itself_is_a_problem_document(status: int, message: str, detail: str) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        write_problem(theirs, status, "A Reason", message, {"REQUEST_METHOD": "GET"})
+        head, body = ours.recv(65536).split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d A Reason\r\n" % status)
+    document = json.loads(body)
+    found = (document["type"], document["title"], document["status"], document["detail"])
+    assert found == (f"/problems/{PROBLEMS[status]}", "A Reason", status, detail)
 
 
 def test_what_gunicorn_refuses_by_itself_is_counted_and_has_one_line(colours: Bundle, tmp_path: Path) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from gunicorn.workers.sync import SyncWorker
 
+from imagerec_worker import gunicorn_hooks, idleness
 from imagerec_worker.bundle import Bundle
+from imagerec_worker.gunicorn_worker import ImageWorker
 from imagerec_worker.idleness import Idleness
-from imagerec_worker.on_demand import ASLEEP
+from imagerec_worker.late_heads import LateHeads
+from imagerec_worker.on_demand import ASLEEP, opened
 
 CONFIGURATION = """
 from imagerec_worker.gunicorn_hooks import child_exit, on_exit, on_starting
@@ -113,3 +120,43 @@ def test_who_asks_at_the_last_moment_is_heard(monkeypatch: pytest.MonkeyPatch, a
     if asked:
         idleness.asked()
         assert not idleness.ended
+
+
+def test_nobody_is_told_to_end_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _number: told.append(pid))
+    patient = Idleness(3600.0)
+    patient.end_if_long(17)
+    assert (told, patient.ended) == ([], False)
+
+
+def test_only_who_ends_since_nobody_asked_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number is that of the units, by which systemd and supervisor know that it is no failure."""
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    monkeypatch.setattr(idleness._Shared, "idleness", None)
+    server = SimpleNamespace(log=logging.getLogger("gunicorn"))
+    gunicorn_hooks.on_exit(server)
+    idleness.begin(0.0)
+    gunicorn_hooks.on_exit(server)
+    found = idleness.shared()
+    assert found is not None
+    found.end_if_long(17)
+    with pytest.raises(SystemExit) as ended:
+        gunicorn_hooks.on_exit(server)
+    assert ended.value.code == 77
+
+
+def test_a_process_looks_often_enough_whether_anybody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a worker falls asleep a quarter of the time late at most."""
+    worker, waits = ImageWorker.__new__(ImageWorker), list[float]()
+    worker.sockets, worker.PIPE, worker._late, worker.ppid = [], [0], LateHeads(60), 17
+    monkeypatch.setattr(SyncWorker, "wait", lambda _, timeout: waits.append(timeout))
+    for worker._idleness in (None, Idleness(3600.0), Idleness(20.0)):
+        worker.wait(15.0)
+    assert waits == [15.0, 15.0, 5.0]
+
+
+def test_a_listener_of_every_address_takes_ipv4_too(unused_port: int) -> None:
+    with opened("::", unused_port, 1) as listener:
+        assert listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0
+        socket.create_connection(("127.0.0.1", unused_port), timeout=60).close()

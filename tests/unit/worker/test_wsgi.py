@@ -15,11 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from imagerec_worker import gunicorn_hooks, shared_metrics
+from imagerec_worker.app import create_app
 from imagerec_worker.bundle import Bundle
+from imagerec_worker.settings import Settings
 from tests.unit.worker.conftest import start_server, stop_server
 
 SERVER = SimpleNamespace(log=logging.getLogger("gunicorn"))
@@ -74,6 +77,34 @@ def test_the_first_process_has_one_thread_when_it_forks() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
+
+
+def test_an_application_computes_in_one_thread(colours: Bundle) -> None:
+    """There is a process for every core already."""
+    cv2.setNumThreads(4)
+    create_app(Settings(bundle=colours.path))
+    assert cv2.getNumThreads() == 1
+
+
+LISTENING = """
+import ctypes
+import imagerec_worker.app
+class Library:
+    def __init__(self, name):
+        print(name)
+    def mallopt(self, what, value):
+        print(what, value)
+ctypes.CDLL = Library
+import imagerec_worker.wsgi
+"""
+
+
+def test_the_c_library_is_told_what_to_keep() -> None:
+    """16 MiB of what is freed, no block from 4 MiB on, and one heap: M_TRIM_THRESHOLD and the next ones of malloc.h."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("IMAGEREC_")}
+    done = subprocess.run([sys.executable, "-c", LISTENING], env=clean, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["None", "-1 16777216", "-3 4194304", "-8 1"]
+    assert "imagerec-worker cannot start: IMAGEREC_BUNDLE is not set" in done.stderr
 
 
 RECORDING = """
