@@ -61,11 +61,13 @@ def colour_network(
     classes: int = len(COLOURS),
     *,
     averaged: tuple[int, ...] = (1, 2),
+    output_quantisation: tuple[float, int] | None = None,
 ) -> bytes:
     """Return a LiteRT file: the mean of each channel, times GAIN, and softmax over red, green and blue.
 
     Of more classes these three are the last. Its input is ``[1, size, size, 3]``, float32, or uint8 with the given
-    scale and zero point. What is averaged are these sides of it: with the first one all pictures of a batch.
+    scale and zero point; its output is float32, or int8 likewise. What is averaged are these sides of the input: with
+    the first one all pictures of a batch.
     """
     kinds, operators_of = tflite.TensorType, tflite.BuiltinOperator
     outputs = classes + background
@@ -101,8 +103,13 @@ def colour_network(
         steps.insert(0, (operators_of.DEQUANTIZE, [0], 1, tflite.BuiltinOptions.NONE, None))
     if softmax:
         steps.append((operators_of.SOFTMAX, [6], 7, tflite.BuiltinOptions.SoftmaxOptions, softmax_options))
+    last = 7 if softmax else 6
+    if output_quantisation:
+        tensors.append(_tensor("quantised", [1, outputs], kinds.INT8, 0, output_quantisation))
+        steps.append((operators_of.QUANTIZE, [last], 8, tflite.BuiltinOptions.NONE, None))
+        last = 8
     graph = tflite.SubGraphT()
-    graph.tensors, graph.inputs, graph.outputs = tensors, [0], [7 if softmax else 6]
+    graph.tensors, graph.inputs, graph.outputs = tensors, [0], [last]
     model = tflite.ModelT()
     model.version, model.subgraphs, model.buffers, model.operatorCodes, graph.operators = 3, [graph], [], [], []
     for content in data:
@@ -134,7 +141,6 @@ def write_colour_bundle(folder: Path, **changes: Any) -> Bundle:
         "scale": 1 / 255,
         "offset": 0.0,
         "activation": "softmax",
-        "background": False,
         "quantisation": "float32",
         "source": "written by the tests",
         "licence": "none",

@@ -46,7 +46,17 @@ def test_the_same_arguments_give_the_same_digest(
     colours: Bundle, write_colours: Callable[..., Bundle], tmp_path: Path
 ) -> None:
     assert write_colours(tmp_path / "again").digest == colours.digest
+    assert write_colours(tmp_path / "a/new/folder").digest == colours.digest
     assert write_colours(tmp_path / "other", notice="Only colours.").digest != colours.digest
+
+
+def test_the_files_are_written_as_people_read_them(write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
+    """Other bytes would be another digest, for which every worker gets its bundle anew."""
+    written = write_colours(tmp_path / "b", classes=[("n1", "café"), ("n2", "b"), ("n3", "c")])
+    expected = '[\n {\n  "wnid": "n1",\n  "label": "café"\n },\n {\n  "wnid": "n2",\n  "label": "b"\n },\n'
+    expected += ' {\n  "wnid": "n3",\n  "label": "c"\n }\n]\n'
+    assert (written.path / "classes.json").read_text() == expected
+    assert (written.path / "bundle.json").read_text().startswith('{\n "schema": 2,\n "name": "colours",\n')
 
 
 def test_the_model_may_be_a_path(colours: Bundle, write_colours: Callable[..., Bundle], tmp_path: Path) -> None:
@@ -77,10 +87,12 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 BROKEN = {
     "later schema": (lambda d: d.update(schema=3), "schema is 3, this version reads schema 2"),
     "name that is no folder name": (lambda d: d.update(name="../etc"), "name must be"),
+    "name too long": (lambda d: d.update(name="a" * 65), "name must be"),
     "version missing": (lambda d: d.pop("version"), "version must be"),
     "title that is no text": (lambda d: d.update(title=7), "title must be a string"),
     "input missing": (lambda d: d.pop("input"), "input.size must be 1 to 4096 pixels"),
     "size zero": (lambda d: d["input"].update(size=0), "input.size must be"),
+    "size too large": (lambda d: d["input"].update(size=4097), "input.size must be"),
     "size as text": (lambda d: d["input"].update(size="224"), "input.size must be"),
     "scale zero": (lambda d: d["input"].update(scale=0), "input.scale must be a number above 0"),
     "scale infinite": (lambda d: d["input"].update(scale=float("inf")), "input.scale must be"),
@@ -97,6 +109,7 @@ BROKEN = {
         lambda d: d["output"].update(unsure_below=30),
         "output.unsure_below must be a number from 0 to 1",
     ),
+    "unsure above one": (lambda d: d["output"].update(unsure_below=1.01), "output.unsure_below must be"),
     "unsure missing": (lambda d: d["output"].pop("unsure_below"), "output.unsure_below must be"),
     "unknown quantisation": (lambda d: d.update(quantisation="int4"), "quantisation must be int8 or float32"),
     "file not listed": (lambda d: d["files"].pop("model.tflite"), "files must be the sha256 of"),
@@ -111,6 +124,22 @@ def test_a_broken_description_is_refused(copy: Path, change: Callable[[dict[str,
     with pytest.raises(BundleError, match=r"bundle\.json is not a valid bundle manifest") as refusal:
         load_bundle(copy)
     assert reason in str(refusal.value)
+
+
+AT_THE_EDGE = {
+    "the smallest input": lambda d: d["input"].update(size=1),
+    "the largest input": lambda d: d["input"].update(size=4096),
+    "the whole square": lambda d: d["input"].update(crop=1),
+    "never unsure": lambda d: d["output"].update(unsure_below=0),
+    "always unsure": lambda d: d["output"].update(unsure_below=1),
+    "the longest name": lambda d: d.update(name="a" * 64),
+}
+
+
+@pytest.mark.parametrize("change", AT_THE_EDGE.values(), ids=AT_THE_EDGE)
+def test_a_description_at_the_edge_is_read(copy: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    rewrite(copy, change)
+    assert load_bundle(copy).classes
 
 
 def test_every_reason_is_given_at_once(copy: Path) -> None:
@@ -138,9 +167,10 @@ def test_a_description_that_is_no_object_is_refused(copy: Path, content: bytes, 
         (b"[]", "list of classes that is not empty"),
         (b'{"0": "red"}', "list of classes that is not empty"),
         (b'[{"wnid": "n1", "label": "red"}, {"wnid": "n2"}]', "entry 1 must have a wnid and a label"),
+        (b'[{"wnid": "n1", "label": ""}]', "entry 0 must have a wnid and a label"),
         (b'["red"]', "entry 0 must have a wnid and a label"),
     ],
-    ids=["not JSON", "empty", "an object", "label missing", "bare names"],
+    ids=["not JSON", "empty", "an object", "label missing", "label empty", "bare names"],
 )
 def test_broken_classes_are_refused(copy: Path, content: bytes, reason: str) -> None:
     replace_file(copy, "classes.json", content)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from imagerec_worker.batch_classifier import BatchClassifier
 from imagerec_worker.bundle import Bundle, BundleError
 from imagerec_worker.classifier import Classifier
 
@@ -22,6 +23,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "background": ({"background": True}, {"background": True}),
     "uint8 input": ({"input_quantisation": (UNIT, 0)}, {}),
     "uint8 input with a zero point": ({"input_quantisation": (2 * UNIT, 50)}, {}),
+    "int8 output": ({"output_quantisation": (1 / 256, -128)}, {}),
 }
 
 
@@ -44,7 +46,10 @@ def test_probabilities_are_those_of_the_network(
     tmp_path: Path,
 ) -> None:
     classifier = Classifier(write_colours(tmp_path / "bundle", model=network(**kind), **described))
-    coarse = "background" in kind or kind.get("input_quantisation", (UNIT, 0)) != (UNIT, 0)
+    coarse = {"background", "output_quantisation"} & kind.keys() or kind.get("input_quantisation", (UNIT, 0)) != (
+        UNIT,
+        0,
+    )
     tolerance = 0.02 if coarse else 1e-3  # the background takes its share; a step of two pixel steps rounds
     for colour in ((255, 0, 0), (10, 200, 100), (0, 0, 250)):
         np.testing.assert_allclose(classifier.probabilities(solid(*colour)), expected(*colour), atol=tolerance)
@@ -97,6 +102,14 @@ def test_a_network_that_is_not_what_the_bundle_says_is_refused(
     bundle = write_colours(tmp_path / "bundle", **described)
     with pytest.raises(BundleError, match=reason):
         Classifier(bundle)
+
+
+def test_a_network_takes_no_thread_but_its_caller_s(colours: Bundle) -> None:
+    """There is a process for every core already."""
+    before = set(Path("/proc/self/task").iterdir())
+    batches = BatchClassifier(colours, 4)
+    batches.probabilities_of([solid(7, 7, 7)] * 3)
+    assert set(Path("/proc/self/task").iterdir()) <= before
 
 
 def test_threads_take_turns(colours: Bundle) -> None:

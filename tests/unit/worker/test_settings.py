@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imagerec_worker.service import Service
 from imagerec_worker.settings import VARIABLES, Settings, SettingsError
 
 README = Path(__file__).parents[3] / "services/worker/README.md"
@@ -72,11 +73,37 @@ def test_defaults_hold_where_a_variable_is_absent_or_empty() -> None:
         ("IMAGEREC_QUEUE_BUDGET_S", "soon"),
         ("IMAGEREC_WORKER_NAME", "a\r\nSet-Cookie: b"),
         ("IMAGEREC_WORKER_NAME", "Männchen"),
+        ("IMAGEREC_WORKER_NAME", "a" * 256),
     ],
 )
 def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}=.*must be"):
         Settings.from_environment(WHOLE | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("IMAGEREC_BATCH_MAX", "1"),
+        ("IMAGEREC_BATCH_MAX", "16"),
+        ("IMAGEREC_BATCH_WINDOW_MS", "0"),
+        ("IMAGEREC_BATCH_WINDOW_MS", "100"),
+        ("IMAGEREC_MAX_BYTES", "1"),
+        ("IMAGEREC_QUEUE_BUDGET_S", "0"),
+        ("IMAGEREC_WORKER_NAME", "a" * 255),
+    ],
+)
+def test_a_value_at_the_edge_is_taken(name: str, value: str) -> None:
+    (field,) = (row.field for row in VARIABLES if row.name == name)
+    taken = getattr(Settings.from_environment(WHOLE | {name: value}), field)
+    assert taken == type(taken)(value)
+
+
+def test_what_a_process_was_told_stays() -> None:
+    settings = Settings(bundle=Path("b"))
+    for fixed, field in ((settings, "max_bytes"), (Service(settings, "1.0", None, None), "version")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(fixed, field, 1)
 
 
 def test_every_reason_is_given_at_once() -> None:
