@@ -160,6 +160,12 @@ def test_numbers_may_be_flat_or_nested(client: FlaskClient, nested: bool) -> Non
     assert found["label"]["data"] == ["blue", "red"]
 
 
+@pytest.mark.parametrize(("top", "count"), [(1, 1), (2, 2), (20, 3)])
+def test_so_many_classes_are_told_as_are_wanted(client: FlaskClient, top: int, count: int) -> None:
+    found = outputs(client.post(f"{MODEL}/infer", json=asking(parameters={"top": top})))
+    assert found["label"]["shape"] == [1, count]
+
+
 def test_what_is_null_counts_as_absent(client: FlaskClient) -> None:
     """Clients that were generated from the protocol's description send so what is not set."""
     nothing = dict.fromkeys(("id", "parameters", "outputs"))

@@ -8,6 +8,7 @@ import re
 import time
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -44,6 +45,8 @@ def refused(answer: TestResponse, status: int, *said: str) -> None:
         ("/v2/models/cats/config", "no model 'cats'"),
         (f"{MODEL}/versions/2", "there is no version '2' of 'colours'; this worker serves '1.0'"),
         (f"{MODEL}/versions/2/ready", "no version '2'"),
+        (f"/v2/models/{'a' * 65}", f"there is no model '{'a' * 64}'; this worker"),
+        (f"{MODEL}/versions/{'2' * 65}", f"there is no version '{'2' * 64}' of"),
         ("/v2/models", "there is nothing at /v2/models"),
         ("/v2/repository/index", "there is nothing at"),
     ],
@@ -76,6 +79,10 @@ MISTAKES: dict[str, tuple[dict[str, Any] | Any, str]] = {
     "no type": (asking(datatype=None), "has datatype null"),
     "no shape": (asking(shape=None), "no shape of whole numbers; it must be [n, 16, 16, 3]"),
     "a shape of texts": (asking(shape=["1"]), "no shape of whole numbers"),
+    "a shape of a number": (asking(shape=7), "no shape of whole numbers"),
+    "a shape of too many numbers": (asking(shape=[1] * 9), "has shape [1, 1, 1, 1, 1, 1, 1, 1]; it must be"),
+    "a large number": (asking(shape=[2**64 - 1, 16, 16, 3]), "has shape [18446744073709551615, 16, 16, 3]"),
+    "a very large number": (asking(shape=[2**64, 16, 16, 3]), "has shape [a very large number, 16, 16, 3]"),
     "another shape": (asking(shape=[1, 3, 16, 16]), "has shape [1, 3, 16, 16]; it must be [n, 16, 16, 3]"),
     "none at all": (asking(shape=[0, 16, 16, 3], data=[]), "n from 1 to 16"),
     "too many": (asking(shape=[17, 16, 16, 3]), "has shape [17, 16, 16, 3]; it must be [n, 16, 16, 3], n from 1 to 16"),
@@ -95,6 +102,10 @@ MISTAKES: dict[str, tuple[dict[str, Any] | Any, str]] = {
     ),
     "files that are no texts": (
         {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [1]}]},
+        "list of strings, each a file in base64",
+    ),
+    "files that are no list": (
+        {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": 7}]},
         "list of strings, each a file in base64",
     ),
     "no base64": (
@@ -120,8 +131,10 @@ MISTAKES: dict[str, tuple[dict[str, Any] | Any, str]] = {
     "classification": (asking(outputs=[{"name": "label", "parameters": {"classification": 3}}]), "parameter top"),
     "binary by text": (asking(outputs=[{"name": "label", "parameters": {"binary_data": "yes"}}]), "true or false"),
     "an unknown parameter": (asking(parameters={"tpo": 3}), "the request has no parameter 'tpo'; did you mean top?"),
+    "a long parameter": (asking(parameters={"x" * 65: 3}), f"no parameter '{'x' * 64}'; there are top and binary_data"),
     "parameters of a list": (asking(parameters=[]), "the parameters of the request must be a JSON object"),
     "top of zero": (asking(parameters={"top": 0}), "top must be a whole number from 1 to 20"),
+    "top of twenty-one": (asking(parameters={"top": 21}), "top must be a whole number from 1 to 20"),
     "top by truth": (asking(parameters={"top": True}), "top must be a whole number"),
     "an id of a number": (asking(id=7), "id must be a string"),
     "binary data that are not there": (
@@ -330,12 +343,15 @@ def test_the_body_is_given_back_once_it_is_read(client: FlaskClient) -> None:
 
 
 def test_pictures_that_take_long_are_too_many(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(v2_views, "SPEND_S", -1)
+    """Only a child may have had too little of the processor for them."""
+    monkeypatch.setattr(Recognition, "spent_s", 8.5)
+    monkeypatch.setattr(v2_views, "time", SimpleNamespace(process_time=lambda: 0.0))
     body, headers = binary("image", elements(*[picture("red")] * 2), shape=[2])
-    refused(client.post(f"{MODEL}/infer", data=body, headers=headers), 413, "send fewer at once")
+    said = "0 pictures took more than 8 s; send fewer at once"
+    refused(client.post(f"{MODEL}/infer", data=body, headers=headers), 413, said)
 
 
-@pytest.mark.parametrize(("spent_s", "turns"), [(0.09, 0), (0.11, 2)], ids=["cheap", "dear"])
+@pytest.mark.parametrize(("spent_s", "turns"), [(0.1, 0), (0.11, 2)], ids=["cheap", "dear"])
 def test_a_turn_is_taken_for_pictures_that_are_dear_together(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, spent_s: float, turns: int
 ) -> None:
@@ -345,3 +361,17 @@ def test_a_turn_is_taken_for_pictures_that_are_dear_together(
     body, headers = binary("image", elements(*[picture("red")] * 2), shape=[2])
     assert client.post(f"{MODEL}/infer", data=body, headers=headers).status_code == 200
     assert len(taken) == turns
+
+
+@pytest.mark.parametrize(("spent_s", "status"), [(0.5, 200), (0.51, 429)], ids=["not long", "long"])
+def test_others_do_not_wait_long_for_many_pictures(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, spent_s: float, status: int
+) -> None:
+    monkeypatch.setattr(Recognition, "spent_s", spent_s)
+    monkeypatch.setattr(v2_views.offload, "holds_others_up", lambda: True)
+    body, headers = binary("image", elements(picture("red")))
+    answer = client.post(f"{MODEL}/infer", data=body, headers=headers)
+    assert answer.status_code == status
+    if status == 429:
+        said = "others wait, and 0 pictures took more than 0.5 s; send fewer at once, or try again in 1 s"
+        assert answer.get_json() == {"error": said}

@@ -245,7 +245,9 @@ def test_a_draining_worker_still_answers(with_settings: Callable[..., FlaskClien
 
 
 def test_version_says_what_runs(client: FlaskClient, colours: Bundle) -> None:
-    assert client.get("/version").get_json() == {
+    document = client.get("/version").get_json()
+    assert list(document) == ["service", "version", "worker", "model", "limits", "formats"]
+    assert document == {
         "service": "imagerec-worker",
         "version": version("imagerec-worker"),
         "worker": "worker1",
