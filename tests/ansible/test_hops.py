@@ -145,6 +145,7 @@ def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
             {"name": "http-2", "tls": "files"},
             *AUTHORITY,
             {"name": "scripted", "autoscaler": str(folder / "autoscaler.sock")},
+            {"name": "open", "autoscaler": str(folder / "autoscaler.sock"), "limit": 0},
         ],
     }
     try:
@@ -174,6 +175,8 @@ REFUSED = {
     "a page without its file": ((b"GET /dashboard",), 404),
     "a problem": ((b"GET /.problem/400",), 404),
     "a problem of the protocol V2": ((b"GET /.problem/v2/400",), 404),
+    "the problem of a parameter": ((b"GET /.problem/parameter",), 404),
+    "the way of a last answer": ((b"GET /parting",), 404),
     "an agent that is away": ((b"GET /workers",), 503),
     "an agent that is away, asked for figures": ((b"GET /live-figures",), 503),
 }
@@ -371,6 +374,33 @@ def test_what_http_2_packs_the_worker_reads_or_the_balancer_refuses(
     assert answer.status_code == 400 or length > 8100
 
 
+def test_only_an_encrypted_answer_promises_encryption(hops: Hops, http_2: httpx.Client) -> None:
+    assert re.fullmatch(r"max-age=\d{6,}", http_2.get("/version").headers["strict-transport-security"])
+    assert "strict-transport-security" not in hops.ask(b"GET /version")[1]
+
+
+def test_who_speaks_in_the_clear_at_the_encrypted_port_is_sent_on(http_2: httpx.Client) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{http_2.base_url.port}/version?a=b", timeout=60)
+    assert (answer.status_code, answer.json()["type"]) == (308, "/problems/https-only")
+    assert re.fullmatch(r"https://[^/]+/version\?a=b", answer.headers["location"])
+    assert "location" not in http_2.get("/version").headers
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/m/infer", "/status"])
+def test_what_is_too_large_is_told_by_a_document_in_http_2_too(http_2: httpx.Client, path: str) -> None:
+    with httpx.Client(http2=True, verify=False, base_url=http_2.base_url, timeout=60) as client:
+        answer = client.post(path, content=b"x", headers={"Content-Length": "99000000"})
+    kind = "json" if path.startswith("/v2") else "problem+json"
+    assert (answer.http_version, answer.status_code) == ("HTTP/2", 413)
+    assert answer.headers["content-type"] == f"application/{kind}"
+
+
+def test_nobody_asks_the_agent_by_an_address_that_it_does_not_read(http_2: httpx.Client) -> None:
+    """There is none here: to ask it would be a 503."""
+    answer = http_2.get("/live-figures?since=" + "1" * 8200)
+    assert (answer.status_code, answer.headers["content-type"]) == (414, "application/problem+json")
+
+
 def test_a_path_that_is_no_text_is_named_and_leaves_the_log_readable(hops: Hops) -> None:
     assert hops.ask(b"GET /v2/\xff\xfe", b"X-Request-Id: no-text")[0] == 400
     assert hops.logged("no-text")["path"] == "(not ASCII)"
@@ -441,6 +471,10 @@ def test_the_page_is_asked_for_again_each_time_and_sent_when_it_changed(hops: Ho
 
 def test_the_page_says_no_date_that_it_does_not_know(hops: Hops) -> None:
     assert "last-modified" not in hops.ask(b"GET /")[1]
+
+
+def test_what_no_worker_answers_has_no_times(hops: Hops) -> None:
+    assert "server-timing" not in hops.ask(b"GET /")[1]
 
 
 def lines_of(hops: Hops, wanted: str) -> list[dict[str, Any]]:
@@ -663,7 +697,7 @@ PAGE = ("index.html", "dashboard.html", "a.css", "a.js", "a.svg", "a.png", "a.jp
 
 @contextlib.contextmanager
 def between(
-    hops: Hops, place: Path, changes: dict[str, str] | None = None, members: Sequence[str] = ()
+    hops: Hops, place: Path, changes: dict[str, str] | None = None, members: Sequence[str] = (), name: str = "scripted"
 ) -> Iterator[Between]:
     """Run nginx with the same file in another folder: low rates, short times, and what else is to change.
 
@@ -679,14 +713,14 @@ def between(
         "rate=20r/s": "rate=1r/m",
         "connections_by_network 512;": "connections_by_network 2;",
     }
-    text = (hops.folder / "nginx-scripted.conf").read_text()
+    text = (hops.folder / f"nginx-{name}.conf").read_text()
     for old, new in (changed | (changes or {})).items():
         text = text.replace(old, new)
     (place / "nginx.conf").write_text(text)
     (place / "serves.conf").write_text((hops.folder / "serves.conf").read_text())
-    for name in PAGE:
-        (place / "page/current" / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / "page/current" / name).write_bytes(b"a{}\n" * 500)
+    for file in PAGE:
+        (place / "page/current" / file).parent.mkdir(parents=True, exist_ok=True)
+        (place / "page/current" / file).write_bytes(b"a{}\n" * 500)
     workers = tuple(scripted.worker() for _ in range(3))
     addresses = [f"127.0.0.1:{each.server_address[1]}" for each in workers]
     (place / "servers.conf").write_text("".join(f"server {each} max_fails=0;\n" for each in [*addresses, *members]))
@@ -885,10 +919,10 @@ def test_the_agent_is_asked_without_the_client_s_body_and_headers(told: Between,
     assert told.heard() == []
 
 
-@pytest.mark.parametrize("path", [b"/workers", b"/live-figures", b"/history", b"/autoscaler"])
+@pytest.mark.parametrize("path", [b"/workers", b"/live-figures", b"/history", b"/autoscaler", b"/pool_metrics"])
 def test_an_agent_that_does_not_answer_is_told(told: Between, path: bytes) -> None:
     told.agent.answer = told.autoscaler.answer = lambda _: scripted.CLOSED
-    status, fields, body = told.ask(b"GET " + path)
+    status, fields, body = told.ask(b"GET " + path, client="127.0.0.1")
     assert (status, fields["content-type"]) == (503, "application/problem+json")
     assert (json.loads(body)["type"], fields["retry-after"]) == ("/problems/unavailable", "1")
 
@@ -989,13 +1023,14 @@ def test_an_address_has_so_many_requests_under_way(told: Between) -> None:
     assert "limiting" not in (told.hops.folder / "error.log").read_text()
 
 
-@pytest.mark.parametrize("path", ["/workers", "/live-figures", "/history"])
+@pytest.mark.parametrize("path", ["/workers", "/live-figures", "/history", "/autoscaler"])
 def test_all_together_may_ask_the_agent_so_often(fresh: Between, path: str) -> None:
     """Two hundred at once, from as many addresses, and one a minute besides; seldom a line says so."""
     statuses = fresh.statuses(b"GET " + path.encode(), *[""] * 300)
     assert (len(statuses), set(statuses)) == (300, {200, 429})
     assert 201 <= statuses.count(200) <= 205
-    assert len(fresh.agent.heard) == statuses.count(200)
+    agent = fresh.autoscaler if path == "/autoscaler" else fresh.agent
+    assert len(agent.heard) == statuses.count(200)
     fresh.ask(b"GET /version", b"X-Request-Id: after")
     assert fresh.hops.logged("after")
     assert fresh.lines(path) == 0 if path in {"/live-figures", "/history"} else 201 <= fresh.lines(path) < 240
@@ -1061,25 +1096,181 @@ def test_nobody_holds_the_balancer_for_long(short: Between) -> None:
         assert (health.result()[0], workers.result()[0]) == (200, 503)  # a worker is asked for the health
 
 
-@pytest.mark.parametrize("size", [1, 16 * MEBIBYTE], ids=["does not answer", "does not read"])
-def test_nobody_waits_long_for_a_worker(short: Between, size: int) -> None:
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [(b"POST /predict", 1), (b"POST /predict", 16 * MEBIBYTE), (b"GET /healthz", 0)],
+    ids=["does not answer", "does not read", "does not say whether it lives"],
+)
+def test_nobody_waits_long_for_a_worker(short: Between, line: bytes, size: int) -> None:
+    short.agent.answer = lambda _: scripted.CLOSED
     turns = itertools.count()
     for each in short.workers:
         each.ignores_a_request = lambda: next(turns) == 0
-    assert short.ask(b"POST /predict", JPEG, body=bytes(size))[0] == 200
+    assert short.ask(line, JPEG, body=bytes(size))[0] == 200
     assert next(turns) == 2
 
 
-def test_a_worker_that_takes_no_connection_is_soon_passed_by(hops: Hops, tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [b"POST /predict", b"GET /healthz"])
+def test_a_worker_that_takes_no_connection_is_soon_passed_by(hops: Hops, tmp_path: Path, line: bytes) -> None:
     """Its queue of connections is full. By itself nginx would wait for a minute, too long to try another one."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as held:
         address = f"127.0.0.1:{full.getsockname()[1]}"
         held.enter_context(socket.create_connection(full.getsockname()))
         balancer = held.enter_context(between(hops, tmp_path, members=(address,)))
+        balancer.agent.answer = lambda _: scripted.CLOSED
         for number in range(200):  # one of four is asked first
             name = f"passed-by-{number}"
-            assert balancer.ask(b"POST /predict", JPEG, f"X-Request-Id: {name}".encode())[0] == 200
-            line = balancer.hops.logged(name)
-            if line["upstream_addr"].startswith(address):
+            assert balancer.ask(line, JPEG, f"X-Request-Id: {name}".encode())[0] == 200
+            logged = balancer.hops.logged(name)
+            address_tried, statuses = (
+                logged[field].rpartition(" : ")[2] for field in ("upstream_addr", "upstream_status")
+            )
+            if address_tried.startswith(address):
                 break
-        assert line["upstream_status"] == "504, 200"
+        assert statuses == "504, 200"
+
+
+def test_whose_first_worker_took_long_is_passed_on_to_no_other(hops: Hops, tmp_path: Path) -> None:
+    changes = SHORT | {"proxy_next_upstream_timeout 35s;": "proxy_next_upstream_timeout 100ms;"}
+    with between(hops, tmp_path, changes) as balancer:
+        for each in balancer.workers:
+            each.ignores_a_request = lambda: True
+        assert balancer.ask(b"POST /predict", JPEG, b"X-Request-Id: long", body=b"x")[0] == 502
+        assert balancer.hops.logged("long")["upstream_status"] == "504"
+
+
+@pytest.mark.parametrize(("size", "is_on_disk"), [(900_000, False), (3 * MEBIBYTE, True)])
+def test_a_photograph_of_a_usual_size_is_kept_in_memory(told: Between, size: int, is_on_disk: bool) -> None:
+    for each in told.workers:
+        each.answer = each.late
+    with ThreadPoolExecutor(1) as threads:
+        held = threads.submit(told.ask, b"POST /predict", JPEG, body=bytes(size))
+        try:
+            until(told.heard, "the request does not come")
+            files = [file for child in children_of(told.nginx) for file in Path(f"/proc/{child}/fd").iterdir()]
+            opened = [str(file.readlink()) for file in files]
+        finally:
+            for each in told.workers:
+                each.let_go.set()
+        assert held.result()[0] == 200
+    assert any(name.startswith(str(told.hops.folder / "body")) for name in opened) == is_on_disk
+
+
+def restarted(balancer: Between) -> None:
+    """Let nginx read its configuration again, and wait until the old processes have ended."""
+    old = children_of(balancer.nginx)
+    balancer.nginx.send_signal(signal.SIGHUP)
+    until(lambda: not old & children_of(balancer.nginx), "an old process stays")
+
+
+def test_the_places_of_a_worker_are_those_of_all_processes_together(fresh: Between) -> None:
+    members = fresh.hops.folder / "servers.conf"
+    members.write_text(members.read_text().replace("max_fails=0;", "max_fails=0 max_conns=1;"))
+    restarted(fresh)
+    for each in fresh.workers:
+        each.answer = each.late
+    ask = functools.partial(fresh.ask, b"POST /predict", JPEG)
+    with ThreadPoolExecutor(3) as threads:
+        held = [threads.submit(ask) for _ in range(3)]
+        until(lambda: len(fresh.heard()) == 3, "three requests do not come")
+        fresh.script()
+        try:
+            refused = {ask()[0] for _ in range(20)}
+        finally:
+            for each in fresh.workers:
+                each.let_go.set()
+        assert [each.result()[0] for each in held] == [200] * 3
+    assert refused == {429}
+
+
+def test_an_old_process_ends_though_a_worker_does_not_answer(hops: Hops, tmp_path: Path) -> None:
+    changes = {
+        "worker_shutdown_timeout 300s;": "worker_shutdown_timeout 1s;",
+        "proxy_read_timeout 30s;": "proxy_read_timeout 600s;",
+    }
+    with (
+        between(hops, tmp_path, changes) as balancer,
+        socket.create_connection(("127.0.0.1", balancer.hops.port), timeout=60) as client,
+    ):
+        for each in balancer.workers:
+            each.answer = each.late
+        client.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(balancer.heard, "the request does not come")
+        restarted(balancer)
+
+
+def test_where_no_address_has_a_limit_all_together_have_theirs(hops: Hops, tmp_path: Path) -> None:
+    """Both ask programs that have workers to watch, and share a rate."""
+    with between(hops, tmp_path, name="open") as balancer:
+        asked, asked_besides = (
+            balancer.statuses(b"GET " + path, *["203.0.113.9"] * 300) for path in (b"/workers", b"/autoscaler")
+        )
+    assert set(asked) == {200, 429}
+    assert 201 <= asked.count(200) <= 205
+    assert asked_besides.count(429) >= 295
+    assert set(asked_besides) <= {200, 429}
+
+
+@pytest.mark.parametrize("name", ["parting", "reloading"])
+def test_before_a_reload_each_answer_is_the_last_of_its_connection(told: Between, name: str) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{told.hops.port}", timeout=60) as client:
+        kept = client.get("/version?a=%20b")
+        (told.hops.folder / name).touch()
+        try:
+            last = client.get("/version?a=%20b")
+        finally:
+            (told.hops.folder / name).unlink()
+    assert (kept.status_code, kept.headers["connection"]) == (200, "keep-alive")
+    assert (last.status_code, last.headers["connection"], last.text) == (200, "close", kept.text)
+    assert [each.line for each in told.heard()] == ["GET /version?a=%20b HTTP/1.1"] * 2
+
+
+SLEEP = """#!/bin/sh
+ls "{folder}/reloading"
+{then}
+"""
+
+
+def reload(hops: Hops, place: Path, then: str = "") -> subprocess.Popen[str]:
+    """Run the role's command for a reload, whose sleep tells what it finds, and does this then."""
+    (place / "sleep").write_text(SLEEP.format(folder=hops.folder, then=then))
+    (place / "sleep").chmod(0o755)
+    path = f"{place}:{os.environ['PATH']}"
+    return subprocess.Popen(
+        ["/bin/sh", str(hops.folder / "reload")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PATH": path},
+        start_new_session=True,
+    )
+
+
+def processes_of(hops: Hops) -> str:
+    master = (hops.folder / "nginx.pid").read_text().strip()
+    return Path(f"/proc/{master}/task/{master}/children").read_text()
+
+
+def test_the_command_for_a_reload_says_so_before_and_until_others_serve(hops: Hops, tmp_path: Path) -> None:
+    old = set(processes_of(hops).split())
+    with reload(hops, tmp_path) as command:
+        said = command.communicate(timeout=60)[0]
+    assert (command.returncode, said) == (0, f"{hops.folder}/reloading\n" * 2)
+    until(lambda: not old & set(processes_of(hops).split()), "nginx has not read its configuration again")
+    assert not (hops.folder / "reloading").exists()
+
+
+def test_a_command_for_a_reload_that_is_ended_leaves_nothing(hops: Hops, tmp_path: Path) -> None:
+    with reload(hops, tmp_path, "exec /bin/sleep 60") as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == f"{hops.folder}/reloading\n"
+        os.killpg(command.pid, signal.SIGTERM)
+        assert command.wait(60) != 0
+    assert not (hops.folder / "reloading").exists()
+
+
+def test_where_no_nginx_runs_nothing_is_reloaded(hops: Hops, tmp_path: Path) -> None:
+    text = (hops.folder / "reload").read_text()
+    (tmp_path / "reload").write_text(text.replace(str(hops.folder), str(tmp_path)))
+    done = subprocess.run(["/bin/sh", str(tmp_path / "reload")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert [each.name for each in tmp_path.iterdir()] == ["reload"]

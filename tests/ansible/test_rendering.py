@@ -255,3 +255,23 @@ def test_a_key_without_a_limit_brings_no_limit_for_all(renderings: dict[str, Pat
     text = (renderings["free"] / "nginx-free.conf").read_text()
     _, _, api = text.partition("location ~ ^/(predict|")
     assert "limit_req" not in api.partition("proxy_pass")[0]
+
+
+DIRECTIVES = {"random": ["random;"], "round_robin": [], "least_conn": ["least_conn;"]}
+DIRECTIVES |= {"random_two": ["random two least_conn;"]}
+
+
+@pytest.mark.parametrize("policy", DIRECTIVES)
+def test_the_policy_is_nginx_s_own(rendered: Path, policy: str) -> None:
+    text = (rendered / f"nginx-{policy}.conf").read_text()
+    upstream = text.partition("    upstream workers {\n")[2].partition("    }\n")[0]
+    lines = [line.partition("#")[0].strip() for line in upstream.splitlines()]
+    assert [line for line in lines if line and not line.startswith(("zone ", "include "))] == DIRECTIVES[policy]
+
+
+def test_nginx_writes_nothing_into_folders_that_it_was_built_for(rendered: Path) -> None:
+    built = subprocess.run(["/usr/sbin/nginx", "-V"], capture_output=True, text=True, check=True).stderr
+    folders = [name.replace("-", "_") for name in re.findall(r"--http-([a-z-]+)-temp-path=", built)]
+    assert "client_body" in folders
+    text = (rendered / "nginx-random.conf").read_text()
+    assert [name for name in folders if f'\n    {name}_temp_path "/var/lib/imagerec-balancer/' not in text] == []
