@@ -195,6 +195,15 @@ def test_a_second_run_changes_nothing(configured: Balancer) -> None:
     assert configured.certificate.read_bytes() == before
 
 
+def test_the_certificate_is_no_authority(configured: Balancer) -> None:
+    command = ["openssl", "x509", "-in", str(configured.certificate), "-noout", "-text"]
+    said = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert "X509v3 Basic Constraints: critical CA:FALSE" in said
+    assert "X509v3 Key Usage: critical Digital Signature X509v3" in said
+    assert "X509v3 Extended Key Usage: TLS Web Server Authentication X509v3" in said
+    assert "X509v3 Subject Key Identifier: " in said
+
+
 def test_the_key_is_for_root_alone(configured: Balancer) -> None:
     assert (configured.folder / "etc/tls/key.pem").stat().st_mode & 0o777 == 0o600
 

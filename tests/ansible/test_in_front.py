@@ -411,11 +411,23 @@ def test_nobody_asks_for_the_check_of_keys_itself(balancer: InFront) -> None:
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
 
+def guessed_from(address: str, balancer: InFront) -> int:
+    """Return the status of a guess from this address."""
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    place = http.client.HTTPSConnection(
+        "127.0.0.1", balancer.https, timeout=20, context=context, source_address=(address, 0)
+    )
+    with contextlib.closing(place) as connection:
+        connection.request("POST", "/predict", b"x", {"X-API-Key": "guess"})
+        return connection.getresponse().status
+
+
 def test_who_guesses_keys_is_limited_by_the_address(configured: tuple[dict[str, InFront], str]) -> None:
     with running(configured[0]["guessed"]) as balancer:
         *answers, last = until_refused(balancer, **{"X-API-Key": "guess"})
         assert (set(answers), last) == ({401}, 429)
         assert len(answers) > GUESS_RATE_HZ
+        assert guessed_from("127.0.0.2", balancer) == 401  # another address has its own
         assert statuses(balancer, 3, **{"X-API-Key": KEYS["alice"]}) == [200] * 3
         *answers, last = until_refused(balancer, **{"X-API-Key": KEYS["alice"]})  # a key has the rate of an address
         assert (set(answers), last) in (({200}, 429), (set(), 429))
@@ -658,6 +670,17 @@ def test_what_is_too_large_is_told_by_a_problem_document_in_http_2_too(balancer:
         assert answer.json()["type"] == "/problems/too-large"
 
 
+def test_a_connection_has_a_thousand_requests(balancer: InFront) -> None:
+    context = ssl.create_default_context(cafile=balancer.certificate)
+    with (
+        socket.create_connection(("127.0.0.1", balancer.https), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 1001)
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answers.count(b"HTTP/1.1 200 ") == 1000
+
+
 def test_http_1_is_spoken_with_those_who_want_it(balancer: InFront) -> None:
     with httpx.Client(verify=ssl.create_default_context(cafile=balancer.certificate)) as client:
         assert client.get(f"{balancer.secure}/").http_version == "HTTP/1.1"
@@ -699,6 +722,7 @@ def test_nginx_has_nothing_to_complain_of(balancer: InFront) -> None:
     lines = (balancer.folder / "log/error.log").read_text().splitlines()
     # There is no agent here, and nginx says so when it asks for one.
     assert [line for line in lines if "[error]" not in line and "pool.sock" not in line] == []
+    assert [line for line in lines if "limiting" in line] == []  # refusals are many, and none is news
 
 
 assert Worker  # the fixture that is taken over serves it
