@@ -498,7 +498,8 @@ def test_who_waits_long_for_a_turn_is_told_when_to_come_back(monkeypatch: pytest
     monkeypatch.setattr(offload, "TURN_S", 1)
     waits = offload.Offload(limit_s, list, Logger(Config()))
     waits._is_child = True
-    code = "import fcntl, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    has = "import fcntl, select, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print(flush=True)"
+    code = f"{has}; select.select([sys.stdin], [], [], 60)"
     pipe = subprocess.PIPE
     niced: list[int] = []
     with subprocess.Popen(
