@@ -1,7 +1,10 @@
 """The loop that wakes on time: never too soon, and an answer that comes is not kept waiting."""
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -79,3 +82,32 @@ def test_another_loop_is_never_awake() -> None:
         return punctual.spun_s()
 
     assert asyncio.run(ask()) == 0.0
+
+
+def test_the_loop_runs_ahead_of_ordinary_programs_where_that_is_allowed_and_what_it_starts_does_not() -> None:
+    before = os.sched_getscheduler(0)
+    with punctual.ahead() as allowed:
+        pass
+
+    async def look() -> tuple[int, str]:
+        child = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, child.stdout.strip()
+
+    wanted = os.SCHED_RR if allowed else before
+    assert punctual.run(look()) == (wanted, str(os.SCHED_OTHER))
+    assert os.sched_getscheduler(0) == before
+
+
+def test_a_generator_that_may_not_run_ahead_is_an_ordinary_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with punctual.ahead() as allowed:
+        assert not allowed

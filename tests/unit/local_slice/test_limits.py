@@ -61,6 +61,22 @@ def test_a_slice_counts_as_much_as_its_machines(tmp_path: Path, version: int, na
     assert [int((folder / name).read_text()) for folder in (group.parent, group.parent.parent)] == [weights[1]] * 2
 
 
+def test_only_the_client_may_run_before_others_where_groups_have_such_shares(tmp_path: Path) -> None:
+    made, group = limiter(tmp_path, 1)
+    client = made.groups("client")[0]
+    client.mkdir()
+    (group.parent.parent.parent / "memory.limit_in_bytes").touch()
+    made.prepare("client", 1, None)  # a kernel without such shares has no such files
+    assert not (client / "cpu.rt_runtime_us").exists()
+    for folder in (group.parent.parent, group.parent, group, client):
+        (folder / "cpu.rt_runtime_us").write_text("0")
+    for machine in ("client", "worker1"):
+        made.prepare(machine, 1, None)
+    folders = (group.parent.parent, group.parent, client, group)
+    shares = [(folder / "cpu.rt_runtime_us").read_text() for folder in folders]
+    assert shares == ["9000", "8000", "8000", "0"]
+
+
 def test_a_machine_is_placed_on_the_cores_that_it_may_use(tmp_path: Path) -> None:
     made, group = limiter(tmp_path, 1)
     ours = os.sched_getaffinity(0)

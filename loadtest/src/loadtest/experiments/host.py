@@ -1,6 +1,7 @@
 """What else the client's host did during a trial: other programs, the hypervisor, its link."""
 
 import contextlib
+import os
 import socket
 import time
 from dataclasses import dataclass
@@ -50,10 +51,11 @@ class HostWatch:
             to others. `link`: the share of its rate that the busiest network interface carried in its busier
             direction, and `link_rate`: that rate and where it is known from. `resent`: the share of TCP segments that
             were sent again. These are None for a service on this host: it has no link, and the segments are those of
-            other programs too.
+            other programs too. `ahead`: whether the generator ran before ordinary programs (`punctual.ahead`).
         """
         before, after = self._before, self._read()
         facts: dict[str, Any] = dict.fromkeys(("others", "steal", "link", "link_rate", "resent"))
+        facts["ahead"] = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
         if before.machine is not None and after.machine is not None:
             spent = MachineTimes(*(new - old for new, old in zip(after.machine, before.machine, strict=True)))
             facts["steal"] = _share(spent.stolen_s / spent.all_s)
