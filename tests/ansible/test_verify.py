@@ -20,23 +20,49 @@ def test_without_a_deployment_the_next_step_is_named_once(tmp_path: Path) -> Non
     assert "`make up` deploys to this machine" in said[0]
 
 
-def test_workers_of_different_models_are_named_and_one_model_is_right_whichever(tmp_path: Path) -> None:
-    """It may run in another checkout than the deployment, after a rollback, or after a deployment onto other hosts."""
+def introduction(letter: str, **more: object) -> bytes:
+    """What a worker says of the model that it serves, and more."""
+    body = json.dumps({"model": {"name": f"model-{letter}", "version": "1", "digest": letter * 64}} | more)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
 
-    def introduction(letter: str) -> bytes:
-        body = json.dumps({"model": {"name": f"model-{letter}", "version": "1", "digest": letter * 64}})
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        return (head + body).encode()
 
-    one, two = scripted.worker(), scripted.worker()
-    workers = {f"worker{n}": {"worker_port": each.server_address[1]} for n, each in enumerate((one, two), 1)}
+def inventory(folder: Path, balancer_port: int, *workers: scripted.Worker) -> None:
+    """Write hosts.yml with a balancer at this port and these workers."""
+    ports = {f"worker{n}": {"worker_port": each.server_address[1]} for n, each in enumerate(workers, 1)}
     groups = {
-        "balancers": {"hosts": {"balancer": {"balancer_port": 1}}},
-        "workers": {"hosts": workers},
+        "balancers": {"hosts": {"balancer": {"balancer_port": balancer_port}}},
+        "workers": {"hosts": ports},
         "clients": {"hosts": {"client": None}},
     }
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "slice_address": "127.0.0.1"}
-    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"children": groups, "vars": common}}))
+    (folder / "hosts.yml").write_text(json.dumps({"all": {"children": groups, "vars": common}}))
+
+
+def test_a_model_of_three_classes_gives_three_predictions(tmp_path: Path) -> None:
+    balancer, worker = scripted.worker(), scripted.worker()
+    inventory(tmp_path, balancer.server_address[1], worker)
+
+    def answer(heard: scripted.Heard) -> bytes:
+        predictions = [{"label": label, "probability": 0.3} for label in ("apple", "pear", "plum")]
+        page = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n<title>"
+        if "/predict" in heard.line:
+            return introduction("a", worker="worker1", predictions=predictions)
+        return introduction("a", policy="random", workers=["worker1"]) if "/status" in heard.line else page
+
+    with scripted.serving(balancer, worker):
+        balancer.answer = answer
+        worker.answer = lambda _: introduction("a")
+        done = briefly("-i", tmp_path / "hosts.yml", "playbooks/verify.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "serves model-a 1; worker1 answered" in done.stdout
+
+
+def test_workers_of_different_models_are_named_and_one_model_is_right_whichever(tmp_path: Path) -> None:
+    """It may run in another checkout than the deployment, after a rollback, or after a deployment onto other hosts."""
+
+    one, two = scripted.worker(), scripted.worker()
+    inventory(tmp_path, 1, one, two)
     with scripted.serving(one, two):
         one.answer = two.answer = lambda _: introduction("a")
         alike = briefly("-i", tmp_path / "hosts.yml", "playbooks/verify.yml")
