@@ -26,7 +26,8 @@ def rollback_target(pool: dict[str, dict[str, Any]]) -> dict[str, Names]:
     Returns:
         For each host the names of the deployment to go back to; empty where the pool has none in common.
     """
-    good = {host: {_identity(names): names for names in record["good"]} for host, record in pool.items()}
+    # Where the host's Python was upgraded in between, two names are of one deployment: the newer one counts.
+    good = {host: {_identity(names): names for names in reversed(record["good"])} for host, record in pool.items()}
     running = {_identity(record["runs"]) for record in pool.values()}
     begun = [record["staged"] for record in pool.values() if record.get("staged", {}).get("rollback")]
     for names in begun + [names for record in pool.values() for names in record["good"]]:

@@ -226,21 +226,6 @@ def test_what_runs_stays_as_it_is_until_it_can_be_mended_whole(tmp_path: Path) -
     assert {path.name for path in release.parent.iterdir()} == {release.name, "current"}
 
 
-def test_an_application_of_an_earlier_version_is_not_installed_once_more(tmp_path: Path) -> None:
-    """Its mark names it and no sizes."""
-    pack_application(tmp_path / "app.tar")
-    given = {"python_app_archive": str(tmp_path / "app.tar")}
-    assert steps(tmp_path, "install a", **given).returncode == 0
-    mark = next(tmp_path.glob("app/*-cp*/.complete"))
-    whole = mark.read_text()
-    (mark.parent / "venv/cache.pyc").touch()  # a new environment would not have it
-    mark.write_text(whole.splitlines(keepends=True)[0])
-    done = steps(tmp_path, "install a", **given)
-    assert done.returncode == 0, done.stdout
-    assert mark.read_text() == whole
-    assert (mark.parent / "venv/cache.pyc").exists()
-
-
 def pack_bundle(folder: Path, text: str) -> str:
     """Make the files of a bundle; return its digest."""
     folder.mkdir()
@@ -383,12 +368,23 @@ def record(runs: str, *good: str, kind: str = "cp311", rolling_back_to: str = ""
     ],
 )
 def test_the_whole_pool_goes_back_to_one_deployment(pool: dict[str, Any], chosen: str | None) -> None:
+    target = rollback_target(pool)
+    assert {host: names["code"][0] for host, names in target.items()} == (dict.fromkeys(pool, chosen) if chosen else {})
+    for host, names in target.items():
+        assert names in pool[host]["good"]  # with the ending of that host's own Python
+
+
+def test_a_host_whose_python_was_upgraded_goes_back_to_what_runs_with_it() -> None:
+    runs = record("b", "a", kind="cp313")
+    runs["good"] += record("b", "a", kind="cp311")["good"]
+    assert rollback_target({"w1": runs})["w1"]["code"] == f"{'a' * 16}-cp313"
+
+
+def rollback_target(pool: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What the filter of this name returns."""
     spec = importlib.util.spec_from_file_location("rollback", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     rollback = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rollback)
-    target = rollback.rollback_target(pool)
-    assert {host: names["code"][0] for host, names in target.items()} == (dict.fromkeys(pool, chosen) if chosen else {})
-    for host, names in target.items():
-        assert names in pool[host]["good"]  # with the ending of that host's own Python
+    return rollback.rollback_target(pool)  # type: ignore[no-any-return]
