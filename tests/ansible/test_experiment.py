@@ -79,3 +79,29 @@ def test_no_photograph_of_an_earlier_experiment_is_left_on_the_client(tmp_path: 
     done = played(tmp_path / "hosts", play, tmp_path)
     assert done.returncode == 0, done.stdout[-3000:]
     assert [path.name for path in (client / "images").rglob("*.jpg")] == ["new.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "given", "limited"), [("two", {}, "two"), ("two", {"slice_name": "three"}, "three")]
+)
+def test_a_share_is_for_the_slice_that_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: str, given: dict[str, str], limited: str
+) -> None:
+    monkeypatch.setenv("GENI_MANIFEST", f"rspec/manifests/{manifest}.xml")
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"worker1": {}}}}))
+    variables = {
+        "ansible_become": False,
+        "ansible_playbook_python": sys.executable,
+        "project_dir": str(REPOSITORY),
+        "share": 0.3,
+        "slower": 1,
+    }
+    play = {
+        "hosts": "worker1",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": variables | given,
+        "tasks": [{"ansible.builtin.include_tasks": str(REPOSITORY / "playbooks/experiment/share_of_slice.yml")}],
+    }
+    done = played(tmp_path / "hosts.json", play, tmp_path)
+    assert f"there is no slice '{limited}' here" in done.stdout.replace("''", "'")
