@@ -28,6 +28,10 @@ UNREAD := $(firstword $(filter-out $(READ),$(GIVEN)))
 NEAREST = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' $(UNREAD) $(READ))
 MEANT = $(if $(1),did you mean $(1)?,a variable of the environment stands before the command: $(UNREAD)=… make)
 $(if $(UNREAD),$(error nothing reads $(UNREAD); $(call MEANT,$(NEAREST))))
+# What measures takes the deployment as it is.
+MEASURED := $(if $(filter up deploy,$(MAKECMDGOALS)),,$(filter experiment capacity slo chaos,$(MAKECMDGOALS)))
+$(if $(and $(MEASURED),$(filter MODEL POLICY,$(GIVEN))),$(error make $(firstword $(MEASURED)) measures what is deployed; \
+	$(filter MODEL POLICY,$(GIVEN)) is for make up or make deploy, before it))
 
 VENV := .venv
 BIN := $(VENV)/bin

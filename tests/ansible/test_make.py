@@ -174,6 +174,16 @@ def test_every_printed_command_is_there_and_so_is_what_it_sends(manual: Path) ->
             assert parts[0] != "curl" or (REPOSITORY / sent).is_file(), words
 
 
+def test_what_measures_takes_no_other_model_or_policy() -> None:
+    for words in (["experiment", "POLICY=least_conn"], ["chaos", "MODEL=lite1"], ["slo", "MODEL=lite1"]):
+        refused = make("-n", *words)
+        assert refused.returncode != 0
+        assert (
+            f"make {words[0]} measures what is deployed; {words[1].partition('=')[0]} is for make up" in refused.stderr
+        )
+    assert make("-n", "deploy", "experiment", "POLICY=least_conn").returncode == 0
+
+
 def test_only_tests_need_a_browser() -> None:
     packages = {target: make("-n", target).stdout for target in ("experiment", "figures", "bench", "lint", "test-unit")}
     assert [target for target, planned in packages.items() if "chromium" in planned] == ["test-unit"]
