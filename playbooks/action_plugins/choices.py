@@ -108,6 +108,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
             return {"changed": False, "said": forget(choices, words)}
         given = dict(load_extra_vars(self._loader))
         prefixes = tuple(f"{role.name}_" for role in Path(arguments["roles"]).iterdir() if role.is_dir())
+        prefixes += ("drain_", "model_fallback", "workers_")  # the playbooks' own
         content, said = keep(choices, given, words, prefixes, time.strftime("%Y-%m-%d %H:%M"))
         if back := str(arguments.get("back", "")).split():
             said.insert(0, f"Back to what the inventory says: {', '.join(words[name] for name in back)}.")

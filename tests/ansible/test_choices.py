@@ -85,9 +85,9 @@ def test_a_choice_stays_is_said_and_goes_back(inventory: Inventory) -> None:
 
 
 def test_another_setting_counts_for_one_run_and_the_next_says_so(inventory: Inventory) -> None:
-    assert "back" not in inventory.run("balancer_max_conns=8", "autoscaler=true")  # named as its role, or after it
+    assert "back" not in inventory.run("balancer_max_conns=8", "autoscaler=true", "workers_serial=1")
     said = inventory.run()
-    back = "balancer_max_conns (it was 8), autoscaler (it was true)"
+    back = "balancer_max_conns (it was 8), autoscaler (it was true), workers_serial (it was 1)"
     assert f"Counted for one run and back: {back}. Settings that stay stand in group_vars." in said
     assert "Counted" not in inventory.run()
 
