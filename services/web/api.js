@@ -67,7 +67,7 @@ export function predict(file, { onProgress, signal } = {}) {
       const problem = (await canBeRead(file)) ? {} : { type: "unreadable" };
       reject(signal?.aborted ? replaced() : new Failure(0, problem));
     };
-    request.ontimeout = () => reject(new Failure(0, { detail: `For ${TIMEOUT_MS / 1000} seconds nothing was sent or answered.` }));
+    request.ontimeout = () => reject(new Failure(0, { type: "late", detail: `For ${TIMEOUT_MS / 1000} seconds nothing was sent or answered.` }));
     request.onabort = () => reject(replaced());
     signal?.addEventListener("abort", () => request.abort(), { once: true });
     sentMs = performance.now();

@@ -44,6 +44,12 @@ export function explain(failure, version, file) {
       text: "It is a folder, or it was moved or changed after you chose it. Choose a photograph.", retry: false,
     };
   }
+  if (failure.slug === "late") {
+    return {
+      kind: "gone", kicker: "No answer", title: "No answer came in time",
+      text: `${failure.detail} Your picture is still here.`, retry: true,
+    };
+  }
   switch (failure.status) {
     case 400:
       return {
@@ -93,7 +99,7 @@ export function explain(failure, version, file) {
         kind: "gone", kicker: "No answer", title: "The service cannot be reached",
         text: failure.status
           ? "The balancer is there, and no worker behind it answers. Your picture is still here."
-          : `${failure.detail || "Neither the balancer nor a worker answers."} Your picture is still here.`,
+          : "Neither the balancer nor a worker answers. Your picture is still here.",
         retry: true,
       };
     default:

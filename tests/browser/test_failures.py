@@ -219,6 +219,7 @@ def test_a_service_that_never_answers_is_said(visit: Callable, photographs: dict
     here.page.route("**/predict", lambda route: held.append(route))  # noqa: PLW0108 (Playwright marks handlers)
     here.choose(photographs["coffee"])
     here.page.locator("#retry").wait_for()
+    assert here.text("#error-title") == "No answer came in time"
     assert here.text("#error-text").startswith("For 1 seconds nothing was sent or answered.")
 
 
