@@ -221,7 +221,7 @@ def roles_of(tasks: list[dict[str, Any]], folder: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("playbook", ["workers", "balancers"])
+@pytest.mark.parametrize("playbook", ["workers", "balancers", "autoscaler"])
 def test_a_host_is_passed_by_only_where_all_of_its_roles_were_asked(playbook: str) -> None:
     plays = yaml.safe_load((REPOSITORY / f"playbooks/{playbook}.yml").read_text())
     asked: set[str] = set()
