@@ -59,11 +59,16 @@ def read_in(template: str) -> set[str]:
     return {each.name for each in names} - not_needed
 
 
-def read_by(path: Path) -> set[str]:
-    """The names that a file reads."""
+def templates_of(path: Path) -> list[str]:
+    """What a file has of templates and of conditions."""
     texts = [(key, value) for key, value in pairs(load(path)) if isinstance(value, str)]
     bare = [f"{{{{ {value} }}}}" for key, value in texts if key in CONDITIONS and "{{" not in value]
-    return set().union(*map(read_in, bare + [value for _, value in texts if "{{" in value or "{%" in value]))
+    return bare + [value for _, value in texts if "{{" in value or "{%" in value]
+
+
+def read_by(path: Path) -> set[str]:
+    """The names that a file reads."""
+    return set().union(*map(read_in, templates_of(path)))
 
 
 def tasks_in(content: object, given: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
@@ -190,3 +195,16 @@ def test_a_run_tells_of_each_host_what_it_tells_of_the_client() -> None:
     facts = [said["host_facts"] for task in tasks if "host_facts" in (said := task.get("ansible.builtin.set_fact", {}))]
     assert len(facts) == 1
     assert client_facts().keys() - facts[0].keys() == {"machine", "packages"}  # architecture, and what measures
+
+
+@pytest.mark.filterwarnings("ignore:.*invalid escape sequence")
+def test_a_role_s_own_name_is_given_by_it_also_where_it_has_a_default() -> None:
+    """A name with a default is nobody's mistake where it is missing, and it would be missing for ever."""
+    for role in sorted(REPOSITORY.glob("roles/*/tasks")):
+        files = [path for path in CODE if path.is_relative_to(role.parent)]
+        said = [pair for path in files for pair in pairs(load(path))]
+        given = {key for key, _ in said} | {value for key, value in said if key in NAMES}
+        trees = [JINJA.parse(text) for path in files for text in templates_of(path)]
+        names = [each for tree in trees for each in tree.find_all(nodes.Name)]
+        own = {each.name for each in names if each.ctx == "load" and each.name.startswith("__")}
+        assert own - given == set(), role.parent.name
