@@ -126,6 +126,13 @@ def test_systemd_accepts_the_units(played: tuple[Path, str]) -> None:
     assert "imagerec" not in done.stderr, done.stderr
 
 
+def test_each_program_s_configuration_is_written_where_its_unit_has_it(played: tuple[Path, str]) -> None:
+    units = [path.read_text() for path in played[0].glob("*.service")]
+    files = [Path(file) for unit in units for file in re.findall(r"--config\.file=([^']*?\.yml)", unit)]
+    assert len(files) == 3
+    assert [file for file in files if not file.exists()] == []
+
+
 COMMANDS = {
     "alertmanager": (
         "prometheus-alertmanager",
