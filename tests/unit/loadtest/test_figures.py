@@ -226,6 +226,23 @@ def test_a_cell_of_one_trial_has_no_bar(scaling: tuple[RunFolder, list[dict[str,
     plt.close(cells)
 
 
+def test_a_load_without_theory_stands_where_it_was_asked(scaling: tuple[RunFolder, list[dict[str, Any]]]) -> None:
+    """Workers that take several photographs at once have no law of service times, and so no measured ρ."""
+    folder, rows = scaling
+    told = ("rho", "mg1_mean_s", "mg1_off", "simulated_mean_s", "replayed_off")
+    rows = [row | dict.fromkeys(told) for row in rows if row["utilisation"] is not None and row["pool_size"] == 1]
+    (drawn,) = laid_out(lambda: rate.draw(folder, rows))
+    loads = sorted(row["utilisation"] for row in rows if row["arrivals"] == "poisson")
+    assert list(drawn.axes[1].containers[0][0].get_xdata()) == loads
+    plt.close(drawn)
+
+
+@pytest.mark.parametrize(("run", "draw"), [("scaling", rate.draw), ("sizes-mixed", mix.draw)])
+def test_a_figure_of_poisson_arrivals_shows_no_others(run: str, draw: Callable[..., list[str]]) -> None:
+    folder, rows = run_of(run)
+    assert laid_out(lambda: draw(folder, [row | {"arrivals": "constant"} for row in rows])) == []
+
+
 MANY = range(1, 9)  # there are six colours
 SEVERAL: list[tuple[str, Callable[..., list[str]], str, Callable[[int], Any], str]] = [
     ("scaling", rate.draw, "pool_size", int, "{} workers"),

@@ -20,10 +20,11 @@ _ASIDE = 0.008  # of the load, from one size to the next
 
 def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     """Draw the mean and a high quantile against load, for each size within the mix and for one size alone."""
-    mixed = [row for row in rows if row["image"] and row["utilisation"] is not None]
+    rows = [row for row in rows if row["utilisation"] is not None and row["arrivals"] == "poisson"]
+    mixed = [row for row in rows if row["image"]]
     if not mixed:
         return []
-    alone = sorted((row for row in rows if row["utilisation"] is not None and row["images"].endswith("px")), key=_load)
+    alone = sorted((row for row in rows if row["images"].endswith("px")), key=_load)
     images = sorted({row["image"] for row in mixed}, key=lambda image: int(image.removesuffix("px")))
     series = [
         (sorted((row for row in mixed if row["image"] == image), key=_load), f"{image} in the mix", colour, marker, "-")
@@ -54,7 +55,7 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     if high != "p99":
         caption += "The 99th percentile needs 1,000 requests of a size. "
     caption += "Sizes stand a little beside each other. "
-    shown = [row for row in rows if row["utilisation"] is not None and not row["image"]]
+    shown = [row for row in rows if not row["image"]]
     return [save(drawn, folder.path / "figures", "mix", caption + provenance(folder, shown))]
 
 

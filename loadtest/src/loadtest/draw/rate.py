@@ -40,8 +40,15 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
 
 
 def by_load(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose rate is a share of the capacity, whatever image they sent."""
-    return [row for row in rows if row["utilisation"] is not None and not row["image"]]
+    """The rows of Poisson arrivals at a share of the capacity, whatever image they sent.
+
+    Where there is no law of service times, as of workers that take several photographs at once, ρ is the share asked.
+    """
+    return [
+        row | {"rho": row["utilisation"] if row["rho"] is None else row["rho"]}
+        for row in rows
+        if row["utilisation"] is not None and row["arrivals"] == "poisson" and not row["image"]
+    ]
 
 
 def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
