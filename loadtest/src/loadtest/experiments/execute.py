@@ -18,7 +18,7 @@ from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, mean_
 from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.precision import Watch, told
 from loadtest.experiments.progress import Reporter
-from loadtest.experiments.record import batch_of, begin_record, now_utc, wait_until_as_asked
+from loadtest.experiments.record import batch_of, begin_record, keep_images, now_utc, wait_until_as_asked
 from loadtest.experiments.validity import disturbed_by, invalid_because
 from loadtest.generate import punctual
 from loadtest.generate.client import Client
@@ -96,8 +96,8 @@ class _Session:
         await self._warm_up()
         for cell in self.folder.design.cells:
             self.bodies.prepare(cell)
-        record["images"] = {cell.images_id: self.bodies.facts(cell) for cell in self.folder.design.cells}
-        write_json(self.folder.level_path(self.level), record)  # from here on another commit or machine is refused
+        images = {cell.images_id: self.bodies.facts(cell) for cell in self.folder.design.cells}
+        keep_images(self.folder, self.level, record, images)
         capacities = await self._capacities(record, described)
         record["capacity"] = {key: capacity.facts() for key, capacity in capacities.items()}
         write_json(self.folder.level_path(self.level), record)

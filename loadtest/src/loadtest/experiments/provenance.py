@@ -6,10 +6,12 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.cells import Level
 
 # What a measurement depends on; the rest of the checkout may differ from its commit.
 _PARTS = ("loadtest", "playbooks", "roles", "inventory", "services", "rspec", "profile.py")
@@ -90,6 +92,40 @@ def machine_signature(level: dict[str, Any], *, models: bool = True) -> dict[str
     model = level["version"]["model"] if models else {}
     signature.update({f"model {key}": model.get(key) for key in ("name", "version", "digest")})
     return signature
+
+
+def deployment_signature(record: dict[str, Any], levels: Sequence[Level] = ()) -> dict[str, Any]:
+    """What else must be equal: how the service was deployed, as far as a level's record says it.
+
+    Args:
+        record: The record.
+        levels: What one of these decides by a factor of its own is left out: so records of several levels are alike.
+    """
+    status, version, facts = (record.get(key) or {} for key in ("status", "version", "facts"))
+    scaled, cores = record.get("autoscaler") or {}, facts.get("cpu_cores") or {}
+    decided: dict[tuple[str, ...], dict[str, Any]] = {
+        ("policy",): {"policy": status.get("policy")},
+        ("pool_size",): {"workers": status.get("workers")},
+        ("batch",): {"batch": version.get("batch")},
+        ("workers_awake",): {f"autoscaler {key}": scaled.get(key) for key in ("minimum", "maximum")},
+        ("cpu_share", "slow_worker"): {f"cores of {host}": share for host, share in cores.items()},
+        (): {
+            "limits": status.get("limits"),
+            "autoscaler objective_s": scaled.get("objective_s"),
+            "release of the workers": (facts.get("releases") or {}).get("worker"),
+        },
+    }
+    for host, lines in (facts.get("gunicorn") or {}).items():
+        settings = {name: value for name, _, value in (line.partition(" = ") for line in lines)}
+        settings.pop("worker_class", None)  # by the batch of whichever level came before
+        decided[()] |= {f"{host} gunicorn {name}": value for name, value in settings.items()}
+    usual = Level()
+    return {
+        key: value
+        for factors, told in decided.items()
+        if all(getattr(level, factor) == getattr(usual, factor) for level in levels for factor in factors)
+        for key, value in told.items()
+    }
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 from loadtest.errors import LoadtestError
 from loadtest.experiments.awake import awake_otherwise
 from loadtest.experiments.cells import Level
-from loadtest.experiments.folder import RunFolder
-from loadtest.experiments.provenance import client_facts, differences, machine_signature, measured_source, source_of
+from loadtest.experiments.folder import RunFolder, write_json
+from loadtest.experiments.provenance import (
+    client_facts,
+    deployment_signature,
+    differences,
+    machine_signature,
+    measured_source,
+    source_of,
+)
 
 if TYPE_CHECKING:  # it imports aiohttp, which beginning a run does not need
     from loadtest.generate.client import Client
@@ -18,6 +25,7 @@ _WAKE_S = 90.0  # workers that slept have to start
 # Processes of the model before may still answer for a moment, so so many right answers in a row are wanted.
 _SAME_ANSWERS_A_WORKER = 2
 _SCALED_BY = ("minimum", "maximum", "objective_s")
+_ANOTHER = "another --out (with make: RUN=NAME)"
 
 
 def now_utc() -> str:
@@ -96,7 +104,7 @@ def begin_record(
     """Return a level's record: that of its first run where there is one, else a new one.
 
     Raises:
-        LoadtestError: The run, or this level of it, was begun on other machines, with another model or at another
+        LoadtestError: The run was begun on other machines, with another model, on another deployment or at another
             commit, or the checkout has changes that are in no commit and `dirty` does not allow them.
     """
     now = {
@@ -113,16 +121,30 @@ def begin_record(
     source = source_of(now)
     refuse_dirty(source, allowed=dirty)
     refuse_moved(folder, source["commit"])
+    for other in folder.measured_levels():
+        _refuse_others(folder, level, now, other)
     before = folder.read_level(level)
     if before is None:
-        others = [other for other in folder.measured_levels() if other != level]
-        same_model = [other for other in others if other.model == level.model]
-        before = folder.read_level((same_model or others)[0]) if others else None
-        _refuse_others(folder, now, before, "was begun", models=bool(same_model))
         return now
-    _refuse_others(folder, now, before, "was begun")
     before.setdefault("continued", []).append({"at": now["begun"], "source": now["source"]})
     return before
+
+
+def keep_images(folder: RunFolder, level: Level, record: dict[str, Any], images: dict[str, Any]) -> None:
+    """Write into a level's record what its cells send; from here on another commit, machine or deployment is refused.
+
+    Raises:
+        LoadtestError: The run was begun with other photographs, or the record cannot be written.
+    """
+    for other in folder.measured_levels():
+        before = (folder.read_level(other) or {}).get("images") or images
+        if changed := [key for key in sorted({*before, *images}) if before.get(key) != images.get(key)]:
+            raise LoadtestError(
+                f"{folder.path.name} was begun with other photographs ({', '.join(changed)}), and one cell would mix "
+                f"both: give those again, or begin a new run: {_ANOTHER}"
+            )
+    record["images"] = images
+    write_json(folder.level_path(level), record)
 
 
 def refuse_dirty(source: dict[str, Any], *, allowed: bool) -> None:
@@ -150,18 +172,25 @@ def refuse_moved(folder: RunFolder, commit: str | None) -> None:
             raise LoadtestError(
                 f"{folder.path.name} was begun at commit {before[:12]}, and now it is {commit[:12]}: all levels of a "
                 f"run share one commit. To go on with it: git switch --detach {before[:12]}, then deploy and measure "
-                "again. To begin a new run: another --out (with make: RUN=NAME)"
+                f"again. To begin a new run: {_ANOTHER}"
             )
 
 
-def _refuse_others(
-    folder: RunFolder, now: dict[str, Any], before: dict[str, Any] | None, when: str, *, models: bool = True
-) -> None:
-    if before is None:
-        return
+def _refuse_others(folder: RunFolder, level: Level, now: dict[str, Any], other: Level) -> None:
+    """Refuse what is there now where a level that is measured already, this one or another, was measured otherwise."""
+    before = folder.read_level(other)
+    assert before is not None
+    models = other.model == level.model
     others = differences(machine_signature(before, models=models), machine_signature(now, models=models))
     if others:
         raise LoadtestError(
-            f"{folder.path.name} {when} on other machines or with another model "
+            f"{folder.path.name} was begun on other machines or with another model "
             f"({'; '.join(others)}); samples of unlike machines do not merge: begin a new run"
+        )
+    levels = () if other == level else (level, other)
+    others = differences(deployment_signature(before, levels), deployment_signature(now, levels))
+    if others:
+        raise LoadtestError(
+            f"{other.id} of {folder.path.name} was measured on another deployment ({'; '.join(others)}), and samples "
+            f"of unlike deployments do not merge: deploy it so again, or begin a new run: {_ANOTHER}"
         )
