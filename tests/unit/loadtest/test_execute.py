@@ -393,6 +393,23 @@ def test_a_service_that_only_fails_stops_the_run(
     assert len(read_trial(kept[0]).samples) == 2
 
 
+def test_a_trial_that_chance_leaves_empty_does_not_stop_the_run(
+    design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its seed is that of its cell and number, so that it would be as empty whenever it is run again."""
+    design.write_text(BY_LOAD.replace("utilisation: 0.5", "rate_hz: 0.01"))
+    assert run(design, serve("--workers", "2", "--service-ms", "2")) == 0
+    said = capsys.readouterr().err
+    assert said.count("n 0, errors 0, mean –; INVALID: no request was due: lengthen it or raise its rate") == 5
+    folder = RunFolder.open(design.parent / "run")
+    assert folder.has_all(folder.design.levels[0])
+    assert main(["summarize", str(folder.path)]) == 0
+    (row,) = folder.read_summary("cells")
+    assert (row["trials"], row["valid_trials"], row["simulated_mean_s"]) == (5, 0, None)
+    assert "NaN" not in (folder.path / "summary/cells.json").read_text()
+    assert main(["plot", str(folder.path)]) == 0
+
+
 CHANGING = """
 name: changing
 goal: Does the load change when the design says so?

@@ -62,7 +62,8 @@ def predictions(
     if policy == "random" and math.isfinite(mg1):
         found["mg1_mean_s"] = mg1
     simulated = predict(law, policy, rate_hz, spans(trials, cell, rate_hz), seed=design.seed)
-    found |= {"simulated_mean_s": simulated.mean_s, "simulated_p99_s": simulated.p99_s}
+    if not math.isnan(simulated.mean_s):
+        found |= {"simulated_mean_s": simulated.mean_s, "simulated_p99_s": simulated.p99_s}
     rng = np.random.default_rng(design.seed)
     means = [replay(law, trial.samples, warmup_s(trial, cell), rng) for trial in trials]
     found["replayed_mean_s"], found["replayed_ci"] = t_interval([mean for mean in means if mean is not None])

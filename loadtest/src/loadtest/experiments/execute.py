@@ -17,7 +17,7 @@ from loadtest.experiments.host import HostWatch
 from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, mean_rate, open_loops, refused_ahead
 from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.precision import Watch, told
-from loadtest.experiments.progress import Reporter
+from loadtest.experiments.progress import Reporter, outcome
 from loadtest.experiments.record import batch_of, begin_record, keep_images, now_utc, wait_until_as_asked
 from loadtest.experiments.validity import disturbed_by, invalid_because
 from loadtest.generate import punctual
@@ -199,10 +199,8 @@ class _Session:
         pool = await watch_of(self.level, self._client)
         await self._record_load(path, header, cell, payloads, load, until=until, pool=pool)
         trial = read_trial(path)
-        good = [sample for sample in trial.samples if sample.ok]
-        if not good:
-            aside = self.folder.set_aside(path)
-            last = trial.samples[-1].error if trial.samples else "nothing was sent"
+        if trial.samples and not any(sample.ok for sample in trial.samples):
+            aside, last = self.folder.set_aside(path), trial.samples[-1].error
             raise LoadtestError(
                 f"no request of {name} was answered ({last}); its samples are kept in {aside}. Look at the service, "
                 "then run the same command with --resume"
@@ -210,8 +208,7 @@ class _Session:
         reasons = invalid_because(
             trial.samples, trial.footer, capacity.service_s if capacity else None, self.folder.design.validity
         )
-        mean_ms = float(np.mean([sample.response_s for sample in good])) * 1e3
-        note = f"n {len(trial.samples)}, errors {len(trial.samples) - len(good)}, mean {mean_ms:.1f} ms"
+        note = outcome(trial.samples)
         note += f"; {refused}" if (refused := refusals(trial.samples, limits)) else ""
         note += f"; {told(until.facts())}" if until is not None else ""
         self.reporter.trial_done(name, note + "".join(f"; INVALID: {reason}" for reason in reasons))

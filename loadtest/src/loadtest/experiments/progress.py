@@ -2,12 +2,21 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
+import numpy as np
 from rich.console import Console
 
+from loadtest.generate.samples import Sample
 from loadtest.generate.view import Glimpse, View
+
+
+def outcome(samples: Sequence[Sample]) -> str:
+    """How many requests a trial had, how many failed, and their mean response time."""
+    times = [one.response_s for one in samples if one.ok]
+    mean = f"{1e3 * float(np.mean(times)):.1f} ms" if times else "–"
+    return f"n {len(samples)}, errors {len(samples) - len(times)}, mean {mean}"
 
 
 class Reporter:

@@ -39,7 +39,8 @@ def invalid_because(
         reasons.append("it is incomplete")
     sent = [sample for sample in samples if sample.done_s > sample.sent_s]
     if not sent:
-        return [*reasons, "no request was sent"]
+        empty = footer is not None and not samples
+        return [*reasons, "no request was due: lengthen it or raise its rate" if empty else "no request was sent"]
     lag_s = float(np.quantile([sample.lag_s for sample in sent], 0.99))
     limited = sum(sample.error == BY_ADDRESS for sample in samples)
     if limited:

@@ -1,5 +1,6 @@
 """Predict what a trial should have measured, from the service times that a calibration measured."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -17,7 +18,7 @@ _REPLAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Mean and p99 of response times in seconds, averaged over simulated trials."""
+    """Mean and p99 of response times in seconds, averaged over simulated trials; NaN where none had an answer."""
 
     mean_s: float
     p99_s: float
@@ -92,4 +93,4 @@ def predict(
         if len(kept):
             means.append(kept.mean())
             tails.append(np.quantile(kept, 0.99))
-    return Prediction(float(np.mean(means)), float(np.mean(tails)))
+    return Prediction(*(float(np.mean(one)) if one else math.nan for one in (means, tails)))
