@@ -298,10 +298,12 @@ experiment: setup-measure ## run DESIGN (rtt …, or a file) on what is deployed
 		$(call extra,model_mirror,$(call path,$(MODEL_MIRROR))) $(call extra,slice_name,$(SLICE)) $(ARGS)
 
 figures: setup-measure ## rebuild every summary, figure and report, and the README's figures, from the raw samples
-	@runs=$$(find results -type d -name trials -printf '%h\n' | sort)
-	test -n "$$runs" || { echo "There is no run below results/; make experiment makes one." >&2; exit 1; }
-	$(LOADTEST) summarize $$runs
-	$(LOADTEST) plot $$runs
+	@runs=$$(find results -path '*/trials/*' -name '*.jsonl.gz' ! -name '*.incomplete*' -printf '%h\n' \
+		| sed 's|/trials/[^/]*$$||' | sort -u)
+	test -n "$$runs" || { echo "There is no run below results/ that has a trial; make experiment makes one." >&2; exit 1; }
+	failed=0 # a run that cannot be summarised or drawn is named, and keeps no other back
+	$(LOADTEST) summarize $$runs || failed=1
+	$(LOADTEST) plot $$runs || failed=1
 	$(LOADTEST) table results/reference/models --into README.md
 	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.overview results
 	PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.results_page results
@@ -309,6 +311,7 @@ figures: setup-measure ## rebuild every summary, figure and report, and the READ
 	test ! -e results/throughput.csv.gz || $(BIN)/python -m bench --redraw results --into README.md
 	test ! -e results/hotpath.csv || $(BIN)/python -m bench.hotpath --redraw results > /dev/null
 	test ! -e results/batching || $(BIN)/python -m bench.batching --redraw results/batching > /dev/null
+	exit $$failed
 
 scale: setup-measure #: write the tables of docs/scale.md by its commands, minutes
 	@PYTHONPATH=loadtest/src $(BIN)/python -m loadtest.draw.scale_page docs/scale.md results/reference/scaling results

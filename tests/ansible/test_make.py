@@ -184,6 +184,25 @@ def test_what_measures_takes_no_other_model_or_policy() -> None:
     assert make("-n", "deploy", "experiment", "POLICY=least_conn").returncode == 0
 
 
+def test_figures_are_made_of_every_run_that_has_a_trial(tmp_path: Path) -> None:
+    """A run whose first trial failed has its folder, and in it only what was set aside."""
+    for file in (
+        "reference/whole/trials/pool1-random/poisson-u0.8-64px.r1.jsonl.gz",
+        "reference/whole/trials/pool2-random/poisson-u0.8-64px.r1.jsonl.gz",
+        "runs/trials/trials/as-deployed/poisson-u0.8-64px.r1.jsonl.gz",
+        "runs/failed/trials/as-deployed/poisson-u0.8-64px.r1.incomplete1.jsonl.gz",
+        "runs/calibrated/calibration/as-deployed.64px.busy.jsonl.gz",
+        "runs/calibrated/trials/as-deployed/poisson-u0.8-64px.r1.incomplete1.jsonl.gz",
+    ):
+        (tmp_path / "results" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / file).touch()
+    planned = make("-n", "figures").stdout
+    found = planned.partition("runs=$(find")[2].partition("\ntest -n ")[0]
+    command = ["bash", "-euc", f'runs=$(find{found}\necho "$runs"']
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["results/reference/whole", "results/runs/trials"]
+
+
 def test_only_tests_need_a_browser() -> None:
     packages = {target: make("-n", target).stdout for target in ("experiment", "figures", "bench", "lint", "test-unit")}
     assert [target for target, planned in packages.items() if "chromium" in planned] == ["test-unit"]

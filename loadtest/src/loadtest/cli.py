@@ -83,24 +83,38 @@ def _show(options: argparse.Namespace) -> int:
 def _summarize(options: argparse.Namespace) -> int:
     from loadtest.analyse.summary import summarize  # noqa: PLC0415 — the client host has no scipy
 
-    for run in options.runs:
+    def summarized(run: Path) -> str:
         summary = summarize(RunFolder.open(run))
         summary.write(run / "summary")
         invalid = sum(bool(trial["invalid"]) for trial in summary.trials)
-        print(f"{run}/summary: {len(summary.cells)} cells, {len(summary.trials)} trials, {invalid} of them invalid")
-    return 0
+        return f"{run}/summary: {len(summary.cells)} cells, {len(summary.trials)} trials, {invalid} of them invalid"
+
+    return _each(options.runs, summarized)
 
 
 def _plot(options: argparse.Namespace) -> int:
     from loadtest.draw import draw  # noqa: PLC0415 — the client host has no matplotlib
     from loadtest.draw.report import write_report  # noqa: PLC0415
 
-    for run in options.runs:
+    def drawn(run: Path) -> str:
         folder = RunFolder.open(run)
         names = draw(folder)
         write_report(folder, names)
-        print(f"{run}/report.html: {', '.join(names)}")
-    return 0
+        return f"{run}/report.html: {', '.join(names)}"
+
+    return _each(options.runs, drawn)
+
+
+def _each(runs: list[Path], work: Callable[[Path], str]) -> int:
+    """Do it for each run and print what came of it; 1 where it failed for one, which keeps no other back."""
+    code = 0
+    for run in runs:
+        try:
+            print(work(run))
+        except LoadtestError as error:
+            print(f"loadtest: {error}", file=sys.stderr)
+            code = 1
+    return code
 
 
 def _table(options: argparse.Namespace) -> int:

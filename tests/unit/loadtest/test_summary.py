@@ -240,6 +240,22 @@ def test_a_folder_without_trials_or_without_a_run_is_refused(
     assert "is no run folder" in second
 
 
+def test_a_run_that_has_no_trial_keeps_no_other_back(
+    made: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first trial failed, and was set aside."""
+    failed = tmp_path / "failed"
+    shutil.copytree(made.path, failed, ignore=shutil.ignore_patterns("*.r[2-5].*", "original-*"))
+    run = RunFolder.open(failed)
+    run.set_aside(run.trial_path(Level(), run.design.cells[0], 1))
+    for command, written in (("summarize", "summary/cells.json"), ("plot", "report.html")):
+        assert main([command, str(failed), str(made.path)]) == 1
+        said = capsys.readouterr()
+        assert str(failed) in said.err
+        assert f"{made.path}/{written.partition('/')[0]}: " in said.out
+        assert (made.path / written).is_file()
+
+
 def test_theory_stands_beside_what_was_measured(measured: Path) -> None:
     summary: Summary = summarize(RunFolder.open(measured))
     row = next(one for one in summary.cells if one["utilisation"] == 0.5)
