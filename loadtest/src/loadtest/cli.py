@@ -86,8 +86,9 @@ def _summarize(options: argparse.Namespace) -> int:
     def summarized(run: Path) -> str:
         summary = summarize(RunFolder.open(run))
         summary.write(run / "summary")
-        invalid = sum(bool(trial["invalid"]) for trial in summary.trials)
-        return f"{run}/summary: {len(summary.cells)} cells, {len(summary.trials)} trials, {invalid} of them invalid"
+        cells, trials = ([row for row in rows if not row["image"]] for rows in (summary.cells, summary.trials))
+        invalid = sum(bool(trial["invalid"]) for trial in trials)
+        return f"{run}/summary: {len(cells)} cells, {len(trials)} trials, {invalid} of them invalid"
 
     return _each(options.runs, summarized)
 

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ cells:
   - {arrivals: poisson, rate_hz: 10, image_px: 64, duration_s: 10, warmup_s: 2}
   - {arrivals: original, interval_s: 0.1, measured_every: 10, requests: 100, image_px: 64}
 """
+MIX = "cells: [{arrivals: poisson, rate_hz: 10, image_mix: {32: 1, 64: 1}, duration_s: 10}]\n"
 LABELLED = """
 name: labels
 goal: Are the answers right?
@@ -219,7 +221,7 @@ def test_the_report_needs_no_other_file(measured: Path, tmp_path: Path) -> None:
     assert page.count("src=") == page.count('src="data:image/png;base64,')
     assert "http://" not in page.split("<h2>Where")[0]
     assert "Does the whole chain run?" in page
-    assert re.search(r"Trials not to trust: \d+ of 45<", page)
+    assert re.search(r"Trials not to trust: \d+ of 35<", page)
     assert "<td>5 of 5" in page
     assert "<td>–" in page  # a p99 of fewer than 1,000 requests
 
@@ -238,6 +240,22 @@ def test_a_folder_without_trials_or_without_a_run_is_refused(
     first, second = capsys.readouterr().err.splitlines()
     assert "holds no trial yet" in first
     assert "is no run folder" in second
+
+
+def test_a_trial_of_a_mix_is_one_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has a row for each image beside the one of all."""
+    run = make(tmp_path, DESIGN.partition("cells:")[0] + MIX)
+    for number in range(1, 6):
+        samples = [replace(one, image=f"{32 * (1 + one.seq % 2)}px") for one in requests(0.1)]
+        record(run, run.design.cells[0], number, samples, cpu_share=0.99 if number == 1 else 0.1)
+    assert main(["summarize", str(run.path)]) == 0
+    assert ": 1 cells, 5 trials, 1 of them invalid\n" in capsys.readouterr().out
+    assert len(run.read_summary("trials")) == 15
+    assert main(["plot", str(run.path)]) == 0
+    page = (run.path / "report.html").read_text()
+    assert "<p>5 trials, begun" in page
+    assert "Trials not to trust: 1 of 5<" in page
+    assert page.count("<p class=bad>as-deployed poisson-r10-mix-32-64 r1: the client") == 1
 
 
 def test_a_run_that_has_no_trial_keeps_no_other_back(

@@ -62,12 +62,13 @@ def _page(
 ) -> str:
     design = folder.design
     levels = {level.id: folder.read_level(level) or {} for level in folder.measured_levels()}
+    trials = [one for one in trials if not one["image"]]  # a trial of a mix has a row for each image too
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
         f"<title>{_text(design.name)}</title><style>{_STYLE}</style>{interactive.head()}<main>",
         f"<h1>{_text(design.name)}</h1><p>{_text(design.goal)}</p>",
-        f"<p>{len(trials)} rows of trials, begun {_text(folder.created)} UTC, seed {design.seed}, "
+        f"<p>{len(trials)} trials, begun {_text(folder.created)} UTC, seed {design.seed}, "
         f"{asked(folder, [{'cell': cell.id} for cell in design.cells])} repetitions a cell in random order, "
         f"trials {design.scale:g} times the design's length. Values are means over valid trials ± half-width of "
         "the 95 % t-interval; quantiles are those of all their requests, – where a quantile needs more of them.</p>",
@@ -84,8 +85,7 @@ def _page(
     invalid = [trial for trial in trials if trial["invalid"]]
     parts.append(f"<h2>Trials not to trust: {len(invalid)} of {len(trials)}</h2>")
     parts += [
-        f"<p class=bad>{_text(one['level'])} {_text(one['cell'])} r{one['repetition']} {_text(one['image'])}: "
-        f"{_text(one['invalid'])}</p>"
+        f"<p class=bad>{_text(one['level'])} {_text(one['cell'])} r{one['repetition']}: {_text(one['invalid'])}</p>"
         for one in invalid
     ]
     parts += _calibrations(folder)
@@ -111,7 +111,7 @@ def _calibrations(folder: RunFolder) -> list[str]:
 
 def _precision(design: Design, trials: list[dict[str, Any]]) -> list[str]:
     """How many trials ended by the precision that the design asks for, and what the others reached."""
-    ended = [one for one in trials if one.get("ended") and not one["image"]]
+    ended = [one for one in trials if one.get("ended")]
     if design.precision is None or not ended:
         return []
     late = [one for one in ended if one["ended"] != "precision"]
