@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from loadtest.errors import LoadtestError
+from loadtest.experiments.calibration import Capacity
 from loadtest.experiments.cells import trial_seed
 from loadtest.experiments.design import SHRINKS_S, Design, design_folders, design_from_resolved, find_design
 from loadtest.experiments.folder import RunFolder
-from loadtest.experiments.loads import load_of, mean_rate, refused_ahead
+from loadtest.experiments.loads import load_of, mean_rate, warnings_ahead
 from loadtest.experiments.reader import load_design
 from loadtest.generate.limits import Limits
 
@@ -240,10 +241,45 @@ def test_scale_lengthens_trials_and_is_recorded(tmp_path: Path) -> None:
         design.scaled(0)
 
 
-def test_a_scale_that_leaves_only_warm_up_is_refused(tmp_path: Path) -> None:
-    design = load(tmp_path, cells=[{**GOOD["cells"][0], "warmup_s": 1}])
+OF_REQUESTS = {"arrivals": "poisson", "rate_hz": 50, "image_px": 64, "requests": 100}
+BY_CAPACITY = {"arrivals": "poisson", "utilisation": 0.8, "image_px": 64, "requests": 400}
+
+
+@pytest.mark.parametrize(
+    ("cell", "seconds"),
+    [
+        pytest.param({**OF_REQUESTS, "warmup_s": 2}, 2, id="requests"),
+        pytest.param({**OF_REQUESTS, "requests": 400, "max_duration_s": 1, "warmup_s": 1}, 1, id="at-most"),
+        pytest.param({**OF_REQUESTS, "min_duration_s": 3, "warmup_s": 3}, 3, id="at-least"),
+        pytest.param({**BY_CAPACITY, "max_duration_s": 4, "warmup_s": 4}, 4, id="of-the-capacity-at-most"),
+        pytest.param(
+            {"arrivals": "trace", "trace": "arrivals.txt", "image_px": 64, "duration_s": 9, "warmup_s": 5},
+            5,
+            id="trace",
+        ),
+    ],
+)
+def test_a_warm_up_that_leaves_nothing_is_refused(tmp_path: Path, cell: dict[str, Any], seconds: float) -> None:
+    (tmp_path / "arrivals.txt").write_text("0\n5\n")
+    with pytest.raises(LoadtestError, match=f"warmup_s leaves nothing of the {seconds} s to measure"):
+        load(tmp_path, cells=[cell])
+    assert load(tmp_path, cells=[{**cell, "warmup_s": 0.9 * seconds}]).cells[0].shortest_s == seconds
+
+
+def test_a_warm_up_that_leaves_nothing_of_what_the_capacity_decides_is_said(tmp_path: Path) -> None:
+    (cell,) = load(tmp_path, cells=[{**BY_CAPACITY, "warmup_s": 1}]).cells
+    quick, slow = (Capacity(rate, 0.01, 0.0, 0.0, 0.01, None, {"one": rate}, 1, "gaps") for rate in (500.0, 400.0))
+    assert warnings_ahead([cell], {"64px": slow}, None) == []
+    assert warnings_ahead([cell], {"64px": quick}, None) == [
+        "poisson-u0.8-64px: warmup_s leaves nothing of the 1 s that a trial lasts here"
+    ]
+
+
+@pytest.mark.parametrize(("cell", "factor"), [({**GOOD["cells"][0], "warmup_s": 1}, 0.5), (OF_REQUESTS, 0.1)])
+def test_a_scale_that_leaves_only_warm_up_is_refused(tmp_path: Path, cell: dict[str, Any], factor: float) -> None:
+    design = load(tmp_path, cells=[{**cell, "warmup_s": 1}])
     with pytest.raises(LoadtestError, match="leaves nothing"):
-        design.scaled(0.5)
+        design.scaled(factor)
 
 
 STEP = {"arrivals": "step", "rate_hz": 5, "factor": 4, "at_s": 2, "image_px": 64, "duration_s": 10}
@@ -299,7 +335,7 @@ def test_a_changing_rate_asks_for_what_its_trial_has_on_average(tmp_path: Path) 
     assert mean_rate(ramp, 5.0, 10.0) == pytest.approx(12.5)
     assert mean_rate(sine, 5.0, 8.0) == pytest.approx(5.0)
     assert mean_rate(load(tmp_path).cells[0], 5.0, 2.0) == 5.0
-    assert refused_ahead([step, sine], {}, Limits(address_rate_hz=10)) == [
+    assert warnings_ahead([step, sine], {}, Limits(address_rate_hz=10)) == [
         "step-r5-x4-from2-64px: one address sends 20 requests a second and the balancer takes 10 from one address: "
         "it will refuse the rest; set balancer_address_rate_hz to 0"
     ]

@@ -243,6 +243,17 @@ def test_a_figure_of_poisson_arrivals_shows_no_others(run: str, draw: Callable[.
     assert laid_out(lambda: draw(folder, [row | {"arrivals": "constant"} for row in rows])) == []
 
 
+def test_an_axis_of_times_is_of_the_cells_that_have_some(scaling: tuple[RunFolder, list[dict[str, Any]]]) -> None:
+    """In a valid trial every request may have failed."""
+    folder, rows = scaling
+    first, *others = (row for row in rows if row["utilisation"] is not None and row["pool_size"] == 1)
+    failed = first | dict.fromkeys(("mean_s", "mean_ci", "mg1_off", "replayed_off"))
+    (drawn,) = laid_out(lambda: rate.draw(folder, [failed, *others]))
+    means = [1e3 * row["mean_s"] for row in others]
+    assert drawn.axes[0].get_ylim() == pytest.approx((0.6 * min(means), 3 * max(means)))
+    plt.close(drawn)
+
+
 MANY = range(1, 9)  # there are six colours
 SEVERAL: list[tuple[str, Callable[..., list[str]], str, Callable[[int], Any], str]] = [
     ("scaling", rate.draw, "pool_size", int, "{} workers"),

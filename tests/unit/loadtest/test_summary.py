@@ -15,6 +15,8 @@ import pytest
 from loadtest.analyse.statistics import failed_interval, percentile, t_interval, wilson
 from loadtest.analyse.summary import Summary, summarize
 from loadtest.cli import main
+from loadtest.compare.runs import compare
+from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder, write_json
 from loadtest.experiments.reader import load_design
@@ -136,6 +138,19 @@ def test_a_generator_that_lagged_makes_a_trial_invalid(made: RunFolder) -> None:
     ]
     record(made, steady, 1, late)
     assert "the generator lagged: p99 50.0 ms" in summarize(made).trials[0]["invalid"]
+
+
+def test_a_trial_that_was_over_within_its_warm_up_is_invalid(tmp_path: Path) -> None:
+    """How long a closed loop lasts nobody knows before."""
+    loop = "cells: [{arrivals: closed, in_flight: 1, image_px: 64, requests: 15, warmup_s: 2}]\n"
+    run = make(tmp_path, DESIGN.partition("cells:")[0] + loop)
+    for number in range(1, 6):
+        record(run, run.design.cells[0], number, requests(0.1)[:15])
+    summary = summarize(run)
+    assert {one["invalid"] for one in summary.trials} == {"all its requests were due within its warm-up of 2 s"}
+    assert summary.cells[0]["valid_trials"] == 0
+    with pytest.raises(LoadtestError, match="5 of 5 trials were invalid and left out"):
+        compare(run, run)
 
 
 def test_a_truncated_trial_is_listed_and_left_out(made: RunFolder) -> None:

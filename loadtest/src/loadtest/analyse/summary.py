@@ -41,7 +41,7 @@ from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.design import without_unused
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.record import policy_of
-from loadtest.experiments.validity import invalid_because
+from loadtest.experiments.validity import invalid_because, unmeasured
 from loadtest.generate.samples import Trial, read_trial
 
 Row = dict[str, Any]
@@ -152,7 +152,7 @@ def _trial_row(
         "repetition": number,
         "n": len(samples),
         "errors": len(samples) - len(good),
-        "invalid": "; ".join(reasons),
+        "invalid": "; ".join(reasons + unmeasured(trial.samples, warmup_s(trial, cell))),
         "asked_hz": trial.header.get("asked_hz"),
         "achieved_hz": sum(one.sent_s < until_s for one in samples if one.done_s > one.sent_s) / window_s,
         "answered_hz": answered_hz(trial, cell, image),

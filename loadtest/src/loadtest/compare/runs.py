@@ -9,7 +9,7 @@ import numpy as np
 from loadtest.analyse.disturbed import calibrations
 from loadtest.analyse.laws import law_of
 from loadtest.analyse.statistics import holm
-from loadtest.analyse.window import answered_hz, response_times
+from loadtest.analyse.window import answered_hz, response_times, warmup_s
 from loadtest.arrays import Floats
 from loadtest.compare import changes
 from loadtest.compare.alike import common_cells, refuse_unlike
@@ -19,7 +19,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.experiments.gaps import gaps_of
-from loadtest.experiments.validity import invalid_because
+from loadtest.experiments.validity import invalid_because, unmeasured
 from loadtest.generate.samples import Trial, read_trial
 
 SIGNIFICANT = 0.05
@@ -160,6 +160,7 @@ def _valid(folder: RunFolder, level: Level, cell: Cell, counted: list[int]) -> d
             continue
         trial = read_trial(path)
         reasons = invalid_because(trial.samples, trial.footer, law.service_s if law else None, folder.design.validity)
+        reasons += unmeasured(trial.samples, warmup_s(trial, cell))
         if not reasons:
             found[number] = trial
         counted[0] += bool(reasons)

@@ -88,8 +88,9 @@ def response_panel(folder: RunFolder, axes: Axes, rows: list[Row]) -> None:
     axes.plot([], [], color=GREY, label="M/G/1 theory")
     axes.plot([], [], color=GREY, marker="_", markersize=9, linestyle="none", label="simulated trials")
     axes.set(xlabel="requests a second, asked", ylabel="mean response time, ms (logarithmic)", yscale="log")
-    means = milliseconds(rows, "mean_s")
-    axes.set_ylim(bottom=0.6 * min(means), top=3 * max(means))
+    means = [mean for mean in milliseconds(rows, "mean_s") if math.isfinite(mean)]  # a cell may have only failures
+    if means:
+        axes.set_ylim(bottom=0.6 * min(means), top=3 * max(means))
     axes.set_xlim(left=0)
     plain_ticks(axes, "y")
 

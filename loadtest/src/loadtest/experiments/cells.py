@@ -211,6 +211,17 @@ class Cell:
             wanted = min(wanted, self.max_duration_s)
         return wanted
 
+    @property
+    def shortest_s(self) -> float | None:
+        """How short a trial may be, in seconds, as far as the design says; None where answers or a capacity decide."""
+        if self.trace_s is not None:
+            return self.expected_s(0.0, 0)
+        rate_hz = self.rate(None) if self.open_loop and self.utilisation is None else None
+        if rate_hz is not None:
+            return self.length_s(rate_hz)
+        known = (self.duration_s, self.min_duration_s, self.max_duration_s)
+        return next((seconds for seconds in known if seconds is not None), None)
+
 
 def trial_seed(design_seed: int, cell: Cell, repetition: int) -> np.random.SeedSequence:
     """The seed of one trial; the level is no part of it, so all levels see the same arrivals (paired seeds)."""

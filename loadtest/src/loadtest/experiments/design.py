@@ -83,8 +83,7 @@ class Design:
             )
         cells = tuple(cell.scaled(factor) for cell in self.cells)
         for cell in cells:
-            shortest = cell.duration_s if cell.duration_s is not None else cell.min_duration_s
-            if shortest is not None and cell.warmup_s >= shortest:
+            if cell.shortest_s is not None and cell.warmup_s >= cell.shortest_s > 0:
                 raise LoadtestError(f"with a scale of {factor:g} the warm-up of {cell.id} leaves nothing to measure")
         return replace(self, cells=cells, scale=self.scale * factor)
 

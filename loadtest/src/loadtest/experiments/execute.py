@@ -14,12 +14,12 @@ from loadtest.experiments.calibration import Capacity, estimate, from_facts, wit
 from loadtest.experiments.cells import Cell, Level, trial_seed
 from loadtest.experiments.folder import RunFolder, write_json
 from loadtest.experiments.host import HostWatch
-from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, mean_rate, open_loops, refused_ahead
+from loadtest.experiments.loads import closed_loops, legacy_seed, load_of, mean_rate, open_loops, warnings_ahead
 from loadtest.experiments.payloads import Bodies
 from loadtest.experiments.precision import Watch, told
 from loadtest.experiments.progress import Reporter, outcome
 from loadtest.experiments.record import batch_of, begin_record, keep_images, now_utc, wait_until_as_asked
-from loadtest.experiments.validity import disturbed_by, invalid_because
+from loadtest.experiments.validity import disturbed_by, invalid_because, unmeasured
 from loadtest.generate import punctual
 from loadtest.generate.client import Client
 from loadtest.generate.effort import raise_file_limit
@@ -101,7 +101,7 @@ class _Session:
         capacities = await self._capacities(record, described)
         record["capacity"] = {key: capacity.facts() for key, capacity in capacities.items()}
         write_json(self.folder.level_path(self.level), record)
-        for warning in refused_ahead(self.folder.design.cells_at(self.level), capacities, limits):
+        for warning in warnings_ahead(self.folder.design.cells_at(self.level), capacities, limits):
             self.reporter.say(warning)
         for cell, repetition in missing:
             await self._trial(cell, repetition, capacities.get(cell.images_id), limits)
@@ -208,6 +208,7 @@ class _Session:
         reasons = invalid_because(
             trial.samples, trial.footer, capacity.service_s if capacity else None, self.folder.design.validity
         )
+        reasons += unmeasured(trial.samples, cell.warmup_s)
         note = outcome(trial.samples)
         note += f"; {refused}" if (refused := refusals(trial.samples, limits)) else ""
         note += f"; {told(until.facts())}" if until is not None else ""

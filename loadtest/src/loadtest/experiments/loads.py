@@ -100,14 +100,17 @@ def mean_rate(cell: Cell, rate_hz: float, length_s: float) -> float:
     return rate_hz if shape is None else shape.expected(length_s) / length_s
 
 
-def refused_ahead(cells: Iterable[Cell], capacities: Mapping[str, Capacity], limits: Limits | None) -> list[str]:
-    """Say of which cells the balancer will refuse requests, by its limits."""
+def warnings_ahead(cells: Iterable[Cell], capacities: Mapping[str, Capacity], limits: Limits | None) -> list[str]:
+    """Say which cells will measure nothing at this capacity, and of which the balancer will refuse requests."""
     found = []
     for cell in cells:
         capacity = capacities.get(cell.images_id)
         rate_hz = cell.rate(capacity.capacity_hz if capacity else None) if cell.open_loop else None
         if rate_hz is not None:
-            shape = shape_of(cell, rate_hz, cell.length_s(rate_hz))
+            length_s = cell.length_s(rate_hz)
+            if cell.warmup_s >= length_s:
+                found.append(f"{cell.id}: warmup_s leaves nothing of the {length_s:.2g} s that a trial lasts here")
+            shape = shape_of(cell, rate_hz, length_s)
             rate_hz = shape.highest_hz if shape else rate_hz
         if reason := in_the_way(limits, rate_hz, cell.in_flight):
             found.append(f"{cell.id}: {reason}")

@@ -34,7 +34,7 @@ class Rule(NamedTuple):
     """One thing that a cell must keep to.
 
     Attributes:
-        reason: What to say of a cell that breaks it; `{arrivals}` and `{shortest}` are filled in.
+        reason: What to say of a cell that breaks it; `{arrivals}` is filled in.
         broken: Whether these factors break it; the second argument says whether the images are labelled.
     """
 
@@ -45,10 +45,7 @@ class Rule(NamedTuple):
 def reasons_against(values: Values, *, labelled: bool) -> list[str]:
     """Why such a cell cannot be run; empty where it can."""
     arrivals = values.get("arrivals")
-    shortest = _shortest_s(values)
-    found = [
-        rule.reason.format(arrivals=arrivals, shortest=shortest) for rule in _RULES if rule.broken(values, labelled)
-    ]
+    found = [rule.reason.format(arrivals=arrivals) for rule in _RULES if rule.broken(values, labelled)]
     return found + [
         f"{key} has no meaning for {arrivals} arrivals"
         for key, laws in _ONLY.items()
@@ -70,12 +67,17 @@ def against_levels(levels: Sequence[Level]) -> list[str]:
 
 
 def against_cells(cells: Sequence[Cell], levels: Sequence[Level]) -> list[str]:
-    """Why some cells would be run at no level; empty where each is."""
+    """Why some cells would be run at no level, or measure nothing; empty where each does."""
     awake = {level.workers_awake for level in levels}
-    return [
+    found = [
         f"{cell.id}: only_awake is {cell.only_awake}, and no level of the deployment has that workers_awake"
         for cell in cells
         if cell.only_awake not in {None, *awake}
+    ]
+    return found + [
+        f"{cell.id}: warmup_s leaves nothing of the {cell.shortest_s:g} s to measure"
+        for cell in cells
+        if cell.shortest_s is not None and cell.warmup_s >= cell.shortest_s > 0
     ]
 
 
@@ -97,11 +99,6 @@ def against_precision(given: object, cells: Sequence[Cell]) -> list[str]:
     return found
 
 
-def _shortest_s(values: Values) -> float | None:
-    shortest: float | None = values.get("duration_s", values.get("min_duration_s"))
-    return shortest
-
-
 def _rates(values: Values) -> int:
     return sum(key in values for key in RATES)
 
@@ -113,11 +110,6 @@ def _is(values: Values, *arrivals: str) -> bool:
 def _outside(values: Values, _labelled: bool) -> bool:
     length_s = values.get("duration_s", math.inf)
     return not values.get("at_s", 0) < values.get("until_s", length_s) <= length_s
-
-
-def _no_time_left(values: Values, _labelled: bool) -> bool:
-    shortest = _shortest_s(values)
-    return shortest is not None and values.get("warmup_s", 0) >= shortest
 
 
 _RULES = (
@@ -175,5 +167,4 @@ _RULES = (
         "min_duration_s is over max_duration_s",
         lambda v, _: v.get("min_duration_s", 0) > v.get("max_duration_s", math.inf),
     ),
-    Rule("warmup_s leaves nothing of the {shortest} s to measure", _no_time_left),
 )

@@ -69,6 +69,13 @@ def invalid_because(
     return reasons
 
 
+def unmeasured(samples: Sequence[Sample], warmup_s: float) -> list[str]:
+    """Say of a trial whose requests were all due within its warm-up that nothing of it is left; empty of others."""
+    if not samples or any(one.scheduled_s >= warmup_s for one in samples):
+        return []
+    return [f"all its requests were due within its warm-up of {warmup_s:g} s"]
+
+
 def disturbed_by(footer: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
     """List what of the client's host disturbed a load; a limit that is missing is not asked."""
     return [
