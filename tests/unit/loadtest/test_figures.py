@@ -301,6 +301,13 @@ def test_times_inside_the_worker_have_their_bars() -> None:
     plt.close(drawn)
 
 
+def test_round_trips_by_size_are_those_of_one_user_and_of_one_size() -> None:
+    _, rows = run_of("rtt")
+    assert len(resolution.by_side(rows)) == len(rows)
+    others = [row | other for row in rows for other in ({"in_flight": 8}, {"images": "mix-64-224"})]
+    assert resolution.by_side(others + rows) == resolution.by_side(rows)
+
+
 def test_a_run_that_calls_it_cdf_is_drawn_as_ccdf() -> None:
     told = RunFolder.open(RESULTS / "reference/policies").design.resolved() | {"figures": ["cdf", "shares"]}
     assert design_from_resolved(told).figures == ("ccdf", "shares")

@@ -49,8 +49,9 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
 
 
 def by_side(rows: Sequence[Row]) -> list[Row]:
-    """The rows of one user at a time, by the image's side."""
-    return sorted((row for row in rows if row["arrivals"] == "closed"), key=_side)
+    """The rows of one user at a time who sends images of one size, by the image's side."""
+    alone = (row for row in rows if (row["arrivals"], row["in_flight"]) == ("closed", 1))
+    return sorted((row for row in alone if row["images"].endswith("px")), key=_side)
 
 
 def _side(row: Row) -> int:
