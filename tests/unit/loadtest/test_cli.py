@@ -177,6 +177,12 @@ def test_an_impossible_bench_is_refused(words: list[str], says: str, capsys: pyt
     assert says in capsys.readouterr().err
 
 
+def test_a_bench_in_which_nothing_was_due_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--rate", "0.001", "--seconds", "0.01"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "no request was due in so short a time; give a higher --rate or more --seconds" in said
+
+
 def test_an_objective_in_milliseconds_is_refused(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--from", str(measured), "--rate", "50", "--slo-p99", "300"]) == 1
     assert "--slo-p99 300 is in seconds; 300 ms are 0.3" in capsys.readouterr().err

@@ -70,6 +70,9 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int) -> BenchResult:
     """Send Poisson arrivals of body_bytes each to a null server for duration_s seconds.
 
     Where the machine has two cores or more, generator and server each get one, so that one core is what is measured.
+
+    Raises:
+        LoadtestError: Chance had no request in that time, or the server did not start.
     """
     cores = sorted(os.sched_getaffinity(0))
     with known_server() as target, tempfile.TemporaryDirectory() as folder:
@@ -81,6 +84,8 @@ def bench(rate_hz: float, duration_s: float, body_bytes: int) -> BenchResult:
         finally:
             os.sched_setaffinity(0, set(cores))
         samples = read_trial(path).samples
+    if not samples:
+        raise LoadtestError("no request was due in so short a time; give a higher --rate or more --seconds")
     lags = np.array([sample.lag_s for sample in samples])
     return BenchResult(
         rate_hz=rate_hz,
