@@ -11,7 +11,7 @@ import pytest
 
 from loadtest.cli import main
 from loadtest.experiments.design import find_design
-from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.folder import RunFolder, run_to_continue
 from loadtest.experiments.reader import load_design
 
 COMMANDS = [
@@ -99,6 +99,15 @@ def test_show_tells_which_run_to_continue(measured: Path, tmp_path: Path, capsys
             "complete": False,
         }
     ]
+
+
+def test_the_run_to_continue_is_the_newest_whatever_its_name(tmp_path: Path) -> None:
+    design = load_design(find_design("rtt"))
+    for name, day in (("zeta", "01"), ("rtt-1", "03"), ("alpha", "02")):
+        RunFolder.create(tmp_path / name, design, f"2026-01-{day}T00:00:00+00:00")
+    (tmp_path / "zz").mkdir()
+    (tmp_path / "zz/run.json").write_text("{}")
+    assert run_to_continue(tmp_path, design, "2026-02-01T00:00:00+00:00") == "rtt-1"
 
 
 def test_a_run_that_was_only_begun_is_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@
 - `summary/`, `figures/`, `report.html`: made from the above, and rebuilt identically.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -184,13 +185,13 @@ class RunFolder:
 
 def run_to_continue(runs: Path, design: Design, now: str) -> str:
     """Name the newest run of this very design that is not complete, or else a new one by design and time."""
-    for path in sorted(runs.glob("*/run.json"), reverse=True):
-        try:
-            folder = RunFolder.open(path.parent)
-        except LoadtestError:
-            continue
+    found = []
+    for path in runs.glob("*/run.json"):
+        with contextlib.suppress(LoadtestError):
+            found.append(RunFolder.open(path.parent))
+    for folder in sorted(found, key=lambda one: (one.created, one.path), reverse=True):
         if folder.design == design and not all(folder.has_all(level) for level in design.levels):
-            return path.parent.name
+            return folder.path.name
     stamp = now[:19].replace("-", "").replace(":", "").replace("T", "-")
     return f"{design.name}-{stamp}"
 
