@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.ansible import scripted
 from tests.ansible.plays import briefly
+from tests.conftest import free_ports
 from tests.power import disk
 
 
@@ -40,8 +43,9 @@ class Pool:
         """Write the inventory of a balancer with this agent, worker1 and a client; return its path."""
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         local |= {"slice_address": "127.0.0.1", "run_dir": str(self.folder)}
+        agent = {"pool_runtime_dir": str(self.folder), "pool_state_dir": str(self.folder)}
         hosts = {
-            "balancers": {"hosts": {"balancer": {**local, "pool_runtime_dir": str(self.folder)}}},
+            "balancers": {"hosts": {"balancer": local | agent}},
             "workers": {"hosts": {"worker1": {**local, "worker_config_dir": str(self.drain.parent)}}},
             "clients": {"hosts": {"client": local}},
         }
@@ -142,6 +146,47 @@ def test_an_operator_hears_whether_the_worker_serves_again(pool: Pool) -> None:
     assert "worker1 serves.\n" in take_back()
     pool.say(worker2="up")
     assert "worker1 is taken back, and no balancer that runs has it in its pool." in take_back()
+
+
+def test_a_worker_that_has_moved_is_asked_where_it_is_now(tmp_path: Path) -> None:
+    """The real agent's list has the old place. One that was not taken out is waited for too, an operator's is not."""
+    moved, other = scripted.worker(), scripted.worker()
+    options = "max_fails=0 fail_timeout=10s max_conns=32"
+    was, now, others = (*free_ports(1), moved.server_address[1], other.server_address[1])
+
+    def members(port: int, mark: str = "") -> str:
+        places = {"worker1": f"{port} {options}{mark}", "worker2": f"{others} {options}"}
+        return "".join(f"server 127.0.0.1:{place};  # {name}\n" for name, place in places.items())
+
+    with tempfile.TemporaryDirectory(prefix="pool-") as folder, scripted.serving(moved, other):
+        pool, servers = Pool(Path(folder)), Path(folder, "servers.conf")
+        pool.drain.parent.mkdir()
+        servers.write_text(members(was, " down"))
+        files = {"servers": "servers.conf", "serves": "serves.conf", "access_log": "log", "nginx_pid": "pid"}
+        settings = {name: f"{folder}/{file}" for name, file in (files | {"socket": "pool.sock"}).items()}
+        (tmp_path / "pool.json").write_text(json.dumps(settings))
+        with subprocess.Popen([sys.executable, "-m", "imagerec_pool", tmp_path / "pool.json"]) as agent:
+            try:
+                while not Path(folder, "pool.sock").exists():
+                    assert agent.poll() is None
+                    time.sleep(0.05)
+                for word, before, after in (
+                    ("deployment\n", members(was, " down"), members(now)),
+                    (None, members(was), members(now)),
+                    ("operator\n", members(was, " down"), members(now, " down")),
+                ):
+                    servers.write_text(before)
+                    if word is not None:
+                        pool.drain.write_text(word)
+                    if word == "operator\n":
+                        moved.answer = lambda _: scripted.answer_of(503)
+                    given = {"way": "undrain", "worker_port": now, "service_replaces": True}
+                    done = pool.take_out("deployment", "-e", json.dumps(given))
+                    assert done.returncode == 0, done.stderr
+                    assert servers.read_text() == after
+                    assert pool.drain.exists() == (word == "operator\n")
+            finally:
+                agent.terminate()
 
 
 def test_an_operator_s_word_outlives_a_power_cut(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ LONGEST = (
     "test_places",
     "test_experiment",
     "test_deployment",
+    "test_moved",
     "test_ipv6",
     "test_killed",
     "test_fallback",
