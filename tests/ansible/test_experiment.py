@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.ansible.test_unfit_hosts import played
+from tests.ansible.test_unfit_hosts import played, said
 from tests.conftest import REPOSITORY
 
+PLAYS = yaml.safe_load((REPOSITORY / "playbooks/experiment.yml").read_text())
 STEPS = ("level", "awake", "deploy", "model_restore")
 
 
@@ -20,8 +21,7 @@ def test_the_autoscaler_is_let_go_and_the_balancer_goes_back_also_where_the_othe
     tmp_path: Path, fails: str
 ) -> None:
     """The block of the playbook, with steps that only say that they were taken."""
-    plays = yaml.safe_load((REPOSITORY / "playbooks/experiment.yml").read_text())
-    (block,) = [task for task in plays[-1]["tasks"] if "block" in task]
+    (block,) = [task for task in PLAYS[-1]["tasks"] if "block" in task]
     (tmp_path / "experiment").mkdir()
     for step in STEPS:
         told = f"{step}, pool {{{{ level.pool_size | default('?', true) }}}}, {{{{ as_wanted | default('-') }}}}"
@@ -48,6 +48,31 @@ def test_the_autoscaler_is_let_go_and_the_balancer_goes_back_also_where_the_othe
         "awake, pool ?, auto",
         "deploy, pool ?, -",
     ]
+
+
+def test_the_model_to_go_back_to_is_found_on_hosts_that_set_no_folder(tmp_path: Path) -> None:
+    """Where they set one, it is found there."""
+    (measure,) = [play for play in PLAYS if play["name"] == "Measure"]
+    for folder in ("app/of-code", "models/of-model"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder).with_name("current").symlink_to(Path(folder).name)
+    say = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} in {{ models_root }}: {{ model_before }}."}}
+    play = {
+        "hosts": "workers",
+        "connection": "local",
+        "vars": {
+            "ansible_python_interpreter": sys.executable,
+            "models_root": measure["vars"]["models_root"],
+            "worker_app_root": f"{tmp_path}/app",
+            "worker_config_dir": str(tmp_path),
+        },
+        "tasks": [{"ansible.builtin.include_tasks": f"{REPOSITORY}/playbooks/experiment/model_recall.yml"}, say],
+    }
+    (tmp_path / "hosts").write_text(f"[workers]\nusual\nown worker_model_root={tmp_path}/models\n")
+    done = played(tmp_path / "hosts", play, tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert f"own in {tmp_path}/models: of-model." in said(done)
+    assert "usual in /srv/imagerec/models: " in said(done)
 
 
 def test_no_photograph_of_an_earlier_experiment_is_left_on_the_client(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.ansible.test_unfit_hosts import played
 from tests.conftest import REPOSITORY
 
 PLAYBOOKS = [
@@ -117,6 +118,27 @@ def test_the_agent_and_the_autoscaler_have_a_folder_each() -> None:
     assert len(set(folders)) == 2
     assert all(not one.startswith(f"{other}/") for one in folders for other in folders)
     assert all(len(f"{folder}/autoscaler.sock") <= 100 for folder in folders)  # the path of a socket
+
+
+def test_down_removes_the_applications_from_where_they_are(tmp_path: Path) -> None:
+    """On each host that of its groups, whatever else there is."""
+    (down,) = [
+        play
+        for play in yaml.safe_load((REPOSITORY / "playbooks/down.yml").read_text())
+        if play.get("name") == "Remove the applications"
+    ]
+    names = ("worker_app_root", "pool_app_root", "python_app_root", "experiment_dir")
+    for host in ("both", "balancer"):
+        for name in names:
+            (tmp_path / host / name / "current").mkdir(parents=True)
+    given = {name: f"{tmp_path}/{{{{ inventory_hostname }}}}/{name}" for name in names}
+    (tmp_path / "hosts").write_text("[balancers]\nbalancer\n[workers]\nboth\n[clients]\nboth\n")
+    play = down | {"connection": "local", "tasks": down["tasks"][:1]}
+    play["vars"] = given | {"ansible_python_interpreter": sys.executable}
+    done = played(tmp_path / "hosts", play, tmp_path)
+    assert done.returncode == 0, done.stdout
+    left = {host: {path.name for path in (tmp_path / host).iterdir()} for host in ("both", "balancer")}
+    assert left == {"both": {"pool_app_root"}, "balancer": {*names} - {"pool_app_root"}}
 
 
 @pytest.mark.parametrize(("size", "expected"), [("2", ["one", "two"]), (0, ["one", "two", "three"])])

@@ -63,11 +63,13 @@ def test_a_good_release_outlives_any_number_of_broken_ones(tmp_path: Path) -> No
     assert releases(tmp_path) == {"app": everything, "models": everything}
     for left in ("z.new", "y.old"):  # of a run that was killed; the newest of all
         (tmp_path / f"app/{left[0] * 16}-{KIND}{left[1:]}").mkdir()
+    (tmp_path / "models/holidays").mkdir()
+    os.utime(tmp_path / "models/holidays", (0, 0))
 
     done = steps(tmp_path, "activate f", "remember", "prune", python_app_keep="3", model_bundle_keep="3")
     assert done.returncode == 0, done.stdout
-    # what runs, what was good before, and the newest others up to the number kept
-    assert releases(tmp_path) == {"app": ["a", "e", "f"], "models": ["a", "e", "f"]}
+    # what runs, what was good before, the newest others up to the number kept, and what is no bundle
+    assert releases(tmp_path) == {"app": ["a", "e", "f"], "models": ["a", "e", "f", "h"]}
 
 
 def test_the_record_says_what_runs_what_was_good_and_what_is_staged(tmp_path: Path) -> None:

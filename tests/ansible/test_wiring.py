@@ -121,6 +121,19 @@ def test_who_removes_asks_each_role_for_its_removal_alone(path: str) -> None:
     assert set(asked) == {"absent"}
 
 
+def test_whoever_installs_or_removes_says_where_others_look_for_it() -> None:
+    roots = {"python_app": "python_app_root", "model_bundle": "model_bundle_root"}
+    used = [
+        (path.name, given.keys(), roots[role["name"]])
+        for path in CODE
+        for role, given in roles_used(load(path))
+        if role["name"] in roots and role.get("tasks_from") != "preflight"
+    ]
+    assert len(used) > 10
+    # The load generator is nobody's but the client's, so the variable of the role itself says where it is.
+    assert {name for name, given, root in used if root not in given} == {"clients.yml"}
+
+
 def test_the_workers_stage_activate_and_prune_the_same() -> None:
     plays = load(REPOSITORY / "playbooks/workers.yml")
     staged = {role["role"] for play in plays for role in play.get("roles", []) if isinstance(role, dict)}
