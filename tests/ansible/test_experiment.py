@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.ansible.test_unfit_hosts import played, said
+from tests.ansible.test_unfit_hosts import played, said, script
 from tests.conftest import REPOSITORY
 
 PLAYS = yaml.safe_load((REPOSITORY / "playbooks/experiment.yml").read_text())
@@ -130,3 +130,45 @@ def test_a_share_is_for_the_slice_that_is_measured(
     }
     done = played(tmp_path / "hosts.json", play, tmp_path)
     assert f"there is no slice '{limited}' here" in done.stdout.replace("''", "'")
+
+
+def test_a_run_names_the_releases_also_where_one_host_is_all_of_them(tmp_path: Path) -> None:
+    (measure,) = [play for play in PLAYS if play["name"] == "Measure"]
+    for name in ("worker", "loadtest"):
+        (tmp_path / f"{name}/venv/bin").mkdir(parents=True)
+        (tmp_path / f"{name}/current").symlink_to(f"release-of-{name}")
+        (tmp_path / f"{name}/release-of-{name}").symlink_to(".")
+    script(tmp_path / "worker/venv/bin/python", f'exec {sys.executable} "$@"')
+    (tmp_path / "gunicorn.conf.py").touch()
+    (tmp_path / "runs/run").mkdir(parents=True)
+    for name in ("runs/run/run.json", "design.yml"):
+        (tmp_path / name).touch()
+    (tmp_path / "hosts").write_text("".join(f"[{group}]\nall-of-it\n" for group in ("balancers", "workers", "clients")))
+    facts = measure["vars"]["deployment_facts"]
+    play = {
+        "hosts": "balancers:workers:clients",
+        "connection": "local",
+        "vars": {
+            "ansible_python_interpreter": sys.executable,
+            "project_dir": str(REPOSITORY),
+            "experiment_dir": f"{tmp_path}/client",
+            "worker_app_root": f"{tmp_path}/worker",
+            "worker_config_dir": str(tmp_path),
+            "python_app_root": f"{tmp_path}/loadtest",
+            "workers_change": False,
+            "runs_dir": f"{tmp_path}/runs",
+            "run_name": "run",
+            "shown": {"file": f"{tmp_path}/design.yml", "design": {"cells": []}},
+            "facts": {name: facts[name] for name in ("releases", "packages", "gunicorn")},
+        },
+        "tasks": [
+            {"ansible.builtin.include_tasks": f"{REPOSITORY}/playbooks/experiment/prepare.yml"},
+            {"ansible.builtin.copy": {"content": "{{ facts | to_json }}", "dest": f"{tmp_path}/facts", "mode": "0644"}},
+        ],
+    }
+    done = played(tmp_path / "hosts", play, tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+    told = json.loads((tmp_path / "facts").read_text())
+    assert told["releases"] == {"worker": "release-of-worker", "loadtest": "release-of-loadtest"}
+    assert told["gunicorn"] == {"all-of-it": []}
+    assert "ansible-core" in told["packages"]
