@@ -225,6 +225,20 @@ def test_the_dashboard_is_what_grafana_imports() -> None:
         assert panel["type"] == "row" or panel["datasource"]["uid"] == "${datasource}", panel["title"]
 
 
+@pytest.mark.parametrize(
+    ("folder", "private"), [("/var/lib", "/var/lib/private"), ("/var/lib/watch", "/var/lib/private/watch")]
+)
+def test_what_was_collected_is_removed_from_where_systemd_keeps_it(folder: str, private: str) -> None:
+    role = [f"@{ROLE}/{part}/main.yml" for part in ("defaults", "vars")]
+    words = ["ansible", "localhost", "-m", "debug", "-a", "msg={{ __monitoring_state_dirs | join(' ') }}"]
+    words += [word for given in (*role, json.dumps({"monitoring_state_dir": folder})) for word in ("-e", given)]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    programs = ("imagerec-prometheus", "imagerec-alertmanager")
+    wanted = [f"{place}/{program}" for place in (folder, private) for program in programs]
+    assert re.findall(r"/var/lib\S+", done.stdout) == wanted
+
+
 def test_the_hosts_stand_in_the_order_of_the_inventory(tmp_path: Path) -> None:
     """A set has another order in each run, and a file in another order is another file."""
     workers = [f"worker{number}" for number in range(1, 7)]

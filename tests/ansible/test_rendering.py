@@ -68,6 +68,7 @@ def wanted(place: Path) -> dict[str, dict[str, object]]:
             "pool_standby_file": "/var/lib/imagerec-autoscaler/standby.json",
             "balancer_autoscaler_socket": "/run/imagerec-autoscaler/autoscaler.sock",
         },
+        "nested": {"variants": [], "balancer_log_dir": "/var/log/imagerec/nginx/"},
         "free": {"variants": [{"name": "free", "limit": 0, "api_keys": [free_key]}]},
     }
 
@@ -238,6 +239,11 @@ def test_systemd_accepts_the_units(rendered: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert "imagerec" not in done.stderr, done.stderr
+
+
+def test_a_folder_may_stand_in_another_of_those_that_systemd_lets_a_service_write(renderings: dict[str, Path]) -> None:
+    for name in ("imagerec-balancer.service", "imagerec-balancer-logs.service"):
+        assert "\nLogsDirectory=imagerec/nginx\n" in (renderings["nested"] / name).read_text()
 
 
 def test_the_name_of_a_zone_tells_what_it_counts_by(rendered: Path) -> None:

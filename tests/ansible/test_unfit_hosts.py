@@ -195,6 +195,27 @@ def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path) -> None:
         assert words in said(done)
 
 
+@pytest.mark.parametrize("service", ["balancer", "pool", "worker"])
+def test_a_folder_that_systemd_would_not_let_a_service_write_is_refused(tmp_path: Path, service: str) -> None:
+    """Also of a service that runs: nginx itself finds nothing wrong with it, and could not be started any more."""
+    own: dict[str, object] = {"service_provider": "systemd"}
+    wrong: dict[str, dict[str, object]] = {
+        "balancer": {"elsewhere": {"balancer_log_dir": "/data/log"}, "itself": {"balancer_state_dir": "/var/lib/"}},
+        "pool": {"elsewhere": {"pool_state_dir": "/var/lib/../pool"}, "two": {"pool_runtime_dir": "/run/a b"}},
+        "worker": {"elsewhere": {"worker_runtime_dir": "/srv/x"}},
+    }[service]
+    hosts = {host: own | given for host, given in wrong.items()}
+    workers = hosts if service == "worker" else None
+    balancers = {"usual": own, "nested": own | {"balancer_log_dir": "/var/log/a/b"}} | ({} if workers else hosts)
+    done = played(inventory(tmp_path, workers=workers, balancers=balancers), "playbooks/preflight.yml", tmp_path)
+    assert done.returncode != 0
+    for host, given in wrong.items():
+        (path,) = given.values()
+        assert f"{host}: systemd would not let imagerec-{service} write {path} (choose a folder of plain" in said(done)
+    for host in ("usual", "nested"):
+        assert f"{host}: systemd would not" not in said(done)
+
+
 def test_an_authority_would_ask_one_of_two_balancers_of_a_name(tmp_path: Path) -> None:
     """Also without virtual_address, where DNS gives the name both addresses. Each with its own name may be."""
     (refuse,) = [
