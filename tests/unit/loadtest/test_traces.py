@@ -244,3 +244,14 @@ def test_minutes_of_a_trace_are_those_that_it_lasts(tmp_path: Path, capsys: pyte
     assert cell["trace_s"] == 590
     assert main(["show", str(tmp_path / "again.yml")]) == 0
     assert re.search("about 5[0-2] minutes", capsys.readouterr().out)  # five times 590 s, and calibration
+
+
+def test_a_trial_of_a_trace_lasts_as_long_as_what_it_sends(tmp_path: Path, serve: Callable[..., str]) -> None:
+    """Rates are counts over it: not over a longer length that was asked for, nor until the last answer came."""
+    (tmp_path / "recorded.csv").write_text("".join(f"{number / 100:.2f}\n" for number in range(21)))
+    cells = "recorded.csv, image_px: 16}\n  - {arrivals: trace, trace: recorded.csv, image_px: 32, duration_s: 1}"
+    (tmp_path / "again.yml").write_text(DESIGN.replace("recorded.csv}", cells))
+    run = tmp_path / "run"
+    assert main(["run", str(tmp_path / "again.yml"), "--target", serve(), "--out", str(run)]) == 0
+    trials = [read_trial(path) for path in (run / "trials").rglob("*.gz")]
+    assert [(len(trial.samples), trial.header["duration_s"]) for trial in trials] == [(21, 0.2)] * 10

@@ -182,6 +182,13 @@ class Cell:
             return self.utilisation * capacity_hz
         return None
 
+    @property
+    def given_s(self) -> float | None:
+        """Seconds for which a trial sends, where the design says it; a trace ends with its last request."""
+        if self.trace_s is None:
+            return self.duration_s
+        return min(self.trace_s, self.duration_s or self.trace_s)
+
     def expected_s(self, answer_s: float, labelled: int) -> float:
         """Roughly how long a trial lasts, in seconds.
 
@@ -189,10 +196,8 @@ class Cell:
             answer_s: How long an answer takes.
             labelled: How many labelled images there are, for a trial that sends each once.
         """
-        if self.trace_s is not None:
-            return min(self.trace_s, self.duration_s or self.trace_s)
-        if self.duration_s is not None:
-            return self.duration_s
+        if self.given_s is not None:
+            return self.given_s
         if self.max_duration_s is not None:
             return self.max_duration_s
         count = labelled if self.every_image else self.requests or 0

@@ -169,7 +169,7 @@ class _Session:
         seed = trial_seed(self.folder.design.seed, cell, repetition)
         times, pictures, pauses = seed.spawn(3)
         rate_hz = cell.rate(capacity.capacity_hz if capacity else None)
-        length_s = cell.length_s(rate_hz) if cell.open_loop and rate_hz is not None else cell.duration_s
+        length_s = cell.length_s(rate_hz) if cell.open_loop and rate_hz is not None else cell.given_s
         asked_hz = rate_hz if rate_hz is None or length_s is None else mean_rate(cell, rate_hz, length_s)
         header = {
             "level": self.level.id,
