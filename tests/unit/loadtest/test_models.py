@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import matplotlib.image
@@ -12,6 +13,7 @@ from loadtest.analyse.models import pareto
 from loadtest.analyse.statistics import wilson
 from loadtest.analyse.summary import summarize
 from loadtest.cli import main
+from loadtest.draw import models
 from loadtest.draw.model_table import BEGIN, END, model_table
 from loadtest.experiments.cells import Level
 from loadtest.experiments.folder import RunFolder, write_json
@@ -158,6 +160,28 @@ def test_the_table_stands_between_its_marks(run: RunFolder, tmp_path: Path, caps
     readme.write_text("no marks")
     assert main(["table", str(run.path), "--into", str(readme)]) == 1
     assert "write <!-- models:begin --> and <!-- models:end --> where it belongs" in capsys.readouterr().err
+
+
+def test_workers_of_machines_of_their_own_share_no_cores(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table and the caption said so of every run, and gave the cores of the client."""
+    shutil.copytree(run.path, tmp_path / "run")
+    apart = RunFolder.open(tmp_path / "run")
+    hosts = {"client": {"cores": 2, "processor": "p"}, "worker1": {"cores": 8, "processor": "q"}}
+    for level in apart.design.levels:
+        record = apart.read_level(level)
+        assert record is not None
+        share = 0.25 if level.model == "imagenet" else None
+        record["facts"] |= {"one_machine": False, "hosts": hosts, "cpu_cores": {"worker1": share}}
+        write_json(apart.level_path(level), record)
+    said = "Load generator, balancer and workers were not on one machine; cores of a worker: 0.25 (q) or 8 (q)"
+    assert f"{said}." in " ".join(model_table(apart).split())
+    captions: list[str] = []
+    monkeypatch.setattr(models, "save", lambda *told: captions.append(told[3]))
+    models.draw(apart, [])
+    assert captions[0].endswith(f"{said}; seed 1.")
+    assert "Load generator, balancer and workers shared 2 cores (p)." in " ".join(model_table(run).split())
 
 
 def test_the_readme_holds_the_figures_of_the_recorded_run(repository: Path, tmp_path: Path) -> None:

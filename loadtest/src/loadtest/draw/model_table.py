@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.analyse.summary import models_of
+from loadtest.draw.trials import where
 from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
 
@@ -26,9 +27,6 @@ def model_table(folder: RunFolder) -> str:
         )
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    record = folder.read_level(folder.design.level(rows[0]["level"]))
-    assert record is not None
-    client = record["client"]
     photographs = " or ".join(str(count) for count in sorted({row["photographs"] for row in rows}))
     counts = " or ".join(str(count) for count in sorted({row["valid_trials"] for row in rows}))
     invalid = sum(row["trials"] - row["valid_trials"] for row in rows)
@@ -38,7 +36,7 @@ def model_table(folder: RunFolder) -> str:
         f"intervals overlap may be chance. {photographs} labelled photographs, Wilson's 95 % interval. Images a second "
         f"± the half-width of the 95 % t-interval over {counts} trials; {left_out}. "
         "CPU ms: the workers' processor time an image, decoding and HTTP included. MB: the "
-        f"model's file. Load generator, balancer and workers shared {client['cores']} cores ({client['processor']})."
+        f"model's file. {where(folder, rows, 'shared')}."
     )
     lines += ["", *textwrap.wrap(note, _COLUMNS)]
     return "\n".join(lines)

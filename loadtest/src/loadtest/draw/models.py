@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from loadtest.analyse.summary import models_of
 from loadtest.draw.labels import label_points
 from loadtest.draw.style import GREY, Row, caption, figure, looks, save
-from loadtest.draw.trials import RINGED, asked, ring
+from loadtest.draw.trials import RINGED, asked, ring, where
 from loadtest.experiments.folder import RunFolder
 
 _FLOAT = "D"
@@ -92,9 +92,6 @@ def _family(row: Row) -> str:
 
 
 def _caption(folder: RunFolder, rows: list[Row]) -> str:
-    record = folder.read_level(folder.design.level(rows[0]["level"]))
-    assert record is not None
-    client = record["client"]
     images = {row["photographs"] for row in rows}
     invalid = sum(row["trials"] - row["valid_trials"] for row in rows)
     return (
@@ -103,6 +100,6 @@ def _caption(folder: RunFolder, rows: list[Row]) -> str:
         f"{asked(folder, rows)} trials ({invalid} invalid in all), bars: 95 % t-interval. Processor "
         "time: of the workers over all requests of a network, decoding and HTTP included, divided by their number. "
         "Beaten: another network is better "
-        "in one and no worse in the other; within the intervals the order may differ. Load generator, balancer and "
-        f"workers share {client['cores']} cores ({client['processor']}); seed {folder.design.seed}."
+        "in one and no worse in the other; within the intervals the order may differ. "
+        f"{where(folder, rows, 'share')}; seed {folder.design.seed}."
     )

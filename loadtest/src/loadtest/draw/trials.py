@@ -49,6 +49,20 @@ def provenance(folder: RunFolder, rows: Sequence[Row], *, bars: bool = True) -> 
     return "; ".join(parts) + "."
 
 
+def where(folder: RunFolder, rows: Sequence[Row], share: str) -> str:
+    """Whose cores the levels of these rows had, without a full stop; `share` is the verb where one machine has all."""
+    records = [folder.read_level(folder.design.level(row["level"])) or {} for row in rows]
+    parts, client = "Load generator, balancer and workers", records[0]["client"]
+    if all(record["facts"].get("one_machine", True) for record in records):  # earlier runs were, and do not say it
+        return f"{parts} {share} {client['cores']} cores ({client['processor']})"
+    found: set[str] = set()
+    for facts in (record["facts"] for record in records):
+        hosts, given = facts.get("hosts") or {}, facts.get("cpu_cores") or {}
+        found |= {f"{float(given[name] or hosts[name]['cores']):g} ({hosts[name]['processor']})" for name in given}
+    own = f"; cores of a worker: {' or '.join(sorted(found))}" if found else ""
+    return f"{parts} were not on one machine{own}"
+
+
 def asked_trials(folder: RunFolder, row: Row) -> int:
     """How many trials the design asks for of a row's cell; those that there are, where the row names no cell."""
     cell = next((one for one in folder.design.cells if one.id == row.get("cell")), None)
