@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from loadtest.analyse.batches import predicted, runs_of
 from loadtest.analyse.summary import summarize
@@ -196,6 +199,35 @@ def test_a_design_without_windows_is_drawn(run: RunFolder, monkeypatch: pytest.M
     monkeypatch.setattr(batching, "save", lambda *told: drawn.append(told[2]))
     batching.draw(run, rows)
     assert drawn == ["batching"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "processes", "said"),
+    [
+        pytest.param(1, 4, "One worker of 4 processes. There is no theory: it is that of one process. ", id="processes"),
+        pytest.param(2, 1, "2 workers, each of one process. There is no theory: ", id="workers"),
+    ],
+)
+def test_several_processes_are_not_one_that_is_quicker(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, workers: int, processes: int, said: str
+) -> None:
+    """Their answers come so much closer together that a run seemed to take a part of its time."""
+    shutil.copytree(run.path, tmp_path / "run")
+    several = RunFolder.open(tmp_path / "run")
+    rows = summarize(several).cells
+    for level in several.design.levels:
+        told = several.read_level(level)
+        assert told is not None
+        told["capacity"]["64px"] |= {"processes": processes, "workers": {f"worker{n}": 1.0 for n in range(workers)}}
+        write_json(several.level_path(level), told)
+    assert runs_of(several, rows) is None
+    kept: list[tuple[Figure, str]] = []
+    monkeypatch.setattr(batching, "save", lambda *told: kept.append((told[0], told[3])))
+    batching.draw(several, rows)
+    ((drawn, text),) = kept
+    assert text.startswith(said)
+    assert "theory" not in [label for panel in drawn.axes for label in panel.get_legend_handles_labels()[1]]
+    plt.close(drawn)
 
 
 def test_a_batch_is_no_number_of_processes(run: RunFolder) -> None:

@@ -27,12 +27,25 @@ class Runs:
     outside_s: float
 
 
+def servers_of(folder: RunFolder, rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Workers, and processes of each, where one photograph is taken at a time; empty where that was not calibrated."""
+    found: set[tuple[int, int]] = set()
+    for row in rows:
+        if (row.get("batch") or 1) == 1:
+            record = folder.read_level(folder.design.level(row["level"])) or {}
+            found |= {(len(facts["workers"]), facts["processes"]) for facts in record.get("capacity", {}).values()}
+    return sorted(found)
+
+
 def runs_of(folder: RunFolder, rows: Sequence[Row]) -> Runs | None:
     """Find how long runs take, from the closed loops of the settings without a window; None where there are none.
 
     Each loop has enough users to fill every run, so a run of b takes b ÷ (answers a second). Numbers between the
     measured ones are interpolated. What is outside is an unloaded answer less a run of one.
+    Of several processes it says nothing: their answers are closer together than one of them runs.
     """
+    if servers_of(folder, rows) != [(1, 1)]:
+        return None
     measured: dict[int, float] = {}
     unloaded_s: float | None = None
     for row in rows:

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
-from loadtest.analyse.batches import Runs, predicted, runs_of
+from loadtest.analyse.batches import Runs, predicted, runs_of, servers_of
 from loadtest.draw.style import (
     BLUE,
     GREY,
@@ -41,7 +41,8 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
         panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel("most photographs of a run")
     legend_above(drawn, *axes)
-    return [save(drawn, folder.path / "figures", "batching", _said(rows, runs) + provenance(folder, rows))]
+    text = _served(servers_of(folder, rows)) + _said(rows, runs) + provenance(folder, rows)
+    return [save(drawn, folder.path / "figures", "batching", text)]
 
 
 def _windows(rows: list[Row]) -> list[float]:
@@ -83,16 +84,31 @@ def _responses(folder: RunFolder, panel: Axes, rows: list[Row], key: str, runs: 
                 told = [predicted(runs, row, folder.design.seed) for row in own]
                 theory = [ms(None if one is None else one[0 if key == "mean" else 1]) for one in told]
                 panel.plot(places, theory, color=colour, linestyle="-" if not index else ":", linewidth=1.0)
-    panel.plot([], [], color=GREY, linewidth=1.0, label="theory")
+    if runs is not None:
+        panel.plot([], [], color=GREY, linewidth=1.0, label="theory")
     panel.set(title=f"Response time, {key}", ylabel="ms")
     panel.set_ylim(bottom=0)
+
+
+def _served(servers: list[tuple[int, int]]) -> str:
+    """Who ran the network: one process, or several, for which there is no theory."""
+    if not servers:
+        return ""
+    each = [
+        f"{f'{workers} workers, each' if workers > 1 else 'one worker'} of "
+        f"{f'{processes} processes' if processes > 1 else 'one process'}"
+        for workers, processes in servers
+    ]
+    text = " or ".join(each)
+    alone = "" if servers == [(1, 1)] else "There is no theory: it is that of one process. "
+    return f"{text[0].upper()}{text[1:]}. {alone}"
 
 
 def _said(rows: list[Row], runs: Runs | None) -> str:
     filled = [row for row in rows if row["arrivals"] == "closed"]
     users = filled[0]["in_flight"] if filled else 0
     text = (
-        f"One worker of one process. Saturation: a closed loop of {users} users. ρ: share of what a setting did. "
+        f"Saturation: a closed loop of {users} users. ρ: share of what a setting did. "
         "Filled: a run takes those that wait; hollow: it waits for others so long. "
     )
     if runs is not None:
