@@ -7,8 +7,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from loadtest.analyse import bars
 from loadtest.analyse.bars import back_after_s, bars_of, changes_after, ready_s
@@ -16,6 +18,7 @@ from loadtest.analyse.optimum import highest_rates, least_worker_s
 from loadtest.analyse.plan import plan
 from loadtest.analyse.summary import summarize
 from loadtest.cli import main
+from loadtest.draw.pool import draw as draw_pool
 from loadtest.experiments.calibration import estimate
 from loadtest.experiments.cells import Cell, Level
 from loadtest.experiments.folder import RunFolder, write_json
@@ -141,8 +144,12 @@ def record(path: Path, of: tuple[Sample, ...], header: dict[str, Any], pool: lis
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
+    return recorded(tmp_path, DESIGN)
+
+
+def recorded(tmp_path: Path, design: str) -> RunFolder:
     """A run whose every figure is known: two workers, of which one is enough most of the time."""
-    (tmp_path / "design.yml").write_text(DESIGN)
+    (tmp_path / "design.yml").write_text(design)
     run = RunFolder.create(tmp_path / "run", load_design(tmp_path / "design.yml"), "2026-01-01T00:00:00+00:00")
     alone = samples((0.1 * number for number in range(20)), lambda _: ("worker1", SERVICE_S, 200))
     full = tuple(
@@ -222,6 +229,27 @@ def test_the_optimum_is_of_the_policy_that_was_deployed(folder: RunFolder, monke
         write_json(folder.level_path(level), (folder.read_level(level) or {}) | {"status": {"policy": "least_conn"}})
     summarize(folder)
     assert asked == ["least_conn"]
+
+
+def test_a_pool_is_held_against_one_that_differs_in_who_is_awake_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bars, "highest_rates", lambda *_, **__: {1: 20.0})
+    run = recorded(tmp_path, DESIGN.replace("[auto, all]", "[auto, all], policy: [random, least_conn]"))
+    cells = summarize(run).cells
+    for row in cells:
+        if row["level"] == "least_conn-awake-all":
+            row["worker_s"] *= 2
+    what = "worker-seconds, times those of all awake"
+    found = {row["level"]: row["figure"] for row in bars_of(run, cells) if row["what"] == what}
+    assert found == {"random-awake-auto": pytest.approx(0.65), "least_conn-awake-auto": pytest.approx(0.325)}
+    kept: list[Figure] = []
+    monkeypatch.setattr("loadtest.draw.pool.save", lambda *told: kept.append(told[0]))
+    draw_pool(run, cells)
+    names = kept[0].axes[0].get_legend_handles_labels()[1]
+    decided = {name for name in names if name.startswith("the autoscaler decides")}
+    assert decided == {"the autoscaler decides, random", "the autoscaler decides, least_conn"}
+    plt.close(kept[0])
 
 
 @pytest.mark.parametrize(("every", "figure"), [(400, 1.2), (50, None)])

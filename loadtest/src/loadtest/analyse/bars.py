@@ -5,6 +5,7 @@ A figure that is missing is not met, nor is one of fewer than 5,000 requests.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -155,7 +156,8 @@ def back_after_s(trials: Sequence[Trial], ready: Sequence[float], objective_s: f
 
 
 def _sine(case: _Case, cells: Sequence[Row]) -> Figures:
-    every = next((one for one in cells if (one["cell"], one["workers_awake"]) == (case.cell.id, "all")), {})
+    awake = replace(case.level, workers_awake="all").id
+    every = next((one for one in cells if (one["level"], one["cell"]) == (awake, case.cell.id)), {})
     spent_s, p99_s = case.row["worker_s"], _p99_s(case)
     return {
         "worker-seconds, times the planner's optimum": (_over(spent_s, _optimum_s(case)), _OF_OPTIMUM),

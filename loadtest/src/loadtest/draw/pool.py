@@ -1,6 +1,8 @@
 """Response times while the load changes, and below them how many workers serve."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,10 +13,12 @@ from loadtest.analyse.window import length_s
 from loadtest.arrays import Floats
 from loadtest.draw.style import BLUE, GREEN, GREY, ORANGE, Row, figure, legend_above, plain_ticks, save
 from loadtest.draw.trials import provenance
+from loadtest.experiments.cells import Level
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.samples import Trial, read_trial
 
 _BIN_S = 2.0
+_LINES = ("-", "--", ":", "-.")  # levels that differ in more than who is awake
 _LEVELS = {
     "least": (ORANGE, "held at its minimum"),
     "all": (GREEN, "all workers awake"),
@@ -28,17 +32,21 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     cells = [cell for cell in folder.design.cells if any(row["cell"] == cell.id for row in watched)]
     if not cells:
         return []
+    others = sorted({_without_awake(folder.design.level(row["level"])) for row in watched})
     drawn, axes = figure(2, len(cells), (2.9 * len(cells) + 1.2, 5.4), sharex="col", sharey="row",
                          gridspec_kw={"height_ratios": [1.6, 1]})  # fmt: skip
     for column, cell in enumerate(cells):
         times, sizes = axes[column], axes[len(cells) + column]
         for awake, (colour, label) in _LEVELS.items():
             own = [row for row in watched if row["cell"] == cell.id and row["workers_awake"] == awake]
-            for row in own[:1]:
+            for row in own:
                 level = folder.design.level(row["level"])
+                other = _without_awake(level)
+                line = _LINES[others.index(other) % len(_LINES)]
                 trials = [read_trial(folder.trial_path(level, cell, number)) for number in row["valid_numbers"]]
-                _times(times, trials, colour, label)
-                _sizes(sizes, trials, colour)
+                name = label if len(others) == 1 else f"{label}, {other}"
+                _times(times, trials, color=colour, linestyle=line, label=name)
+                _sizes(sizes, trials, color=colour, linestyle=line)
         title = cell.arrivals + (f" ×{cell.factor:g}" if cell.factor else "")
         times.set(title=title, yscale="log")
         sizes.set(xlabel="time since the trial's start, s")
@@ -61,21 +69,26 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     return [save(drawn, folder.path / "figures", "pool", caption + provenance(folder, watched, bars=False))]
 
 
-def _times(panel: Axes, trials: Sequence[Trial], colour: str, label: str) -> None:
+def _without_awake(level: Level) -> str:
+    """What a level's name says besides who is awake."""
+    return replace(level, workers_awake=None).id
+
+
+def _times(panel: Axes, trials: Sequence[Trial], **look: Any) -> None:
     good = [one for trial in trials for one in trial.samples if one.ok]
     numbers = np.array([int(one.scheduled_s // _BIN_S) for one in good])
     values = 1e3 * np.array([one.response_s for one in good])
     shown = np.unique(numbers)
     slow = [float(np.quantile(values[numbers == number], 0.99)) for number in shown]
-    panel.plot((shown + 0.5) * _BIN_S, slow, color=colour, label=label)
+    panel.plot((shown + 0.5) * _BIN_S, slow, **look)
 
 
-def _sizes(panel: Axes, trials: Sequence[Trial], colour: str) -> None:
+def _sizes(panel: Axes, trials: Sequence[Trial], **look: Any) -> None:
     until_s = max(length_s(trial) for trial in trials)
     seconds: Floats = np.arange(0.0, until_s, 1.0, dtype=np.float64)
     known = [_at(seconds, trial) for trial in trials if pool_of(trial)]
     if known:
-        panel.step(seconds, np.mean(known, axis=0), where="post", color=colour)
+        panel.step(seconds, np.mean(known, axis=0), where="post", **look)
 
 
 def _at(seconds: Floats, trial: Trial) -> Floats:
