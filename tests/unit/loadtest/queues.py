@@ -6,11 +6,15 @@ is no steady state and every mean is infinite.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from loadtest.analyse.theory.formulas import erlang_c
 from loadtest.arrays import Floats
+from loadtest.find.probe import Answers
+
+SERVICE_S = 0.02
 
 
 def mg1_wait(service_s: float, cv2: float, utilisation: float) -> float:
@@ -116,3 +120,37 @@ def lindley(arrivals_s: Floats, services_s: Floats) -> Floats:
     walk = np.concatenate(([0.0], np.cumsum(services_s[:-1] - np.diff(arrivals_s))))
     waits: Floats = walk - np.minimum.accumulate(walk)
     return waits
+
+
+@dataclass
+class Queues:
+    """FIFO workers behind random balancing; a probe without a clock."""
+
+    seed: int
+    workers: int = 1
+    cv2: float = 1.0
+    asked_s: float = 0.0
+    highest_hz: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng([self.seed, self.workers])
+
+    def __call__(self, rate_hz: float, length_s: float) -> Answers:
+        self.asked_s += length_s
+        self.highest_hz = max(self.highest_hz, rate_hz)
+        count = int(self.rng.poisson(rate_hz * length_s))
+        due = np.sort(self.rng.uniform(0.0, length_s, count))
+        took: Floats = np.full(count, SERVICE_S)
+        if self.cv2:
+            took = self.rng.gamma(1 / self.cv2, SERVICE_S * self.cv2, count)
+        chosen = self.rng.integers(0, self.workers, count)
+        done = np.empty(count)
+        for worker in range(self.workers):
+            own = np.flatnonzero(chosen == worker)
+            done[own] = due[own] + lindley(due[own], took[own]) + took[own]
+        return Answers(due, done, length_s)
+
+    def of_times(self, factor: float, rate_hz: float, length_s: float) -> Answers:
+        """What workers whose services take so many times as long would do with such a load."""
+        found = self(factor * rate_hz, length_s / factor)
+        return Answers(factor * found.due_s, factor * found.done_s, length_s)

@@ -204,7 +204,7 @@ def test_a_design_without_windows_is_drawn(run: RunFolder, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("workers", "processes", "said"),
     [
-        pytest.param(1, 4, "One worker of 4 processes. There is no theory: it is that of one process. ", id="processes"),
+        pytest.param(1, 4, "One worker of 4 processes. There is no theory: it is that of one process. ", id="more"),
         pytest.param(2, 1, "2 workers, each of one process. There is no theory: ", id="workers"),
     ],
 )

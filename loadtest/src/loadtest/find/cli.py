@@ -6,12 +6,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadtest.arguments import number_of, whole_of
 from loadtest.errors import LoadtestError
 from loadtest.experiments.checks import IMAGE_PX, number, whole
 from loadtest.experiments.folder import write_json
+
+if TYPE_CHECKING:  # the client host has no scipy
+    from loadtest.find.knee import Knee
 
 _LONGEST_SLO_S = 60.0
 
@@ -76,14 +79,7 @@ def _capacity(options: argparse.Namespace) -> int:
             f"{rung.asked_hz:>9.1f} {rung.sent_hz:>9.1f} {rung.answered_hz:>11.1f} {half:>7} {_ms(rung.p50_s):>9} "
             f"{_ms(rung.p99_s):>9} {100 * rung.failed:>9.2f}"
         )
-    if math.isfinite(knee.high_hz):
-        found = f"{knee.capacity_hz:.1f} answers a second, {knee.low_hz:.1f} to {knee.high_hz:.1f} (99 %). Above it "
-        found += "answers no longer follow."
-    else:
-        found = (
-            f"at least {knee.capacity_hz:.1f} answers a second; the load did not rise until answers no longer follow."
-        )
-    print(f"Capacity: {found}{_short(options, reached=knee.reached)}")
+    print(f"Capacity: {_said(knee, options)}")
     if knee.rungs[-1].failed > 0.01:
         print(
             f"{100 * knee.rungs[-1].failed:.0f} % of the last load got no good answer: a limit of the balancer may "
@@ -91,6 +87,23 @@ def _capacity(options: argparse.Namespace) -> int:
         )
     _write(options, {"capacity": _finite(asdict(knee))})
     return 0
+
+
+def _said(knee: "Knee", options: argparse.Namespace) -> str:
+    """The capacity in words, and why it is no better known."""
+    last, short = knee.rungs[-1], _short(options, reached=knee.reached)
+    if not math.isfinite(knee.high_hz):
+        if last.follows:
+            why = "the time was over before it was known from where on answers no longer follow."
+            return f"at least {knee.capacity_hz:.1f} answers a second; {why}{short}"
+        return f"about {knee.capacity_hz:.1f} answers a second; too few came for an interval.{short}"
+    found = f"{knee.capacity_hz:.1f} answers a second, {knee.low_hz:.1f} to {knee.high_hz:.1f} (99 %)."
+    if last.follows:
+        return (
+            f"{found} At last answers followed at {last.asked_hz:.1f} requests a second, so the service has become "
+            "quicker. Measure it again."
+        )
+    return f"{found} Above it answers no longer follow.{short}"
 
 
 def _slo(options: argparse.Namespace) -> int:

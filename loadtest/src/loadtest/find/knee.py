@@ -57,8 +57,9 @@ class Knee:
         rungs: Every load, in the order in which it was asked.
         capacity_hz: Answers a second above which answers do not follow.
         low_hz: Lower end of its 99 % interval.
-        high_hz: Upper end; infinite where the time was over before answers stopped to follow.
-        reached: Whether the interval is as narrow as was asked; the time limit may have prevented it.
+        high_hz: Upper end; infinite where the time was over before answers stopped to follow, or too few came.
+        reached: Whether the interval is as narrow as was asked; the time limit may have prevented it, or a service that
+            became quicker, whose last rung follows.
     """
 
     rungs: tuple[Rung, ...]
@@ -110,8 +111,10 @@ def find_knee(
             rung, gaps = climb(_ABOVE * rung.answered_hz, _REQUESTS / (1 - _WARM_UP))
             if not rung.follows:
                 break
-        if rate_hz >= most_hz:
+        if rung.asked_hz >= most_hz:
             raise _still_follow(most_hz)
+        if rate_hz >= most_hz:  # there it did not follow: the knee is between
+            break
         if asked_s >= longest_s:
             return _at_least(rungs, gaps)
         rate_hz *= _STEP

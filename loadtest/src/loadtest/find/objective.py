@@ -19,7 +19,7 @@ _SPREAD = 0.06  # of the estimate: by how much blocks ask less and more, twice t
 _NEAR = 0.15  # blocks farther than this from the estimate, as a share of it, are left out
 _REQUESTS = 1500  # of a block
 _PILOT, _PILOTS = 15, 5  # blocks before it is known how many are needed, and how often the estimate may move
-_MOST_BLOCKS = 600
+_AT_ONCE = 600  # blocks, before the line says again how many are needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,8 @@ def find_rate(
         blocks = len(search.blocks)
         half = line.half if math.isfinite(line.half) else 4 * precision
         near = len(search.near(rate_hz, _NEAR))
-        search.around(rate_hz, min(_MOST_BLOCKS, math.ceil(1.2 * near * (half / precision) ** 2)) - near, _SPREAD)
+        more = math.ceil(1.2 * near * (half / precision) ** 2) - near
+        search.around(rate_hz, min(_AT_ONCE, more), _SPREAD)
         line = search.line(rate_hz, _NEAR)
     if line is None:
         raise LoadtestError(
