@@ -116,9 +116,25 @@ def test_workers_that_are_taken_for_too_few_are_told() -> None:
     assert "cannot serve this rate" not in text(found)
 
 
+def test_an_objective_that_longer_service_times_would_miss_has_an_open_interval() -> None:
+    """The number was found, and a message took its place: that more than 10,000 workers would be needed."""
+    busy_s = np.random.default_rng(1).normal(SERVICE_S, SERVICE_S / 10, 100)
+    measured = Measured(Service(np.full(9, SERVICE_S), busy_s, "few"), 1, 0.0)
+    found = plan(measured, 5.0, 1.005 * SERVICE_S, "random", seed=1)
+    assert 5 < found.workers < 50
+    assert math.isinf(found.most)
+    assert f"Interval, 95 %: {found.fewest} or more (perhaps none, were service times" in text(found)
+
+
+def test_an_objective_that_no_number_of_workers_is_sure_to_meet_is_told_from_a_rate() -> None:
+    slo_s = 1.0001 * (float(np.quantile(EXPONENTIAL.service.idle_s, 0.99)) + NETWORK_S)
+    with pytest.raises(LoadtestError, match=r"no number of workers up to 10000 is enough; .* never waits takes 1"):
+        plan(EXPONENTIAL, 5.0, slo_s, "random", seed=1)
+
+
 def test_the_smallest_is_found_from_anywhere() -> None:
     for truth in (1, 2, 7, 40):
         for near in (None, 1, 6, 40, 100):
             assert smallest(lambda count, truth=truth: count >= truth, 1, near) == truth  # type: ignore[misc]
-    with pytest.raises(LoadtestError, match="more than 10000 workers"):
+    with pytest.raises(LoadtestError, match="no number of workers up to 10000 is enough"):
         smallest(lambda _: False, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.analyse.smallest import smallest
+from loadtest.analyse.smallest import smallest, smallest_if_any
 from loadtest.analyse.statistics import t_interval
 from loadtest.analyse.theory.formulas import LEAST_SETTLING, settling_s
 from loadtest.errors import LoadtestError
@@ -57,7 +57,7 @@ class Plan:
         measured: Service times, processes and network.
         workers: Smallest number whose p99 is within the objective, its interval included.
         fewest: Fewest that may do, by the intervals of the simulation and of the measured service times.
-        most: As many as may be needed, by the same.
+        most: As many as may be needed, by the same; infinite where perhaps none are enough.
         tried: What was simulated, by number of workers.
         after_failure: One worker less, in the steady state; None where they cannot serve the rate, or it is not known.
         failed_late: Share of requests that are later than the objective, refused or lost in the ten seconds after one
@@ -71,7 +71,7 @@ class Plan:
     measured: Measured
     workers: int
     fewest: int
-    most: int
+    most: float
     tried: dict[int, Steady]
     after_failure: Steady | None
     failed_late: float
@@ -203,21 +203,26 @@ def plan(measured: Measured, rate_hz: float, slo_p99_s: float, policy: str, *, s
     """
     if slo_p99_s > LONGEST_S:
         raise LoadtestError(f"--slo-p99 {slo_p99_s:g} is in seconds; {slo_p99_s:g} ms are {slo_p99_s / 1e3:g}")
-    floor_s = float(np.quantile(measured.service.idle_s, 0.99)) + measured.network_s
-    if floor_s > slo_p99_s:
+    idle_s = float(np.quantile(measured.service.idle_s, 0.99))
+    alone = f"a request that never waits takes {1e3 * (idle_s + measured.network_s):.1f} ms at p99"
+    if idle_s + measured.network_s > slo_p99_s:
         raise LoadtestError(
-            f"no number of workers gives p99 ≤ {1e3 * slo_p99_s:g} ms: a request that never waits takes "
-            f"{1e3 * floor_s:.1f} ms at p99. Give workers more CPU, or a larger --slo-p99"
+            f"no number of workers gives p99 ≤ {1e3 * slo_p99_s:g} ms: {alone}. Give workers more CPU, or a larger "
+            "--slo-p99"
         )
     own = Sizing(measured, rate_hz, policy, max_conns=max_conns, seed=seed)
-    workers = smallest(own.within(slo_p99_s, 1.0), own.least())
+    try:
+        workers = smallest(own.within(slo_p99_s, 1.0), own.least())
+    except LoadtestError as error:
+        raise LoadtestError(f"{error}: {alone}") from error
     # the service times are a sample too: as if they were shorter, and longer, by its interval
     off = _off(measured.service)
     quick, slow = (
         Sizing(measured, rate_hz, policy, max_conns=max_conns, seed=seed, scale=1 + sign * off) for sign in (-1, 1)
     )
     fewest = smallest(quick.within(slo_p99_s, -1.0), quick.least(), near=workers)
-    most = smallest(slow.within(slo_p99_s, 1.0), slow.least(), near=workers)
+    slowest_s = (1 + off) * idle_s + measured.network_s
+    most = smallest_if_any(slow.within(slo_p99_s, 1.0), slow.least(), workers) if slowest_s <= slo_p99_s else math.inf
     fewer = own.steady(workers - 1) if workers > 1 else None
     return Plan(
         rate_hz, slo_p99_s, policy, measured, workers, min(fewest, workers), max(most, workers), own.tried, fewer,

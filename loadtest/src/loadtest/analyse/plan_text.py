@@ -11,6 +11,8 @@ def text(plan: Plan) -> str:
     """The answer, the numbers of workers around it, cost, a failure, and what is assumed."""
     found = plan.tried[plan.workers]
     between = f"{plan.fewest} to {plan.most}" if plan.fewest < plan.most else f"{plan.workers}"
+    if math.isinf(plan.most):
+        between = f"{plan.fewest} or more (perhaps none, were service times at the long end of their interval)"
     lines = [
         f"{plan.workers} workers answer {plan.rate_hz:g} requests/s with p99 ≤ {1e3 * plan.slo_p99_s:g} ms under "
         f"{plan.policy} balancing, at ρ = {found.utilisation:.2f}. Interval, 95 %: {between}.",

@@ -1,5 +1,6 @@
 """The smallest number of workers that is enough, found in few tries."""
 
+import math
 from collections.abc import Callable
 
 from loadtest.errors import LoadtestError
@@ -11,7 +12,7 @@ def smallest(keep: Callable[[int], bool], least: int, near: int | None = None) -
     """The smallest number from `least` on that keeps what is asked, where every larger one does; steps double.
 
     Raises:
-        LoadtestError: More than MOST_WORKERS are needed.
+        LoadtestError: No number up to MOST_WORKERS does.
     """
     high, low, step = max(least, near or least), least - 1, 1
     if keep(high):
@@ -27,7 +28,7 @@ def smallest(keep: Callable[[int], bool], least: int, near: int | None = None) -
             step *= 2
             low, high = high, high + step
             if high > 2 * MOST_WORKERS:
-                raise LoadtestError(f"more than {MOST_WORKERS} workers would be needed; check --rate and --slo-p99")
+                raise LoadtestError(f"no number of workers up to {MOST_WORKERS} is enough; check --rate and --slo-p99")
     while high - low > 1:
         middle = (low + high) // 2
         if keep(middle):
@@ -35,3 +36,11 @@ def smallest(keep: Callable[[int], bool], least: int, near: int | None = None) -
         else:
             low = middle
     return high
+
+
+def smallest_if_any(keep: Callable[[int], bool], least: int, near: int) -> float:
+    """The same, and infinite where no number up to MOST_WORKERS keeps what is asked."""
+    try:
+        return smallest(keep, least, near)
+    except LoadtestError:
+        return math.inf
