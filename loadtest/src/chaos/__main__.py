@@ -23,7 +23,7 @@ from typing import Any
 from chaos import bars, figure, page, recorded
 from chaos.fault import Fault, nothing
 from chaos.faults import ALL
-from chaos.planned import divide, load_s, measured, quiet_s, seconds, told
+from chaos.planned import divide, measured, quiet_s, seconds, told
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row, judge, read_log
 from deployed.checkout import REPOSITORY
@@ -172,11 +172,11 @@ def _under_load(scene: Scene, fault: Fault, requests: int, marks: Marks) -> list
         return scene.load.wait()
     rate_hz = _rate_hz(scene, fault)
     needed_s = requests / rate_hz
-    scene.load = scene.send_phases([(_LONGEST_S, rate_hz)])
+    scene.load = scene.send_phases([(_LONGEST_S, rate_hz)], at_least=requests)
     try:
         time.sleep(quiet_s(needed_s))
         _happens(scene, fault, marks)
-        time.sleep(max(fault.tail_s, load_s(needed_s) - scene.load.now()))
+        time.sleep(max(fault.tail_s, needed_s - scene.load.now()))
     finally:
         samples = scene.load.stop()
     return samples

@@ -12,7 +12,6 @@ from chaos.scene import CALIBRATION_S, SHRINKS_S, Scene
 QUIET_S = 10.0  # at least, before a fault
 _QUIET_SHARE = 0.3
 _MEASURED = "measured already"
-_MORE = 1.02  # than the time that so many requests take on average
 
 
 def divide(
@@ -49,18 +48,13 @@ def quiet_s(needed_s: float) -> float:
     return max(QUIET_S, _QUIET_SHARE * needed_s)
 
 
-def load_s(needed_s: float) -> float:
-    """Seconds of load that have as many requests as were asked for."""
-    return _MORE * needed_s
-
-
 def seconds(fault: Fault, scene: Scene, requests: int) -> float:
     """How long a fault takes, with its calibration: about, since an upgrade takes as long as it takes."""
     if fault.phases:
         return CALIBRATION_S + fault.scaled * SHRINKS_S + sum(lasts for lasts, _ in fault.phases(scene))
     needed_s = requests / (fault.utilisation * scene.capacity_hz)
     at_least_s = quiet_s(needed_s) + fault.takes_s + fault.hold_s + fault.tail_s
-    return CALIBRATION_S + max(at_least_s, load_s(needed_s))
+    return CALIBRATION_S + max(at_least_s, needed_s)
 
 
 def told(faults: Sequence[Fault], passed: dict[str, str], took_s: Callable[[Fault], float]) -> str:

@@ -130,9 +130,10 @@ class Scene:
         images = [f"{_FOLDER}/{name}.jpg" for name in PHOTOGRAPHS]
         return Load(self.system, images, *plain, "--new-connections", *options)
 
-    def send_phases(self, phases: Sequence[tuple[float, float]]) -> Load:
-        """Start sending a Poisson process of phases [seconds, requests a second]."""
-        return self.send(*(word for phase in phases for word in ("--phase", *map(str, phase))))
+    def send_phases(self, phases: Sequence[tuple[float, float]], *, at_least: int = 0) -> Load:
+        """Start sending a Poisson process of phases [seconds, requests a second], and at least so many requests."""
+        words = [word for phase in phases for word in ("--phase", *map(str, phase))]
+        return self.send(*words, "--at-least", str(at_least))
 
     def calibrate(self) -> None:
         """Measure the pool's capacity by a closed loop that gives every worker work; an autoscaler's sleep then."""

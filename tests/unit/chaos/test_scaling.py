@@ -50,7 +50,7 @@ class Stage:
             if self.now_s > until_s:
                 raise RuntimeError(f"not within {patience_s:.0f} s: {what}")
 
-    def send_phases(self, phases: list[tuple[float, float]]) -> Any:
+    def send_phases(self, phases: list[tuple[float, float]], **_: object) -> Any:
         self.done.append(f"{sum(seconds * rate_hz for seconds, rate_hz in phases):.0f} requests")
         return self.load
 
