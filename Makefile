@@ -236,16 +236,16 @@ slice-ssh: setup ## log in to a machine, e.g. make slice-ssh HOST=worker1
 # --- develop -----------------------------------------------------------------------------------------------------------
 # Each run that passes notes how long its tier took. Neighbours stay in one process, for they share fixtures; where a
 # fixture takes half a minute, the whole module does.
-PYTEST = $(BIN)/python -m pytest -p tests.durations --tier $(@:test-%=%) $(if $(LONG),,-m "not long")
+PYTEST = $(BIN)/python -m pytest -p tests.durations --tier $(@:test-%=%) $(if $(LONG),,-m "not long$(if $(ALL),, and not slow)")
 BESIDE := --dist worksteal -n
 MODULES_BESIDE := --dist loadfile --no-loadscope-reorder -n
 
 .PHONY: test test-all test-unit test-ansible test-keras test-local test-slice test-manuals test-durations lint docs
-test: setup-test ## every tier that this machine can run, but for the long tests; make test-all runs those too
+test: setup-test ## the quick tests of every tier that this machine can run: what to try before each commit
 	@$(MAKE) test-unit test-ansible test-keras test-local test-slice test-manuals
 
-test-all: #: everything: the tiers of make test with their long tests
-	@$(MAKE) test LONG=1
+test-all: #: the slow tests too, as continuous integration does; LONG=1 adds the long ones
+	@$(MAKE) test ALL=1
 
 test-unit: setup-test ## pure parts and real processes on free ports, no deployment
 	@$(PYTEST) tests/unit $(BESIDE) 4

@@ -18,6 +18,8 @@ from PIL import Image
 from tests.conftest import Deployment
 from tests.local.test_deployment import pool_of
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = "-e autoscaler=true -e autoscaler_down_after_s=2 -e worker_idle_exit_s=5"
 
 

@@ -18,6 +18,8 @@ from loadtest.errors import LoadtestError
 from loadtest.generate.images import PHOTO
 from tests.unit.worker.conftest import write_colour_bundle
 
+pytestmark = pytest.mark.slow
+
 CASES = [pytest.param(PLAIN_FLASK, form, id=f"flask, {form.name}") for form in PLAIN_FLASK.forms]
 # These come from the package index, a minute each.
 CASES += [

@@ -166,6 +166,7 @@ def test_metrics_of_a_worker_count_its_requests(deployment: Deployment) -> None:
     assert re.search(r"^imagerec_\w+\{?.*\}? [\d.]+$", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_check_mode_is_clean(deployment: Deployment) -> None:
     hosts = recap(deployment.make("up", "ARGS=--check --diff").stdout)
     assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
@@ -187,6 +188,7 @@ def test_a_killed_process_is_replaced_and_the_listener_stays(deployment: Deploym
     assert [answer.status_code for answer in answers] == [200] * 5
 
 
+@pytest.mark.slow
 def test_the_hundred_photographs_are_recognised_through_the_balancer(deployment: Deployment) -> None:
     folder = SHARED / "images/imagenet-sample"
     if deployment.model != "imagenet" or not folder.exists():
@@ -200,6 +202,7 @@ def test_the_hundred_photographs_are_recognised_through_the_balancer(deployment:
     assert right >= 82
 
 
+@pytest.mark.slow
 def test_served_and_offline_answers_are_identical(deployment: Deployment) -> None:
     from sklearn.datasets import load_sample_image
 
@@ -224,6 +227,7 @@ def test_a_taken_port_is_refused_before_anything_changes(tmp_path: Path) -> None
     assert not (tmp_path / ".run").exists()
 
 
+@pytest.mark.slow
 def test_policy_and_pool_size_are_changed_by_playbook(deployment: Deployment, cat: bytes) -> None:
     """The balancers' playbook runs alone; without settings it brings the inventory's back."""
     try:
@@ -357,6 +361,7 @@ def test_health_says_that_nobody_serves_and_that_somebody_does_again(deployment:
     assert predict(deployment, cat).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_second_deployment_changes_nothing_while_a_worker_is_down(deployment: Deployment) -> None:
     supervisorctl(deployment, "stop", "worker2")
     try:

@@ -17,6 +17,8 @@ import pytest
 from loadtest.experiments.folder import RunFolder
 from tests.conftest import REPOSITORY, Deployment
 
+pytestmark = pytest.mark.slow
+
 DESIGN = """
 name: local
 goal: Does the playbook run what the design says?

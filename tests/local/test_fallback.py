@@ -18,6 +18,8 @@ from imagerec_worker.preprocess import preprocess
 from tests.conftest import REPOSITORY, SHARED, Deployment
 from tests.local.test_deployment import jpeg, predict, recap
 
+pytestmark = pytest.mark.slow
+
 
 def without_the_model(dist: Path, *more: str) -> tuple[str, ...]:
     """Return arguments of `make` that ask for `imagenet` where no mirror, no network and no earlier file has it."""

@@ -17,6 +17,8 @@ from tests.local.test_deployment import recap
 from tests.local.test_experiment import experiment, samples
 from tests.local.test_killed import kill_a_removal
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:

@@ -21,6 +21,8 @@ from _pytest.mark import ParameterSet
 from tests.conftest import REPOSITORY, Deployment, local_deployment
 from tests.local.test_transactions import another, built, deploys, record, served
 
+pytestmark = pytest.mark.slow
+
 SEED = 11
 PATIENCE_S = 900
 # Tasks of a deployment of another model that also changes the balancer, in their order.

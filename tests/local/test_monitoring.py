@@ -21,6 +21,8 @@ from tests.conftest import Deployment, free_ports
 from tests.local.test_deployment import jpeg, pool_of, predict, recap, supervisorctl, until, words
 from tests.metric_names import dashboard_expressions, metrics_in, rules_of
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = ("prometheus", "alertmanager", "node_exporter", "nginx_exporter", "blackbox_exporter")
 JOBS = ["alertmanager", "nginx", "node", "pool", "prometheus", "service", "worker", "worker"]
 # What is not there without an autoscaler, without TLS, and while nothing is wrong.

@@ -21,6 +21,8 @@ from skimage import data
 
 from tests.conftest import AWKWARD, REPOSITORY, SHARED, free_ports, processes_below
 
+pytestmark = pytest.mark.slow
+
 # What a package index needs; all else is the plain user's own.
 KEPT = (
     "PIP_",

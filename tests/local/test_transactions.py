@@ -18,6 +18,8 @@ import requests
 from deployed.checkout import run
 from tests.conftest import REPOSITORY, SHARED, Deployment, free_ports
 
+pytestmark = pytest.mark.slow
+
 
 def words(text: str) -> str:
     """Undo Ansible's folding of long lines."""

@@ -10,6 +10,8 @@ import requests
 from tests.conftest import Deployment
 from tests.local.test_deployment import recap, supervisorctl
 
+pytestmark = pytest.mark.slow
+
 CONFIGURE = {"balancer": "Write the whole nginx.conf", "worker1": "Write gunicorn's configuration"}
 
 

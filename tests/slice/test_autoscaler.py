@@ -12,6 +12,8 @@ from deployed.slice import URL, Slice
 from tests.slice.conftest import PHOTOGRAPH, PLAIN, count, eventually, outcome
 from tests.slice.test_system import WORKERS, recap
 
+pytestmark = pytest.mark.slow
+
 WANTED = {"autoscaler": "true", "autoscaler_down_after_s": "2", "worker_idle_exit_s": "5"}
 ONE = dict.fromkeys(WORKERS, "standby") | {"worker1": "up"}
 

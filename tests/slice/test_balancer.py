@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from deployed.slice import URL, Slice
 from tests.slice.conftest import load
 from tests.slice.test_system import recap
+
+pytestmark = pytest.mark.slow
 
 # While the balancer waits for a slow client before it restarts, the others wait in its listener, and come all at once
 # after that. So many of them find a place: four workers have 16 for each process.

@@ -176,17 +176,20 @@ def neighbour(slice_here: Slice) -> Iterator[Slice]:
         other.make("slice-down")
 
 
+@pytest.mark.slow
 def test_two_slices_stand_side_by_side(slice_here: Slice, neighbour: Slice) -> None:
     assert slice_here.on("worker1", "ip -4 -br address show dev eth1").split()[2] == "10.10.1.11/24"
     assert neighbour.on("worker1", "ip -4 -br address show dev eth1").split()[2] == "10.10.1.1/24"
     assert need_plan(slice_here.names).control_subnet != need_plan(neighbour.names).control_subnet
 
 
+@pytest.mark.slow
 def test_in_a_star_only_the_balancer_reaches_the_worker(neighbour: Slice) -> None:
     assert "1 received" in neighbour.on("balancer", "ping -c1 -W5 10.10.1.1")
     assert "1 received" not in neighbour.on("client", "ping -c1 -W2 -I eth1 10.10.1.1", check=False)
 
 
+@pytest.mark.slow
 def test_a_machine_that_does_not_boot_shows_its_console_and_the_next_run_boots_it(neighbour: Slice) -> None:
     limiter = limiter_of(neighbour.name)
     limiter.kill("client")
@@ -204,6 +207,7 @@ def test_a_machine_that_does_not_boot_shows_its_console_and_the_next_run_boots_i
     assert neighbour.on("client", "hostname").strip() == "client"
 
 
+@pytest.mark.slow
 def test_slice_down_after_a_crash_removes_one_slice_and_leaves_the_other(slice_here: Slice, neighbour: Slice) -> None:
     limiter_of(neighbour.name).kill("worker1")
     neighbour.names.plan_file.unlink()

@@ -18,6 +18,8 @@ from PIL import Image
 from tests.unit.worker.conftest import start_server, stop_server, write_colour_bundle
 from tests.unit.worker.test_gunicorn_worker import head, picture
 
+pytestmark = pytest.mark.slow
+
 GROUPS = Path("/sys/fs/cgroup")
 # Left above what the idle processes hold: enough for a photograph, not for what the costliest upload may take (140 MB).
 ROOM_BYTES = 60_000_000

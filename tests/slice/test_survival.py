@@ -11,6 +11,8 @@ import pytest
 from chaos.__main__ import main
 from deployed.slice import Slice
 
+pytestmark = pytest.mark.slow
+
 FAULTS = ("kill-worker", "power-off", "overload-3x", "hostile-smuggling")
 REQUESTS = 300
 

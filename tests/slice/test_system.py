@@ -58,12 +58,14 @@ def test_all_four_workers_answer_and_their_shares_are_even(deployed: Slice) -> N
     assert stats.chisquare(list(shares.values())).pvalue >= 1e-5
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing(deployed: Slice) -> None:
     hosts = recap(deployed.deploy().stdout)
     assert set(hosts) >= HOSTS
     assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
 
 
+@pytest.mark.slow
 def test_check_mode_is_clean(deployed: Slice) -> None:
     hosts = recap(deployed.deploy("ARGS=--check --diff").stdout)
     assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
@@ -97,6 +99,7 @@ def test_the_sealed_worker_infers_with_its_fast_kernels(deployed: Slice) -> None
     assert "cpuinfo" not in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["worker1", "balancer"])
 def test_a_rebooted_machine_comes_back_by_itself(deployed: Slice, machine: str) -> None:
     before = deployed.on(machine, "cat /proc/sys/kernel/random/boot_id")
@@ -105,6 +108,7 @@ def test_a_rebooted_machine_comes_back_by_itself(deployed: Slice, machine: str) 
     eventually("all workers answer", lambda: sorted(count(deployed, 30)) == WORKERS)
 
 
+@pytest.mark.slow
 def test_the_pool_shrinks_and_grows_again(deployed: Slice) -> None:
     deployed.play("playbooks/balancers.yml", variables={"balancer_pool_size": "2"})
     assert set(count(deployed, 30)) == {"worker1", "worker2"}
@@ -140,6 +144,7 @@ def cut(system: Slice, machine: str, state: str) -> None:
         subprocess.run(route, check=True)
 
 
+@pytest.mark.slow
 def test_an_upgrade_under_load_loses_nothing_though_a_host_vanishes_midway(
     deployed: Slice, releases: tuple[Path, Path]
 ) -> None:
@@ -168,6 +173,7 @@ def test_an_upgrade_under_load_loses_nothing_though_a_host_vanishes_midway(
     assert set(outcomes) == {"200"}, outcomes
 
 
+@pytest.mark.slow
 def test_a_broken_upgrade_stops_at_the_first_worker_and_is_rolled_back(
     deployed: Slice, releases: tuple[Path, Path]
 ) -> None:

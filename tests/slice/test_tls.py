@@ -12,6 +12,8 @@ from deployed.slice import URL, Slice
 from tests.slice.conftest import eventually, load
 from tests.slice.test_system import recap
 
+pytestmark = pytest.mark.slow
+
 SECURE = URL.replace("http:", "https:")
 NAME = "imagerec.test"
 TRUSTED = "/tmp/balancer.pem"

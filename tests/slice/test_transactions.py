@@ -8,8 +8,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from deployed.slice import Slice
 from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.slow
 
 BALANCERS = "playbooks/balancers.yml"
 UPGRADE = "playbooks/workers.yml"

@@ -19,8 +19,8 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def note(exitstatus: int) -> None:
-    notes = durations.Notes("unit", long=False)
+def note(exitstatus: int, marks: str = "not long and not slow") -> None:
+    notes = durations.Notes("unit", durations.depth_of(marks))
     for name, took_s in (
         ("tests/unit/a.py::quick", 0.25),
         ("tests/unit/a.py::slow[a|b]", 2.0),
@@ -32,12 +32,15 @@ def note(exitstatus: int) -> None:
 
 def test_the_page_shows_the_last_run_of_a_tier(page: Path) -> None:
     note(0)
+    note(0, "not long")
     durations.main()
     text = page.read_text()
     assert text.startswith(f"before\n{durations.BEGIN}\n| tier |")
     assert text.endswith(f"\n{durations.END}\nafter\n")
     assert "of another day" not in text
-    assert "| unit | 0 | 2 | no |" in text
+    assert "| unit | make test | 0 | 2 |" in text
+    assert "| unit | make test-all | 0 | 2 |" in text
+    assert text.count("### The slowest of `make test-unit`") == 1
     assert "| 3.0 | `unit/a.py::slow[a\\|b]` |\n| 0.2 | `unit/a.py::quick` |" in text
 
 

@@ -113,6 +113,7 @@ def test_no_load_waits_and_a_full_one_waits_for_ever() -> None:
     assert slowest_s(1.0, [1], 1.0) == math.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hours", "rate_hz", "service_s", "processes", "objective_s", "start"),
     [

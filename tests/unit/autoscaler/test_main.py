@@ -85,6 +85,7 @@ def test_settings_that_cannot_be_are_refused_in_one_line(folder: Path, changed: 
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_second_one_waits_until_the_first_ends(folder: Path) -> None:
     path = write(folder)
     first = started(path)

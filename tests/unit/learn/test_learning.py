@@ -55,6 +55,7 @@ def learnt(photographs: Path) -> subprocess.CompletedProcess[str]:
     return _run(_command(photographs, photographs.parent, "--json"))
 
 
+@pytest.mark.slow
 def test_a_bundle_is_learnt_that_workers_serve(learnt: subprocess.CompletedProcess[str], photographs: Path) -> None:
     assert learnt.returncode == 0, learnt.stderr
     bundle = load_bundle(photographs.parent / "learnt/my-photographs")
@@ -148,6 +149,7 @@ def test_interrupted_run_goes_on_and_gives_the_same_bytes(
         assert (tmp_path / "learnt/my-photographs" / file).read_bytes() == first.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("learnt")  # the weights are there by then, which are larger than this disk
 def test_full_disk_is_said_and_leaves_nothing(photographs: Path, tmp_path: Path) -> None:
     def a_megabyte() -> None:

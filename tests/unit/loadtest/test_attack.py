@@ -156,6 +156,7 @@ def test_an_address_s_limit_is_held_against_what_each_host_sends(
     assert said == "" if warned is None else f"one address sends {warned} requests a second and the balancer" in said
 
 
+@pytest.mark.slow
 def test_several_clients_send_together_what_one_would_send(
     serve: Callable[..., str], tmp_path: Path, wanted: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +180,7 @@ def test_several_clients_send_together_what_one_would_send(
     assert trial.footer["steal"] is not None  # what their hosts did is there
 
 
+@pytest.mark.slow
 def test_clients_whose_clocks_are_too_far_apart_keep_their_samples(
     serve: Callable[..., str], tmp_path: Path, wanted: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +303,7 @@ def test_a_client_that_says_what_no_client_says_ends_the_load(
     )
 
 
+@pytest.mark.slow
 def test_a_client_that_never_ends_is_not_waited_for(
     serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +326,7 @@ def client(script: Path, clock: str) -> str:
     return f"{sys.executable} {script}"
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_live_view(serve: Callable[..., str]) -> None:
     ours, theirs = os.openpty()
     words = [

@@ -145,6 +145,7 @@ def test_what_was_refused_is_known_from_what_was_lost() -> None:
     assert trial_columns(trial, cell, "") == {"refused": 2, "lost": 3, "worker_s": 2.0}
 
 
+@pytest.mark.slow
 def test_a_trial_waits_for_a_small_pool_and_counts_its_workers(
     tmp_path: Path, served: Callable[[Scaled], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +206,7 @@ def test_a_trial_waits_until_who_sleeps_has_ended(
     assert time.monotonic() - begun_s >= 0.5
 
 
+@pytest.mark.slow
 def test_a_pool_that_does_not_shrink_ends_the_run_with_the_reason(
     tmp_path: Path, served: Callable[[Scaled], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

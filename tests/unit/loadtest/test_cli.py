@@ -161,6 +161,7 @@ def test_an_impossible_plan_is_refused(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate_hz", "p99"),
     [(100, r"– \(needs 1,000 requests\)"), (1200, r"\d+\.\d\d ms")],

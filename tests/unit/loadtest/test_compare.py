@@ -299,6 +299,7 @@ def calibrated(rng: np.random.Generator, service_s: float) -> dict[str, list[flo
     return {f"worker{number}": (service_s * rng.gamma(20, 1 / 20, 300)).tolist() for number in range(4)}
 
 
+@pytest.mark.slow
 def test_equal_capacities_raise_few_alarms_and_a_lower_one_is_found() -> None:
     rng = np.random.default_rng(6)
 
@@ -386,6 +387,7 @@ def test_runs_of_other_seeds_are_no_pairs(tmp_path: Path, capsys: pytest.Capture
     assert "not paired: the runs have other seeds" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "changed", "says"),
     [

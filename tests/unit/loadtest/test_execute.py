@@ -77,6 +77,7 @@ def test_a_run_explains_itself(measured: Path) -> None:
     assert json.loads((measured / "run.json").read_text())["design"]["seed"] == 7
 
 
+@pytest.mark.slow
 def test_calibration_runs_an_open_loop_for_each_regime(tmp_path: Path, serve: Callable[..., str]) -> None:
     design = tmp_path / "regimes.yml"
     calibration = "{unloaded_requests: 10, saturated_s: 0.4, idle_requests: 16, busy_s: 0.3}"
@@ -104,11 +105,12 @@ def test_calibration_runs_an_open_loop_for_each_regime(tmp_path: Path, serve: Ca
 
 
 BY_LOAD = TINY.partition("cells:")[0] + (
-    "calibration: {unloaded_requests: 10, saturated_s: 0.1, idle_requests: 0}\n"
+    "calibration: {unloaded_requests: 10, saturated_s: 0.6, idle_requests: 0}\n"
     "cells: [{arrivals: poisson, utilisation: 0.5, image_px: 16, duration_s: 0.05}]\n"
 )
 
 
+@pytest.mark.slow
 def test_a_calibration_that_failed_is_measured_again(
     design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +128,7 @@ def test_a_calibration_that_failed_is_measured_again(
     assert kept == [f"pool2.16px.{kind}.incomplete1.jsonl.gz" for kind in ("saturated", "unloaded")]
 
 
+@pytest.mark.slow
 def test_batches_of_the_inventory_are_told_from_single_photographs(
     design: Path, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +156,7 @@ def test_batches_of_the_inventory_are_told_from_single_photographs(
         of_run(folder)
 
 
+@pytest.mark.slow
 def test_theory_is_of_the_policy_that_was_deployed(design: Path, serve: Callable[..., str]) -> None:
     design.write_text(BY_LOAD.replace(", policy: random", ""))
     assert run(design, serve("--workers", "2", "--service-ms", "2", "--policy", "least_conn")) == 0
@@ -162,6 +166,7 @@ def test_theory_is_of_the_policy_that_was_deployed(design: Path, serve: Callable
     assert row["simulated_mean_s"] is not None
 
 
+@pytest.mark.slow
 def test_a_calibration_beside_which_another_program_ran_is_told(
     tmp_path: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,6 +201,7 @@ def test_provenance_names_no_path_and_no_host_of_this_machine(measured: Path) ->
     assert str(measured.parent) not in told
 
 
+@pytest.mark.slow
 def test_a_second_run_overwrites_nothing(
     design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +215,7 @@ def test_a_second_run_overwrites_nothing(
     assert contents(design.parent) == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_keeps_what_was_cut_short(design: Path, serve: Callable[..., str]) -> None:
     target = serve("--workers", "2")
     assert run(design, target) == 0
@@ -261,6 +268,7 @@ def test_other_machines_do_not_continue_a_run(
     assert "samples of unlike machines do not merge" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_levels_of_several_models_make_one_run(
     design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +296,7 @@ def test_a_level_may_name_its_model_in_full(design: Path, serve: Callable[..., s
     assert run(design, serve("--workers", "2", "--model", "lite0"), "--facts", str(facts)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -354,6 +363,7 @@ cells:
 """
 
 
+@pytest.mark.slow
 def test_labelled_photographs_are_sent_once_or_as_long_as_a_trial_lasts(
     design: Path, serve: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -380,6 +390,7 @@ def test_labelled_photographs_are_sent_once_or_as_long_as_a_trial_lasts(
         assert footer["wall_s"] >= 0.5
 
 
+@pytest.mark.slow
 def test_a_service_that_only_fails_stops_the_run(
     design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -424,6 +435,7 @@ figures: [timeseries]
 """
 
 
+@pytest.mark.slow
 def test_a_load_that_changes_is_sent_and_drawn(design: Path, serve: Callable[..., str]) -> None:
     """What is due is drawn by the seed, so that the counts are no matter of the clock."""
     design.write_text(CHANGING)
@@ -454,6 +466,7 @@ def facts(tmp_path: Path) -> Callable[[str, bool], list[str]]:
     return told
 
 
+@pytest.mark.slow
 def test_what_is_in_no_commit_is_measured_only_when_told(
     design: Path,
     serve: Callable[..., str],
@@ -471,6 +484,7 @@ def test_what_is_in_no_commit_is_measured_only_when_told(
     assert run(design, target, *changed) == 0  # a design for trying
 
 
+@pytest.mark.slow
 def test_all_levels_of_a_run_share_one_commit(
     design: Path,
     serve: Callable[..., str],
@@ -493,6 +507,7 @@ def test_all_levels_of_a_run_share_one_commit(
     assert "all levels of a run share one commit" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_level_that_is_cut_short_while_it_calibrates_goes_on_as_it_was_begun(
     design: Path,
     serve: Callable[..., str],

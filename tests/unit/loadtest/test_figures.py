@@ -114,6 +114,7 @@ def bars(panel: Axes) -> list[list[float]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_legend_covers_no_panel_and_is_whole(figures: list[Figure]) -> None:
     assert figures
     for drawn in figures:
@@ -262,6 +263,7 @@ SEVERAL: list[tuple[str, Callable[..., list[str]], str, Callable[[int], Any], st
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "draw", "key", "value", "name"), SEVERAL, ids=[one[0] for one in SEVERAL])
 def test_every_series_is_drawn_and_looks_like_no_other(
     run: str, draw: Callable[..., list[str]], key: str, value: Callable[[int], Any], name: str

@@ -137,6 +137,7 @@ def test_refusals_are_no_answers() -> None:
         find_rate(refusing, 0.3, SERVICE_S, precision=0.03)
 
 
+@pytest.mark.slow
 def test_capacity_of_a_real_server(
     serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

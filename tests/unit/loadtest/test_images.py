@@ -18,6 +18,7 @@ def picture(path: Path, size: tuple[int, int] = (40, 30)) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [16, 224, 2000])
 def test_a_photograph_is_the_same_bytes_every_time(side: int) -> None:
     one, same = photograph(side, quality=90), photograph(side, quality=90)

@@ -99,6 +99,7 @@ cells:
 """
 
 
+@pytest.mark.slow
 def test_a_trial_says_what_was_refused(
     serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_run_without_models_has_no_table(tmp_path: Path, capsys: pytest.Captur
     assert "make experiment DESIGN=models" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_figure_is_drawn_the_same_each_time(run: RunFolder) -> None:
     figures = run.path / "figures"
     assert main(["plot", str(run.path)]) == 0
@@ -184,6 +185,7 @@ def test_workers_of_machines_of_their_own_share_no_cores(
     assert "Load generator, balancer and workers shared 2 cores (p)." in " ".join(model_table(run).split())
 
 
+@pytest.mark.slow
 def test_the_readme_holds_the_figures_of_the_recorded_run(repository: Path, tmp_path: Path) -> None:
     run = RunFolder.open(repository / "results/reference/models")
     summarize(run).write(tmp_path)

@@ -44,6 +44,7 @@ def test_the_fewest_workers_are_those_of_theory_and_their_steady_state_keeps_the
     assert found.cost_s == pytest.approx(1e6 * found.workers / rate_hz)
 
 
+@pytest.mark.slow
 def test_few_samples_make_the_interval_of_a_plan_wide() -> None:
     """Of fewer than 40 the plan said nothing of how far their mean may stray, as if it were known best."""
     times_s = supposed(SERVICE_S, 1.0, 1).busy_s
@@ -52,6 +53,7 @@ def test_few_samples_make_the_interval_of_a_plan_wide() -> None:
     assert found.most - found.fewest > 4 * (known.most - known.fewest + 1)
 
 
+@pytest.mark.slow
 def test_policies_that_look_and_workers_of_several_processes_need_less() -> None:
     needed = {policy: plan(EXPONENTIAL, 150.0, 0.2, policy, seed=1).workers for policy in ("random", "least_conn")}
     assert needed["least_conn"] < needed["random"]
@@ -84,6 +86,7 @@ def test_what_a_failure_does_hardly_depends_on_the_seed() -> None:
     assert all(0 < half < 0.1 for _, half in found)
 
 
+@pytest.mark.slow
 def test_a_refused_request_is_one_that_is_never_in_time() -> None:
     """One worker with places for 1: it refuses what comes while it serves, more than 1 %."""
     tight = plan(EXPONENTIAL, 2.0, 1.0, "random", seed=1, max_conns=1)

@@ -52,6 +52,7 @@ def test_the_committed_page_is_what_the_recorded_runs_say() -> None:
     assert results_page.render(RESULTS) == (RESULTS / results_page.PAGE).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run",
     [

@@ -32,6 +32,7 @@ def trial(target: str, path: Path, load: Load, **options: object) -> Trial:
     return result
 
 
+@pytest.mark.slow
 def test_open_loop_does_not_wait_for_answers(serve: Callable[..., str], tmp_path: Path) -> None:
     offsets = list(arrivals.constant(100, 0.5))
     result = trial(serve("--service-ms", "50"), tmp_path / "t", lambda runner: runner.open_loop(offsets))
@@ -54,12 +55,14 @@ def test_closed_loop_keeps_its_users_busy(serve: Callable[..., str], tmp_path: P
     assert result.footer["mean_in_flight"] > 2.5  # only the last ones wait for fewer than two others
 
 
+@pytest.mark.slow
 def test_closed_loop_ends_at_its_duration(serve: Callable[..., str], tmp_path: Path) -> None:
     result = trial(serve(), tmp_path / "t", lambda runner: runner.closed_loop(2, duration_s=2))
     assert len(result.samples) > 2
     assert sum(sample.done_s > 2 for sample in result.samples) <= 2  # what each user was about when it was over
 
 
+@pytest.mark.slow
 def test_original_loop_waits_for_every_kth_answer(serve: Callable[..., str], tmp_path: Path) -> None:
     result = trial(serve("--service-ms", "50"), tmp_path / "t", lambda runner: runner.original_loop(repeat(0), 30, 10))
     by_seq = sorted(result.samples, key=lambda sample: sample.seq)
@@ -70,6 +73,7 @@ def test_original_loop_waits_for_every_kth_answer(serve: Callable[..., str], tmp
         assert by_seq[last + 1].sent_s >= by_seq[last].done_s
 
 
+@pytest.mark.slow
 def test_the_in_flight_limit_is_recorded_as_failures(serve: Callable[..., str], tmp_path: Path) -> None:
     result = trial(
         serve("--workers", "5", "--policy", "round_robin", "--service-ms", "2000"),
@@ -86,6 +90,7 @@ def test_the_in_flight_limit_is_recorded_as_failures(serve: Callable[..., str], 
     assert result.footer["peak_in_flight"] == 5
 
 
+@pytest.mark.slow
 def test_littles_law_holds_for_what_was_recorded(serve: Callable[..., str], tmp_path: Path) -> None:
     offsets = list(arrivals.poisson(60, 2, np.random.default_rng(2)))
     result = trial(serve("--service-ms", "10"), tmp_path / "t", lambda runner: runner.open_loop(offsets))

@@ -33,6 +33,7 @@ def result(process: subprocess.Popen[bytes]) -> tuple[float, Trial]:
     return origin, trial_of(recorded, Path("printed"))
 
 
+@pytest.mark.slow
 def test_phases_follow_each_other(serve: Callable[..., str]) -> None:
     began = time.time()
     phases = ("--phase", "0.5", "20", "--phase", "0.5", "60", "--constant", "--path", "/predict?top=1")
@@ -53,6 +54,7 @@ def test_users_ask_one_after_another(serve: Callable[..., str]) -> None:
     assert trial.footer["peak_in_flight"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_least", [0, 30])
 def test_the_load_ends_with_its_input_once_enough_was_sent(serve: Callable[..., str], at_least: int) -> None:
     options = ("--phase", "600", "100", "--constant", "--at-least", str(at_least))

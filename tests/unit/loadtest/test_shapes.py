@@ -83,6 +83,7 @@ def test_arrivals_ascend_within_the_trial_and_are_as_many_as_expected(shape: Sha
     assert offsets.tolist() == list(varying(shape, length_s, np.random.default_rng(seed)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 5])
 def test_each_client_s_share_is_a_poisson_process_and_all_together_are_the_whole(parts: int) -> None:
     rate_hz, length_s = 20.0 * parts, 1000.0

@@ -38,6 +38,7 @@ def test_a_queue_has_forgotten_that_it_began_empty(rho: float) -> None:
     assert queues.mm1_beyond(rho, begin, longest) > 0.9 * rho**longest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.9, 0.95])
 def test_p99_of_a_high_load_is_that_of_theory_within_its_interval(rho: float) -> None:
     """Of M/M/1 it is S ln(100)/(1 − ρ)."""

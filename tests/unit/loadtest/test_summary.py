@@ -222,6 +222,7 @@ def test_what_is_deleted_is_rebuilt_identically(measured: Path, tmp_path: Path) 
     assert {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg")} <= set(found[0])
 
 
+@pytest.mark.slow
 def test_the_report_needs_no_other_file(measured: Path, tmp_path: Path) -> None:
     """Two figures stand for all: `test_figures.py` lays each out, and the long test above draws them all."""
     run = tmp_path / "run"

@@ -36,6 +36,7 @@ def ciw_mean(servers: int, rho: float, service: tuple[str, *tuple[float, ...]], 
     return float(np.mean(times[customers // 20 :]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("servers", "rho", "service", "predicted"),
     [
@@ -85,6 +86,7 @@ def test_simulation_agrees_with_the_formulas_where_there_are_some(draw: Draw) ->
     assert simulated("shared_queue", draw)[0] == pytest.approx(queues.mgn_response(1.0, cv2, 4, 0.8), rel=0.04)
 
 
+@pytest.mark.slow
 def test_simulated_shared_queue_agrees_with_ciw() -> None:
     assert simulated("shared_queue", exponential)[0] == pytest.approx(ciw_mean(4, 0.8, ("Exponential", 1.0)), rel=0.07)
 
@@ -95,6 +97,7 @@ def test_two_choices_of_many_workers_come_near_the_limit() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [pytest.param(constant, id="constant"), pytest.param(exponential, id="exponential")])
 def test_policies_that_look_are_better_the_more_they_see(draw: Draw) -> None:
     p99 = {policy: simulated(policy, draw)[1] for policy in (*POLICIES, "shared_queue")}

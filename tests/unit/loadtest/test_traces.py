@@ -179,6 +179,7 @@ def recorded(tmp_path: Path, serve: Callable[..., str]) -> tuple[str, Path, Path
     return target, log, trace
 
 
+@pytest.mark.slow
 def test_a_replay_sends_what_was_recorded(recorded: tuple[str, Path, Path], tmp_path: Path) -> None:
     """Recorded, replayed, recorded again: due at the same moments, with the same sizes, in the same order."""
     target, log, trace = recorded

@@ -164,6 +164,7 @@ def test_a_program_that_fails_is_named_with_its_last_words(command: list[str], t
     assert words in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["plain", "a space", "zwölf", "a\ttab and \\ more", "\u2028line", os.fsdecode(b"l\xe4tin")], ids=ascii
 )

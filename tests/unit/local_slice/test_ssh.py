@@ -41,6 +41,7 @@ def names(tmp_path: Path) -> Names:
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["ssh", "ansible"])
 def test_ssh_finds_the_keys_whatever_the_checkout_is_called(names: Names, tmp_path: Path, way: str) -> None:
     server = tmp_path / "server"

@@ -134,6 +134,7 @@ def test_the_class_table_is_that_of_imagenet() -> None:
     assert [one.wnid for one in classes] == sorted(one.wnid for one in classes)
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_it_wrote(colours: Bundle, tmp_path: Path) -> None:
     done = command("get", colours.path, "--out", tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")

@@ -135,6 +135,7 @@ def test_a_cat_a_cup_and_a_rocket_are_recognised(bundles: dict[str, Bundle], nam
         assert classifier.classify(seen, top=1)[0].label in labels
 
 
+@pytest.mark.slow
 def test_int8_loses_at_most_two_of_a_hundred_photographs(bundles: dict[str, Bundle]) -> None:
     folder = SHARED / "images/imagenet-sample"
     if not folder.is_dir():

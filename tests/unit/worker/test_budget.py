@@ -80,6 +80,7 @@ def peak_bytes() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking a process that has threads
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in BOMBS])
 def test_a_bomb_costs_little_or_is_refused_by_its_header(app: Flask, name: str) -> None:
@@ -112,6 +113,7 @@ def test_a_refusal_names_the_limit_and_the_remedy(app: Flask, name: str, limit: 
     assert "make it smaller, or send an ordinary JPEG" in answer.get_json()["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "megapixels", "options"),
     [

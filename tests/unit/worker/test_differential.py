@@ -186,6 +186,7 @@ def gifs(every: int) -> Iterator[tuple[str, bytes, int]]:
         yield f"{colours} colours, {interlaced}, transparent {transparent}, moving {moving}, offset {offset}", data, 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [SOME, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"])
 @pytest.mark.parametrize(
     ("kind", "make", "least"),

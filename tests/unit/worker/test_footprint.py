@@ -39,6 +39,7 @@ def asked(
         stop_server(server)
 
 
+@pytest.mark.slow
 def test_a_process_holds_less_than_a_hundred_megabytes(asked: Server) -> None:
     """Private and shared, its libraries and the network among them."""
     deadline_s = time.monotonic() + 60
@@ -57,6 +58,7 @@ def test_a_process_has_one_heap_though_its_log_has_a_thread(asked: Server) -> No
     assert max(int(end, 16) - int(begin, 16) for begin, end in reserved) < HEAP_BYTES / 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_nobody_asks_takes_no_processor(asked: Server) -> None:
     """It waits for a connection, and wakes seldom, to say that it lives."""
     before_ms = exact_cpu_ms(asked.process.pid)

@@ -20,6 +20,7 @@ from tests.fuzz.targets import MAX_PIXELS, SIZE, TARGETS, seeds
 CORPUS = REPOSITORY / "tests/fuzz/corpus"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.filterwarnings("default")  # decoders warn of what is odd
 def test_what_the_fuzzer_found_is_answered_as_documented(target: str) -> None:

@@ -45,6 +45,7 @@ def assert_green(answer: bytes) -> None:
     assert json.loads(body)["predictions"][0]["label"] == "green"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [16, 64, 500, 1300], ids=["1 kB", "10 kB", "600 kB", "5 MB"])
 def test_a_body_of_any_size_is_read_whole(server: Any, side: int) -> None:
     body = picture(side)

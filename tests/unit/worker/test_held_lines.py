@@ -99,6 +99,7 @@ def replaced(server: Server, how: Callable[[], object]) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [ended_by_master, ended_at_once, replaced_by_reload, replaced_for_silence])
 def test_a_process_that_ends_in_order_has_written_each_request(
     colours: Bundle, tmp_path: Path, end: Callable[[Server], None]

@@ -156,6 +156,7 @@ def png_of_noise(bits: int, level: int) -> bytes:
     return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

@@ -213,6 +213,7 @@ def test_who_ends_in_the_middle_of_a_head_is_forgotten(server: Server) -> None:
     assert server.worker_pid() == serving
 
 
+@pytest.mark.slow
 def test_who_says_nothing_for_long_is_left_and_the_process_stays(colours: Bundle, tmp_path: Path) -> None:
     image_worker = "imagerec_worker.gunicorn_worker.ImageWorker"
     server = start_server(colours.path, image_worker, tmp_path, "--timeout", "2")
@@ -417,6 +418,7 @@ def inference(*files: bytes) -> bytes:
     return INFER % (len(body), headers["Inference-Header-Content-Length"].encode()) + body
 
 
+@pytest.mark.slow
 def test_where_no_more_children_may_be_others_do_not_wait_for_many_pictures(server: Server) -> None:
     """Nine dear ones are four seconds; after half of one the client hears why."""
     with contextlib.ExitStack() as stack:
@@ -493,6 +495,7 @@ def test_many_pictures_are_answered_where_batches_leave_no_children(colours: Bun
         stop_server(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit_s", [0, 300])
 def test_who_waits_long_for_a_turn_is_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch, limit_s: int) -> None:
     monkeypatch.setattr(offload, "TURN_S", 1)

@@ -137,6 +137,7 @@ def test_orientation_that_makes_no_sense_is_ignored() -> None:
     assert preprocess(damaged, SIZE, LIMIT)[1] == ImageInfo("JPEG", 48, 48)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(["PNG", "JPEG"]))
 def test_the_square_is_cut_from_the_centre(margin: int, side: int, kind: str) -> None:
     """Margins of another colour must leave no trace, on either axis; JPEG's blocks blur the seam."""

@@ -75,6 +75,7 @@ def test_a_request_that_has_not_waited_is_served(patient: Any, behind_s: float) 
     assert 0 <= document["timing_ms"]["queue"] < PATIENT_S * 1000
 
 
+@pytest.mark.slow
 def test_a_request_that_has_waited_too_long_is_refused_whatever_the_balancer_s_clock_says(
     colours: Any, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def as_png(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_neither_decoder_loses_accuracy(
     classifier: Classifier, imagenet_sample: list[tuple[str, bytes]], references: list[str], kind: str

@@ -51,6 +51,7 @@ def stop(process: subprocess.Popen[str]) -> str:
         return process.communicate()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, "/nowhere"], ids=["no bundle named", "no bundle there"])
 def test_a_bad_setting_ends_gunicorn_with_one_line(tmp_path: Path, value: str | None) -> None:
     process = start(tmp_path, **({"IMAGEREC_BUNDLE": value} if value else {}))
@@ -135,6 +136,7 @@ max_requests = 5
 """
 
 
+@pytest.mark.slow
 def test_processes_add_up_their_metrics_and_outlive_none(
     colours: Bundle, tmp_path: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
