@@ -330,6 +330,22 @@ def test_what_counts_for_nothing_is_counted(results: Path) -> None:
     assert text == "1 of 45, 1 commit"
 
 
+def test_a_run_says_by_how_much_its_generator_was_late(results: Path) -> None:
+    table = results / "reference/rtt/summary/trials.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, (lag, invalid) in zip(
+        rows, [(0.001, ""), (0.003, ""), (0.002, ""), (9, "the generator lagged")], strict=False
+    ):
+        row |= {"lag_p50_s": lag, "lag_p99_s": "", "invalid": invalid}
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows[:4])
+    template = "{% set run = facts('rtt') %}{{ run.lag_p50_s | ms(digits=2) }}, {{ run.lag_p99_s | ms(digits=2) }}"
+    assert page(results, template) == "2.00, –"
+
+
 def test_trials_beside_which_others_may_have_run_are_counted(results: Path) -> None:
     assert page(results, "{{ facts('rtt').unwatched }}") == "0"
     change(results / "reference/rtt/summary/trials.csv", others="")

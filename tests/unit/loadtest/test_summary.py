@@ -137,7 +137,10 @@ def test_a_generator_that_lagged_makes_a_trial_invalid(made: RunFolder) -> None:
         for one in requests(0.1)
     ]
     record(made, steady, 1, late)
-    assert "the generator lagged: p99 50.0 ms" in summarize(made).trials[0]["invalid"]
+    trials = summarize(made).trials
+    assert "the generator lagged: p99 50.0 ms" in trials[0]["invalid"]
+    assert trials[0]["lag_p50_s"] == pytest.approx(0.05)
+    assert trials[1]["lag_p50_s"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_trial_that_was_over_within_its_warm_up_is_invalid(tmp_path: Path) -> None:

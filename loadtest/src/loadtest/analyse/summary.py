@@ -163,7 +163,8 @@ def _trial_row(
     row["measured_n"] = len(measured) if cell.measured_every else None
     row["measured_mean_s"] = float(np.mean(measured)) if measured else None
     row["worker_total_s"] = float(np.mean(totals)) if totals else None
-    row["lag_p99_s"] = quantile(np.array([one.lag_s for one in trial.samples]), 0.99)
+    lags = np.array([one.lag_s for one in trial.samples])
+    row |= {"lag_p50_s": quantile(lags, 0.5), "lag_p99_s": quantile(lags, 0.99)}
     row |= {key: (trial.footer or {}).get(key) for key in _NOTICED}
     if folder.design.precision is not None:
         row |= {key: ending(trial).get(key) for key in ("ended", "reached")}

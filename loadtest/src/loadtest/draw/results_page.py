@@ -23,6 +23,7 @@ from loadtest.errors import LoadtestError
 from loadtest.experiments.folder import RunFolder
 
 TEMPLATE, PAGE = "README.md.j2", "README.md"
+LAGS = ("lag_p50_s", "lag_p99_s")
 
 
 class Runs:
@@ -97,6 +98,8 @@ class Runs:
             `goal`; `requests`; `trials` and `invalid`, how many were measured and how many of them count for nothing;
             `unwatched`, of how many it is not known whether other programs ran beside them;
             `calibrations` and `disturbed`, how many there were and how many of them something else disturbed;
+            `lag_p50_s` and `lag_p99_s`, by how much the generator sent late, as the median over the trials that count
+            and have requests enough for the quantile;
             `commits`, short and sorted; `dirty`, whether one of its levels came from changed files; `processors` of the
             workers' hosts; `minutes` that its design takes.
 
@@ -116,11 +119,17 @@ class Runs:
             "unwatched": sum(trial.get("others") is None for trial in trials),
             "calibrations": len(told),
             "disturbed": sum(bool(reasons) for reasons in told.values()),
+            **{name: _median([trial[name] for trial in trials if not trial["invalid"]]) for name in LAGS},
             "commits": sorted({str(facts["commit"])[:7] for facts in deployed}),
             "dirty": any(facts["dirty"] for facts in deployed),
             "processors": sorted({host["processor"] for facts in deployed for host in facts["hosts"].values()}),
             "minutes": round(folder.design.minutes),
         }
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 def render(folder: Path) -> str:
