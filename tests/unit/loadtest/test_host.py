@@ -70,6 +70,21 @@ def test_a_hog_beside_the_run_makes_its_trial_invalid(serve: Callable[..., str],
     assert reason.endswith("% of the processor time of the client's host, limit 5.0%")
 
 
+def test_who_works_for_the_run_is_none_of_the_others(serve: Callable[..., str]) -> None:
+    target = serve()
+    with running(sys.executable, "-c", "print(flush=True)\nwhile True: pass") as helper:
+        assert helper.stdout is not None
+        helper.stdout.readline()
+        begun_s, before_s = time.perf_counter(), processes.cpu_s([helper.pid])
+        watches = [HostWatch(target), HostWatch(target, [helper.pid, os.getpid()])]
+        while (used_s := processes.cpu_s([helper.pid]) - before_s) < 0.5:
+            time.sleep(0.02)
+        alone, helped = (watch.facts()["others"] for watch in watches)
+        passed_s = time.perf_counter() - begun_s
+    # of both the same others are told, but for the helper, which counts once
+    assert 0.7 * used_s <= (alone - helped) * os.cpu_count() * passed_s <= 1.5 * used_s
+
+
 def test_who_runs_for_a_moment_at_each_tick_is_not_busy_all_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,7 +229,8 @@ def test_on_a_slice_others_are_what_its_host_ran_and_the_slice_did_not(
     monkeypatch.setattr(host, "_HOST_CPU", accounts["host"])
     monkeypatch.setattr(host, "_SLICE_CPU", accounts["slice"])
     monkeypatch.setattr(processes, "all_are_seen", lambda: False)
-    monkeypatch.setattr(processes, "cpu_s", lambda _pids: cpu_s())  # no other program in this machine
+    # no other program in this machine
+    monkeypatch.setattr(processes, "cpu_s", lambda pids, **_: cpu_s() if pids else 0.0)
     clock = SimpleNamespace(perf_counter=iter([0.0, 10.0]).__next__)
     monkeypatch.setattr(effort, "time", clock)
     for account in accounts.values():

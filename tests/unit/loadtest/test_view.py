@@ -3,11 +3,19 @@
 import io
 import json
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from loadtest.experiments.execute import run_level
+from loadtest.experiments.folder import RunFolder
+from loadtest.experiments.host import HostWatch
+from loadtest.experiments.reader import load_design
+from loadtest.generate.attack import Attack, run_attack
+from loadtest.generate.payload import encode
 from loadtest.generate.view import Glimpse, View
 from loadtest.generate.viewer import Board, watch
 
@@ -89,3 +97,44 @@ def test_a_view_that_cannot_start_disturbs_nothing(monkeypatch: pytest.MonkeyPat
         view.begin("x")
         view.show(Glimpse(0.0, 0, 0, []))
         view.say("y")
+
+
+DESIGN = """
+name: seen
+goal: Is the view counted as another program?
+seed: 1
+repetitions: 5
+dirty: true
+cells: [{arrivals: closed, in_flight: 1, image_px: 16, requests: 1}]
+"""
+
+
+def command_of(pid: int) -> bytes:
+    for _ in range(500):
+        if command := Path(f"/proc/{pid}/cmdline").read_bytes():
+            return command
+        time.sleep(0.01)  # it is just being started
+    return b""
+
+
+def test_who_draws_the_view_works_for_the_run(
+    serve: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal trials were disturbed by another program, which was the view."""
+    told: list[list[bytes]] = []
+
+    class Watch(HostWatch):
+        def __init__(self, target: str, helpers: Iterable[int] = ()) -> None:
+            told.append([command_of(pid) for pid in helpers])
+            super().__init__(target, helpers)
+
+    monkeypatch.setattr("loadtest.generate.attack.HostWatch", Watch)
+    monkeypatch.setattr("loadtest.experiments.execute.HostWatch", Watch)
+    target = serve()
+    payloads = (encode("16px", bytes(500), "image/jpeg", multipart=True),)
+    run_attack(Attack(target, payloads, rate_hz=50, duration_s=0.1), None, terminal=True)
+    (tmp_path / "seen.yml").write_text(DESIGN)
+    folder = RunFolder.create(tmp_path / "run", load_design(tmp_path / "seen.yml"), "2026-01-01T00:00:00+00:00")
+    run_level(folder, folder.design.levels[0], target, {}, None, dirty=True, bars=True)
+    assert len(told) == 1 + 5
+    assert all(len(commands) == 1 and b"loadtest.generate.viewer" in commands[0] for commands in told)

@@ -227,7 +227,7 @@ class _Session:
     ) -> None:
         self.folder.make_room(path)
         load = load if pool is None else pool.over(load)
-        host = HostWatch(self.target)
+        host = HostWatch(self.target, self.reporter.processes)
         async with self._client(answers=cell.every_image) as client:
             await record_load(
                 client,

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,14 @@ class HostWatch:
     """Reads the host's counters when a trial begins, and again at its end.
 
     A service that runs on this host is none of the others; its processes are found by the socket that listens.
+
+    Args:
+        target: Address of the service.
+        helpers: Processes that work for the run beside this one, such as who draws its view, with all below them.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, helpers: Iterable[int] = ()) -> None:
+        self._helpers = tuple(helpers)
         parts = urlsplit(target)
         self._here = _is_here(parts.hostname or "")
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -83,12 +89,16 @@ class HostWatch:
         if self._container:
             # all machines of the slice, less what other programs used in this one
             slice_s = account_s(_SLICE_CPU)
-            return None if slice_s is None else slice_s - (processes.cpu_s([1]) - cpu_s())
+            return None if slice_s is None else slice_s - (processes.cpu_s([1]) - self._run_s())
         if not self._here:
-            return cpu_s()
+            return self._run_s()
         if self._service is None or not processes.stat(self._service):
             return None
-        return cpu_s() + processes.cpu_s([self._service])
+        return self._run_s(self._service)
+
+    def _run_s(self, *services: int) -> float:
+        """Seconds of a core that this process, its helpers and these services have used."""
+        return cpu_s() + processes.cpu_s([*self._helpers, *services], but=os.getpid())
 
 
 def programs_of(spent: MachineTimes) -> float:

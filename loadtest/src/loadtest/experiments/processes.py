@@ -14,9 +14,13 @@ def tree(pid: int) -> list[int]:
     return [pid, *(below for child in _children(pid) for below in tree(child))]
 
 
-def cpu_s(roots: Iterable[int]) -> float:
-    """Return the processor seconds that the trees have used, and those of ended processes that they have waited for."""
-    found = (stat(pid)[11:15] for root in roots for pid in tree(root))  # utime, stime, cutime, cstime
+def cpu_s(roots: Iterable[int], but: int | None = None) -> float:
+    """Return the processor seconds that the trees have used, and those of ended processes that they have waited for.
+
+    Each process counts once, and `but` not at all.
+    """
+    pids = {pid for root in roots for pid in tree(root)} - {but}
+    found = (stat(pid)[11:15] for pid in pids)  # utime, stime, cutime, cstime
     return sum(int(ticks) for times in found for ticks in times) / _TICKS
 
 

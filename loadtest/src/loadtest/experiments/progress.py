@@ -48,6 +48,11 @@ class Reporter:
         """What a runner tells its glimpses to; None where nobody looks."""
         return self._view.show if self._view else None
 
+    @property
+    def processes(self) -> list[int]:
+        """Who draws the live view."""
+        return self._view.processes if self._view else []
+
     def say(self, text: str) -> None:
         """Print one line."""
         if self._view:

@@ -130,7 +130,7 @@ def run_attack(attack: Attack, save: Path | None, *, terminal: bool) -> Trial:
 
     async def send(path: Path, view: View | None) -> None:
         async with Client(attack.target, timeout_s=attack.timeout_s) as client:
-            host = HostWatch(attack.target)
+            host = HostWatch(attack.target, view.processes if view else [])
             await record_load(
                 client,
                 path,

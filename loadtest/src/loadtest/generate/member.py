@@ -8,6 +8,7 @@ it stops.
 import asyncio
 import base64
 import json
+import os
 import sys
 import tempfile
 import time
@@ -72,7 +73,8 @@ def _tell(message: dict[str, Any]) -> None:
 
 async def _send(job: dict[str, Any], begin_s: float, runners: list[Runner]) -> None:
     attack, part, parts = attack_of(job), job["part"], job["parts"]
-    host = HostWatch(attack.target)
+    started_by = os.getppid()  # `loadtest attack` with its view, or the end of a connection
+    host = HostWatch(attack.target, [started_by] if started_by > 1 else [])
     # Another client on this host is no other program, and its time is not known here.
     hidden = {} if job["alone"] else {"others": None}
     with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:

@@ -65,6 +65,11 @@ class View:
             self._process.stdin.close()
         self._process.wait()
 
+    @property
+    def processes(self) -> list[int]:
+        """Who draws it; nobody where it cannot be drawn."""
+        return [] if self._process is None else [self._process.pid]
+
     def say(self, text: str) -> None:
         """Print one line above what is drawn."""
         self._tell({"say": text})
