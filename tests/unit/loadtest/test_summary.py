@@ -112,6 +112,12 @@ def test_a_cell_is_the_mean_of_its_trials_with_their_interval(made: RunFolder) -
     assert row["worker_shares"] == pytest.approx({"worker1": 0.75, "worker2": 0.25}, abs=0.02)
 
 
+def test_each_image_of_a_mix_was_asked_for_by_its_share(measured: Path) -> None:
+    cells = summarize(RunFolder.open(measured)).cells
+    asked = {row["image"]: row["asked_hz"] for row in cells if row["images"] == "mix-32-64"}
+    assert asked == {"": asked[""], **dict.fromkeys(("32px", "64px"), pytest.approx(asked[""] / 2))}
+
+
 def test_what_the_original_would_have_measured_stands_beside_the_truth(made: RunFolder) -> None:
     row = summarize(made).cells[1]
     assert row["measured_n"] == 30

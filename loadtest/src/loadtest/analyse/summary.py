@@ -153,7 +153,7 @@ def _trial_row(
         "n": len(samples),
         "errors": len(samples) - len(good),
         "invalid": "; ".join(reasons + unmeasured(trial.samples, warmup_s(trial, cell))),
-        "asked_hz": trial.header.get("asked_hz"),
+        "asked_hz": _asked_hz(trial, cell, image),
         "achieved_hz": sum(one.sent_s < until_s for one in samples if one.done_s > one.sent_s) / window_s,
         "answered_hz": answered_hz(trial, cell, image),
         "mean_s": float(times.mean()) if len(times) else None,
@@ -171,6 +171,14 @@ def _trial_row(
     if is_watched(folder.design):
         row |= trial_columns(trial, cell, image)
     return row
+
+
+def _asked_hz(trial: Trial, cell: Cell, image: str) -> float | None:
+    """Requests a second that were asked for, of one image its share of them; None where a load has no rate."""
+    asked_hz: float | None = trial.header.get("asked_hz")
+    if asked_hz is None or not image:
+        return asked_hz
+    return asked_hz * dict(cell.images)[int(image.removesuffix("px"))]
 
 
 def _cell_row(
