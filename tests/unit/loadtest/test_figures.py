@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from chaos import figure as timeline
 from chaos import recorded
 from chaos.verdict import Marks
 from chaos.verdict import Row as Verdict
-from loadtest.analyse.window import length_s
+from loadtest.analyse.window import answered_hz, length_s
 from loadtest.draw import batching, loops, mix, overview, policies, rate, resolution, style, trials
 from loadtest.draw.results_page import Runs
 from loadtest.draw.trials import RINGED
 from loadtest.experiments.design import design_from_resolved
 from loadtest.experiments.folder import RunFolder
+from loadtest.generate.samples import Trial, read_trial
 from tests.conftest import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
@@ -153,6 +155,24 @@ def test_a_time_axis_ends_with_the_trial() -> None:
     assert fault.axes[1].get_xlim() == (0, int(last) + 1)
     for each in (series, both, fault):
         plt.close(each)
+
+
+def test_what_is_said_of_a_trial_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the mean of its cell; and all that was cut is grey, where the trial itself cut more than its cell says."""
+    folder, rows = run_of("original")
+    shown: list[Trial] = []
+
+    def read(path: Path) -> Trial:
+        trial = read_trial(path)
+        shown.append(replace(trial, footer=(trial.footer or {}) | {"precision": {"cut_s": 1.5}}))
+        return shown[-1]
+
+    monkeypatch.setattr(loops, "read_trial", read)
+    (drawn,) = laid_out(lambda: loops.draw_timeseries(folder, [row | {"answered_hz": 1.0} for row in rows]))
+    cell = next(one for one in folder.design.cells if drawn.axes[0].get_title().endswith(f", {one.id}"))
+    assert f" asked, {answered_hz(shown[0], cell):.1f} answered." in " ".join(drawn.get_supxlabel().split())
+    assert [patch.get_width() for panel in drawn.axes for patch in panel.patches] == [1.5, 1.5]
+    plt.close(drawn)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from loadtest.analyse.window import length_s
+from loadtest.analyse.window import answered_hz, length_s, warmup_s
 from loadtest.draw.style import (
     BLUE,
     GREY,
@@ -105,7 +105,7 @@ def draw_timeseries(folder: RunFolder, rows: list[Row]) -> list[str]:
     found = _saturated(folder, rows)
     if found is None:
         return []
-    level, cell, trial, row = found
+    level, cell, trial = found
     drawn, axes = figure(2, 1, (7.6, 5.6), sharex=True)
     order = sorted(trial.samples, key=lambda one: one.scheduled_s)
     until_s = length_s(trial)
@@ -119,20 +119,20 @@ def draw_timeseries(folder: RunFolder, rows: list[Row]) -> list[str]:
     axes[0].set(ylabel="response time, ms", title=f"{level.id}, {cell.id}")
     events = np.array(sorted([(one.sent_s, 1) for one in order] + [(one.done_s, -1) for one in order]))
     axes[1].step(events[:, 0], np.cumsum(events[:, 1]), where="post", color=ORANGE, label="in the system")
-    asked, answered = trial.header["asked_hz"], row["answered_hz"]
-    if asked and answered and asked > answered:
+    asked, answered = trial.header["asked_hz"], answered_hz(trial, cell)
+    if asked and asked > answered:
         axes[1].plot([0, until_s], [0, (asked - answered) * until_s], color=GREY, linestyle="--",
                      label="(asked − answered rate) × time")  # fmt: skip
     axes[1].set(ylabel="requests in the system", xlabel="time since the trial's start, s", xlim=(0, until_s))
+    cut_s = warmup_s(trial, cell)
     for one in axes:
         one.set_ylim(bottom=0)
-        if cell.warmup_s:
-            one.axvspan(0, cell.warmup_s, color="#eeeeee", zorder=0)
+        if cut_s:
+            one.axvspan(0, cut_s, color="#eeeeee", zorder=0)
     legend_above(drawn, *axes)
     asked_text = f"{asked:.1f} requests a second were asked" if asked else "closed loop"
-    answered_text = f", {answered:.1f} answered" if answered else ""
     caption = (
-        f"First valid trial (n = {len(order)}) of the most loaded cell: {asked_text}{answered_text}. "
+        f"First valid trial (n = {len(order)}) of the most loaded cell: {asked_text}, {answered:.1f} answered. "
         "Grey: warm-up, cut from summaries. The axis ends with the trial, by when a request was due; what was still in "
         "the system then was answered later. "
         f"Seed {folder.design.seed}, repetition {trial.header['repetition']}."
@@ -140,12 +140,12 @@ def draw_timeseries(folder: RunFolder, rows: list[Row]) -> list[str]:
     return [save(drawn, folder.path / "figures", "timeseries", caption)]
 
 
-def _saturated(folder: RunFolder, rows: list[Row]) -> tuple[Level, Cell, Trial, Row] | None:
+def _saturated(folder: RunFolder, rows: list[Row]) -> tuple[Level, Cell, Trial] | None:
     measured = [row for row in rows if row["mean_s"] is not None]
     steady = [row for row in measured if row["arrivals"] == "poisson" and row["rho"] is not None]
     changing = [row for row in measured if row["arrivals"] in ("step", "ramp", "sine")]
     for row in sorted(steady or changing, key=lambda one: (-float(one["rho"] or one["mean_s"]), one["pool_size"] or 0)):
         level = folder.design.level(row["level"])
         cell = next(one for one in folder.design.cells if one.id == row["cell"])
-        return level, cell, read_trial(folder.trial_path(level, cell, row["valid_numbers"][0])), row
+        return level, cell, read_trial(folder.trial_path(level, cell, row["valid_numbers"][0]))
     return None
