@@ -25,6 +25,7 @@ from loadtest.analyse.window import answered_hz, length_s
 from loadtest.draw import batching, loops, mix, overview, policies, rate, resolution, style, trials
 from loadtest.draw.results_page import Runs
 from loadtest.draw.trials import RINGED
+from loadtest.experiments.cells import Level
 from loadtest.experiments.design import design_from_resolved
 from loadtest.experiments.folder import RunFolder
 from loadtest.generate.samples import Trial, read_trial
@@ -216,6 +217,34 @@ def test_a_caption_says_how_many_trials_each_cell_was_asked_for() -> None:
     asked = {trials.asked_trials(folder, row) for row in rows}
     assert asked == {1, 5}
     assert " trials of 1 or 5 a cell;" in trials.provenance(folder, rows)
+
+
+def test_a_caption_names_the_share_and_the_model_of_each_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_level = RunFolder.read_level
+
+    def other(folder: RunFolder, level: Level) -> dict[str, Any]:
+        record, small = read_level(folder, level) or {}, level.pool_size == 1
+        record["facts"]["cpu_cores"] = {"worker1": 0.25 if small else 0.5}
+        record["version"]["model"] = {"name": "lite0" if small else "lite1", "version": "1.0"}
+        return record
+
+    monkeypatch.setattr(RunFolder, "read_level", other)
+    folder, rows = run_of("scaling")
+    parts = trials.provenance(folder, rows)[:-1].split("; ")
+    (shares,) = (part for part in parts if part.endswith(" a worker"))
+    assert set(shares.split(" or ")) == {"0.25 of a CPU core a worker", "0.5 of a CPU core a worker"}
+    assert set(parts[-1].split(" or ")) == {"model lite0 1.0", "model lite1 1.0"}
+    assert " or " not in trials.provenance(folder, [row for row in rows if row["pool_size"] == 1])
+
+
+def test_levels_of_one_pool_size_are_lines_of_their_own(scaling: tuple[RunFolder, list[dict[str, Any]]]) -> None:
+    folder, rows = scaling
+    alike = [row | {"pool_size": 2} for row in rows if row["pool_size"] in (1, 4) and row["interval_s"] is None]
+    (drawn,) = laid_out(lambda: rate.draw(folder, alike))
+    named = set(drawn.axes[0].get_legend_handles_labels()[1])
+    assert {row["level"] for row in alike} < named
+    assert "2 workers" not in named
+    plt.close(drawn)
 
 
 def test_a_curve_and_a_bar_that_lack_trials_say_so_in_their_names() -> None:

@@ -12,7 +12,7 @@ from loadtest.draw.style import (
     plain_ticks,
     save,
 )
-from loadtest.draw.trials import provenance, ring
+from loadtest.draw.trials import level_of, provenance, ring
 from loadtest.experiments.folder import RunFolder
 
 _ASIDE = 0.008  # of the load, from one size to the next
@@ -25,13 +25,14 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     if not mixed:
         return []
     alone = sorted((row for row in rows if row["images"].endswith("px")), key=_load)
-    images = sorted({row["image"] for row in mixed}, key=lambda image: int(image.removesuffix("px")))
-    series = [
-        (sorted((row for row in mixed if row["image"] == image), key=_load), f"{image} in the mix", colour, marker, "-")
-        for image, colour, marker in looks(images)
-    ]
-    if alone:
-        series.append((alone, f"{alone[0]['images']} alone", GREY, "x", "--"))
+    keys = sorted({(row["level"], row["image"]) for row in mixed}, key=lambda key: (key[0], _side(key[1])))
+    series = []
+    for key, colour, marker in looks(keys):
+        own = sorted((row for row in mixed if (row["level"], row["image"]) == key), key=_load)
+        series.append((own, f"{key[1]} in the mix{level_of(own[0], mixed)}", colour, marker, "-"))
+    for level in dict.fromkeys(row["level"] for row in alone):
+        own = [row for row in alone if row["level"] == level]
+        series.append((own, f"{own[0]['images']} alone{level_of(own[0], alone)}", GREY, "x", "--"))
     high = "p99" if all(row["p99_s"] is not None for row in (*mixed, *alone)) else "p90"
     drawn, axes = figure(1, 2, (9.5, 4.4), sharey=True)
     for panel, key, title in ((axes[0], "mean", "Mean"), (axes[1], high, f"{high[1:]}th percentile")):
@@ -57,6 +58,10 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     caption += "Sizes stand a little beside each other. "
     shown = [row for row in rows if not row["image"]]
     return [save(drawn, folder.path / "figures", "mix", caption + provenance(folder, shown))]
+
+
+def _side(image: str) -> int:
+    return int(image.removesuffix("px"))
 
 
 def _load(row: Row) -> float:

@@ -1,4 +1,4 @@
-"""Response time against rate for each pool size, with theory drawn over it; and the original's cells beside ours."""
+"""Response time against rate for each level, with theory drawn over it; and the original's cells beside ours."""
 
 import math
 from collections.abc import Sequence
@@ -57,9 +57,9 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
     drawn, axes = figure(1, 3, (11.5, 4.6), gridspec_kw={"width_ratios": [1.35, 1, 1]})
     response_panel(folder, axes[0], rows)
     axes[0].set_title("Response time")
-    pools = _pools(rows)
-    for index, (own, colour, marker) in enumerate(pools):
-        loads = dodged([row["rho"] for row in own], index, len(pools), _ASIDE_RHO)
+    series = _series(rows)
+    for index, (own, colour, marker, _) in enumerate(series):
+        loads = dodged([row["rho"] for row in own], index, len(series), _ASIDE_RHO)
         answered = [row["answered_hz"] for row in own]
         axes[1].errorbar(loads, answered, yerr=halves(own, "answered_ci"), color=colour, marker=marker)
         ring(axes[1], folder, own, loads, answered)
@@ -76,12 +76,12 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
 
 
 def response_panel(folder: RunFolder, axes: Axes, rows: list[Row]) -> None:
-    """Draw the mean response time against the rate for each pool size, beside theory and simulated trials."""
-    for own, colour, marker in _pools(rows):
+    """Draw the mean response time against the rate for each level, beside theory and simulated trials."""
+    for own, colour, marker, name in _series(rows):
         rates, values = [row["asked_hz"] for row in own], milliseconds(own, "mean_s")
         _theory(folder, axes, own, colour)
         axes.errorbar(rates, values, yerr=log_bars(own, "mean"), color=colour, marker=marker, linestyle="none",
-                      label=_workers(own[0]["pool_size"] or 0))  # fmt: skip
+                      label=name)  # fmt: skip
         axes.plot(rates, milliseconds(own, "simulated_mean_s"), color=colour, marker="_", markersize=9,
                   linestyle="none")  # fmt: skip
         ring(axes, folder, own, rates, values)
@@ -95,14 +95,19 @@ def response_panel(folder: RunFolder, axes: Axes, rows: list[Row]) -> None:
     plain_ticks(axes, "y")
 
 
-def _pools(rows: list[Row]) -> list[tuple[list[Row], str, str]]:
-    """The rows of each pool size by load, with a colour and a marker."""
-    sizes = sorted({row["pool_size"] or 0 for row in rows})
+def _series(rows: Sequence[Row]) -> list[tuple[list[Row], str, str, str]]:
+    """The rows of each level by load, with a colour, a marker and a name: its pool size, where no other has it."""
+    keys = sorted({(row["pool_size"] or 0, row["level"]) for row in rows})
+    sizes = [size for size, _ in keys]
     return [
-        (sorted((row for row in rows if (row["pool_size"] or 0) == size), key=lambda row: float(row["rho"])),
-         colour, marker)
-        for size, colour, marker in looks(sizes)
+        (sorted((row for row in rows if (row["pool_size"] or 0, row["level"]) == key), key=_rho),
+         colour, marker, _workers(key[0]) if sizes.count(key[0]) == 1 else key[1])
+        for key, colour, marker in looks(keys)
     ]  # fmt: skip
+
+
+def _rho(row: Row) -> float:
+    return float(row["rho"] or 0.0)
 
 
 def _disagreement(
@@ -153,11 +158,12 @@ def _agreement(rows: list[Row]) -> str:
     if not known:
         return ""
     worst = max(known, key=lambda row: abs(row["mg1_off"]))
+    name = next(name for own, _, _, name in _series(rows) if worst in own)
     within = abs(worst["mg1_off"]) <= _AGREES
     return (
         f"Up to ρ = 0.8 the measured mean is {'within' if within else 'not always within'} 15 % of M/G/1 (grey band): "
         f"the largest difference is {100 * worst['mg1_off']:+.0f} % at ρ = {worst['rho']:.1f} with "
-        f"{_workers(worst['pool_size'] or 0)}. Its bars are those of the measured mean. Theory knows the service times "
+        f"{name}. Its bars are those of the measured mean. Theory knows the service times "
         "of idle and of busy workers. Near ρ = 1 it describes a "
         "steady state that a trial of seconds does not reach; dashes are simulations of trials of the same length. "
         "Hollow, without bars: the trials' own arrivals and choices of workers, replayed through FIFO queues with the "
@@ -166,21 +172,21 @@ def _agreement(rows: list[Row]) -> str:
 
 
 def _original(folder: RunFolder, rows: list[Row]) -> list[str]:
-    pools = sorted({row["pool_size"] for row in rows if row["pool_size"]})
-    if not pools:
+    series = _series([row for row in rows if row["pool_size"]])
+    if not series:
         return []
     drawn, axes = figure(1, 2, (9.5, 4.4), sharey=True)
     intervals = sorted(published.SCALING_S, reverse=True)
-    for index, (pool, colour, marker) in enumerate(looks(pools)):
-        own = {row["interval_s"]: row for row in rows if row["pool_size"] == pool}
+    for index, (own_rows, colour, marker, name) in enumerate(series):
+        own, pool = {row["interval_s"]: row for row in own_rows}, own_rows[0]["pool_size"]
         known = [one for one in intervals if pool in published.SCALING_S[one]]
         axes[0].plot([1 / one for one in known], [1e3 * published.SCALING_S[one][pool] for one in known], color=colour,
                      marker=marker, linestyle="--")  # fmt: skip
         ours = [own[one] for one in intervals if one in own]
-        rates = dodged([1 / row["interval_s"] for row in ours], index, len(pools), _ASIDE_TIMES, log=True)
+        rates = dodged([1 / row["interval_s"] for row in ours], index, len(series), _ASIDE_TIMES, log=True)
         values = milliseconds(ours, "mean_s")
         axes[1].errorbar(rates, values, yerr=log_bars(ours, "mean"), color=colour, marker=marker,
-                         label=_workers(pool))  # fmt: skip
+                         label=name)  # fmt: skip
         ring(axes[1], folder, ours, rates, values)
     axes[0].set(title="The original, as published", ylabel="mean round-trip time, ms (logarithmic)", yscale="log")
     axes[1].set(title="Ours, same mean rates")

@@ -1,6 +1,6 @@
 """What a figure says of the trials behind it: the end of its caption, and a mark where some of them are missing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 
@@ -22,10 +22,8 @@ def provenance(folder: RunFolder, rows: Sequence[Row], *, bars: bool = True) -> 
     invalid = sum(row["trials"] for row in rows) - trials
     count = sum(row["n"] for row in rows)
     errors = sum(row["errors"] for row in rows)
-    level = next(iter(folder.measured_levels()))
-    record = folder.read_level(level)
-    assert record is not None
-    model = record["version"]["model"]
+    shown = {row["level"] for row in rows}
+    records = [folder.read_level(level) or {} for level in folder.measured_levels() if level.id in shown]
     parts = [
         f"n = {count:,} requests in {trials} trials of {asked(folder, rows)} a cell",
         f"{errors:,} failed" if errors else "none failed",
@@ -34,19 +32,33 @@ def provenance(folder: RunFolder, rows: Sequence[Row], *, bars: bool = True) -> 
         parts.append(f"{invalid} invalid trial{'s' if invalid > 1 else ''} left out")
     if few := _missing(folder, rows):
         parts.append(few)
-    cores = record["facts"].get("cpu_cores")
-    share = next(iter((cores or {}).values()), None)
-    if share:
-        parts.append(
-            f"{float(share):.2g} of a CPU core a worker"
-            if float(share) < 1
-            else f"{float(share):.2g} CPU core a worker"
-        )
+    parts += _either(_share(record["facts"].get("cpu_cores")) for record in records)
     if bars:
         parts.append("bars: 95 % t-interval over trials, on a logarithmic axis that of the logarithm, "
                      "none where one trial counts")  # fmt: skip
-    parts += [f"seed {folder.design.seed}", f"model {model['name']} {model['version']}"]
+    parts.append(f"seed {folder.design.seed}")
+    models = (record["version"]["model"] for record in records)
+    parts += _either(f"model {model['name']} {model['version']}" for model in models)
     return "; ".join(parts) + "."
+
+
+def _either(said: Iterable[str]) -> list[str]:
+    """What levels say, as one part of a caption; none where nobody says anything."""
+    different = dict.fromkeys(one for one in said if one)
+    return [" or ".join(different)] if different else []
+
+
+def _share(cores: Mapping[str, float | None] | None) -> str:
+    """How many cores a worker has, the first one for all; empty where nobody limits them."""
+    share = next(iter((cores or {}).values()), None)
+    if not share:
+        return ""
+    return f"{float(share):.2g} {'of a CPU core' if float(share) < 1 else 'CPU core'} a worker"
+
+
+def level_of(row: Row, rows: Sequence[Row]) -> str:
+    """Such as `, pool2-random`, for the name of a series; empty where all rows are of one level."""
+    return "" if len({one["level"] for one in rows}) == 1 else f", {row['level']}"
 
 
 def where(folder: RunFolder, rows: Sequence[Row], share: str) -> str:
