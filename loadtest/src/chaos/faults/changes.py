@@ -16,6 +16,7 @@ from typing import Any
 
 from chaos.bars import barely_felt, of_enough, rolled, soon
 from chaos.fault import VICTIM, Fault
+from chaos.faults.workers import DROP_IN
 from chaos.scene import Scene
 from chaos.verdict import Marks, Row, answered
 from deployed.checkout import REPOSITORY, run
@@ -163,7 +164,6 @@ def _grow(scene: Scene, marks: Marks) -> None:
     scene.balance()
 
 
-_DROP_IN = "/run/systemd/system/imagerec-worker.service.d"
 _FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 
@@ -171,12 +171,12 @@ def _jump_clock(scene: Scene, _marks: Marks) -> None:
     """Put the worker's clock an hour ahead; containers share the kernel's, so it is put before its eyes instead."""
     scene.on(VICTIM, "command -v faketime >/dev/null || apt-get install -y -qq faketime >/dev/null 2>&1")
     unit = f"[Service]\\nEnvironment=LD_PRELOAD={_FAKETIME} FAKETIME=+{_CLOCK_AHEAD_S}s\\n"
-    scene.on(VICTIM, f"mkdir -p {_DROP_IN}; printf '{unit}' > {_DROP_IN}/clock.conf; systemctl daemon-reload")
+    scene.on(VICTIM, f"mkdir -p {DROP_IN}; printf '{unit}' > {DROP_IN}/clock.conf; systemctl daemon-reload")
     scene.on(VICTIM, "systemctl restart imagerec-worker.service")
 
 
 def _set_clock(scene: Scene, _marks: Marks) -> None:
-    scene.on(VICTIM, f"rm -r {_DROP_IN}; systemctl daemon-reload; systemctl restart imagerec-worker.service")
+    scene.on(VICTIM, f"rm -r {DROP_IN}; systemctl daemon-reload; systemctl restart imagerec-worker.service")
     scene.until_ready(VICTIM)
 
 

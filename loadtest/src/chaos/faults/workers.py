@@ -29,7 +29,7 @@ def _kill_all_processes(scene: Scene, _marks: Marks) -> None:
         time.sleep(3)
 
 
-_DROP_IN = "/run/systemd/system/imagerec-worker.service.d"
+DROP_IN = "/run/systemd/system/imagerec-worker.service.d"
 _BROKEN = "/run/failing"
 _FAILING = """
 from imagerec_worker.wsgi import app as sound
@@ -45,7 +45,7 @@ def app(environ, start_response):
 
 def _start_instead(scene: Scene, command: str) -> None:
     unit = f"[Service]\\nExecStart=\\nExecStart={command}\\n"
-    scene.on(VICTIM, f"mkdir -p {_DROP_IN}; printf '{unit}' > {_DROP_IN}/chaos.conf; systemctl daemon-reload")
+    scene.on(VICTIM, f"mkdir -p {DROP_IN}; printf '{unit}' > {DROP_IN}/chaos.conf; systemctl daemon-reload")
     scene.on(VICTIM, "systemctl kill --signal=KILL --kill-who=all imagerec-worker.service")
 
 
@@ -61,7 +61,7 @@ def _fail(scene: Scene, _marks: Marks) -> None:
 
 
 def _start(scene: Scene, _marks: Marks) -> None:
-    scene.on(VICTIM, f"rm -rf {_DROP_IN} {_BROKEN}; systemctl daemon-reload; systemctl restart imagerec-worker.service")
+    scene.on(VICTIM, f"rm -rf {DROP_IN} {_BROKEN}; systemctl daemon-reload; systemctl restart imagerec-worker.service")
     scene.until_ready(VICTIM)
 
 

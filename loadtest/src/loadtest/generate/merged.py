@@ -129,7 +129,6 @@ def _footer(trials: Sequence[Trial], samples: Sequence[Sample]) -> dict[str, Any
         # Of the busiest client: each has a core of its own.
         "cpu_share": max(footer["cpu_share"] for footer in footers),
         "spin_share": max(footer["spin_share"] for footer in footers),
-        "machine_busy": None,
         "peak_in_flight": peak,
         "mean_in_flight": round(sum(one.service_s for one in samples) / wall_s, 6),
         "not_sent": sum(footer["not_sent"] for footer in footers),

@@ -12,6 +12,7 @@ from loadtest.simulate.balancers import BALANCERS, Balancer, draws
 
 REFUSED = -1  # every worker that could be chosen was full: 429
 LOST = -2  # as many workers as nginx tries did not answer: 502
+_TRIES = 2  # workers that nginx tries for one request (the role balancer's balancer_tries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,12 @@ class Fault:
         at_s: When, in seconds.
         lasts_s: For how long, in seconds.
         noticed_s: Seconds until the pool's watch takes them out (the role pool's pool_silent_s).
-        tries: Workers that nginx tries for one request (the role balancer's balancer_tries).
     """
 
     workers: tuple[int, ...]
     at_s: float
     lasts_s: float
     noticed_s: float = 1.2
-    tries: int = 2
 
 
 def play(
@@ -118,7 +117,6 @@ class _State:
         self.chosen = [REFUSED] * count
         self.departures: list[tuple[float, int, int]] = []  # when, request, worker
         self.tried: dict[int, tuple[int, ...]] = {}
-        self.tries = 2
 
     def settle(self, now: float) -> None:
         """Let balancers know of every request that has ended."""
@@ -135,7 +133,7 @@ class _State:
         view = self.views[self.via[number]]
         tried = self.tried.get(number, ())
         while True:
-            if len(tried) >= self.tries:
+            if len(tried) >= _TRIES:
                 worker = LOST
                 break
             worker = view.choose(tried)
@@ -162,7 +160,6 @@ class _State:
         """Let a fault's workers die, be taken out or come back."""
         self.settle(now)
         if what == 0:
-            self.tries = fault.tries
             for worker in fault.workers:
                 self.alive[worker] = False
             for worker in fault.workers:
