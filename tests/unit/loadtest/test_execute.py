@@ -157,6 +157,37 @@ def test_batches_of_the_inventory_are_told_from_single_photographs(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_trial_is_judged_while_it_runs_as_in_the_summary(
+    design: Path, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Lag is held against one service time: a trial that the run calls INVALID is no other in its figures."""
+    judged: dict[str, list[float | None]] = {"experiments.execute": [], "analyse.summary": []}
+    describe = Client.describe
+
+    def by(name: str) -> Callable[..., list[str]]:
+        def judge(_samples: object, _footer: object, service_s: float | None, _limits: object) -> list[str]:
+            judged[name].append(service_s)
+            return []
+
+        return judge
+
+    async def batching(client: Client) -> dict[str, Any]:
+        found = await describe(client)
+        return found | {"version": found["version"] | {"batch": {"max": batch, "window_ms": 0.0}}}
+
+    monkeypatch.setattr(Client, "describe", batching)
+    for name in judged:
+        monkeypatch.setattr(f"loadtest.{name}.invalid_because", by(name))
+    design.write_text(BY_LOAD)
+    assert run(design, serve("--workers", "2", "--service-ms", "2")) == 0
+    summarize(RunFolder.open(design.parent / "run"))
+    assert judged["experiments.execute"] == judged["analyse.summary"]
+    assert len(judged["analyse.summary"]) == 5
+    assert (None in judged["analyse.summary"]) == (batch > 1)
+
+
+@pytest.mark.slow
 def test_theory_is_of_the_policy_that_was_deployed(design: Path, serve: Callable[..., str]) -> None:
     design.write_text(BY_LOAD.replace(", policy: random", ""))
     assert run(design, serve("--workers", "2", "--service-ms", "2", "--policy", "least_conn")) == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.analyse.laws import law_of
 from loadtest.errors import LoadtestError
 from loadtest.experiments.awake import PoolWatch, need_all_awake, watch_of
 from loadtest.experiments.calibration import Capacity, estimate, from_facts, with_regimes
@@ -205,9 +206,9 @@ class _Session:
                 f"no request of {name} was answered ({last}); its samples are kept in {aside}. Look at the service, "
                 "then run the same command with --resume"
             )
-        reasons = invalid_because(
-            trial.samples, trial.footer, capacity.service_s if capacity else None, self.folder.design.validity
-        )
+        law = law_of(self.folder, self.level, self.folder.read_level(self.level) or {}, cell)  # as the summary does
+        service_s = law.service_s if law else None
+        reasons = invalid_because(trial.samples, trial.footer, service_s, self.folder.design.validity)
         reasons += unmeasured(trial.samples, cell.warmup_s)
         note = outcome(trial.samples)
         note += f"; {refused}" if (refused := refusals(trial.samples, limits)) else ""
