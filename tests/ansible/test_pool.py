@@ -291,6 +291,20 @@ def test_the_figures_are_told_and_nobody_fills_the_log_by_asking(pool: Pool) -> 
     assert lines_of(pool, "/live-figures") == lines_of(pool, "/history") == []
 
 
+def test_an_upload_that_breaks_off_is_told_as_lost(pool: Pool) -> None:
+    before = len(lines_of(pool, "/submit"))
+    with socket.create_connection(("127.0.0.1", pool.port), timeout=60) as client:
+        client.sendall(b"POST /submit HTTP/1.1\r\nHost: b\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
+        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"half a photograph")
+    pool.until(lambda: len(lines_of(pool, "/submit")) > before)
+    (line,) = lines_of(pool, "/submit")[before:]
+    pool.until(lambda: pool.get("/live-figures").json()["time"] >= int(line["msec"]))
+    seconds = pool.get(f"/live-figures?since={int(line['msec']) - 1}").json()["seconds"]
+    assert (line["status"], seconds["lost"][0]) == (400, 1)
+    assert 'imagerec_balancer_requests_total{status="499",worker=""}' in pool.get("/pool_metrics").text
+
+
 def test_a_drained_worker_gets_no_request_and_returns(pool: Pool) -> None:
     pool.workers[0].ready = 503
     pool.until_state(worker1="draining")

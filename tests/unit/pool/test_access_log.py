@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerec_pool.access_log import AccessLog, Answer, entry_of
+from imagerec_pool.access_log import AccessLog, Answer, Request, entry_of
 
 ONE, TWO = "10.0.0.1:5000", "10.0.0.2:5000"
 
@@ -52,6 +52,17 @@ def read(log: AccessLog) -> list[Answer]:
 )
 def test_each_answer_of_each_try_is_told(text: bytes, found: list[Answer]) -> None:
     assert list(entry_of(text).answers) == found
+
+
+@pytest.mark.parametrize(
+    ("status", "sent_bytes", "told"),
+    [(400, 0, 499), (408, 0, 499), (400, 25, 499), (400, 412, 400), (413, 412, 413), (200, 0, 200)],
+)
+def test_an_upload_that_its_client_breaks_off_or_that_stalls_is_lost(status: int, sent_bytes: int, told: int) -> None:
+    asked = {"method": "POST", "path": "/predict"}
+    asked |= dict.fromkeys(("upstream_addr", "upstream_status", "upstream_response_s"), "")
+    ended = {"msec": 7.5, "request_s": 0.25, "status": status, "response_bytes": sent_bytes}
+    assert entry_of(json.dumps(asked | ended).encode()).request == Request(7.5, told, 250.0, None, 250.0)
 
 
 def test_only_what_is_added_is_read_and_a_line_once_it_is_whole(tmp_path: Path) -> None:

@@ -29,8 +29,11 @@ ENDS = (
     (500, "{1}, {0}", "500, 500"),
     (502, "{1}, {0}", "502, 504"),
     (499, "{0}", "-"),
+    (400, "", ""),
+    (408, "", ""),
 )
-OUTCOME = {413: "answered", 422: "answered", 200: "answered", 429: "refused", 499: "lost", 500: "errors", 502: "errors"}
+OUTCOME = {413: "answered", 422: "answered", 200: "answered", 429: "refused", 500: "errors", 502: "errors"}
+OUTCOME |= {400: "lost", 408: "lost", 499: "lost"}
 
 
 def up(*names: str) -> list[dict[str, Any]]:
@@ -45,6 +48,7 @@ def line(ended_s: float, end: tuple[int, str, str], addresses: list[str], took_s
     tries = len(said.split(", "))
     times = "" if not said else ", ".join(["0.001"] * (tries - 1) + [f"{took_s - 0.004:.3f}"])
     fields = {"msec": round(ended_s, 3), "method": "POST", "path": "/predict", "status": status}
+    fields |= {"response_bytes": 0 if OUTCOME[status] == "lost" else 412}
     fields |= {"request_s": round(took_s, 3), "upstream_addr": asked.format(*addresses), "upstream_status": said}
     return fields | {"upstream_response_s": times} | more
 

@@ -15,6 +15,9 @@ _NO_ANSWER = {"502", "504", "-", ""}
 _BETWEEN = re.compile(", | : ")
 # Where photographs are sent to.
 _CLASSIFIES = re.compile(r"/(predict|submit|v2/.+)")
+# What nginx writes of a body that breaks off, or does not go on: it closes the connection without an answer. Before may
+# have come "100 Continue", of 25 bytes; each of its own answers has more than 300.
+_CUT_SHORT, _LEAST_BYTES, _CLIENT_LEFT = {400, 408}, 100, 499
 
 
 class Answer(NamedTuple):
@@ -29,7 +32,7 @@ class Request(NamedTuple):
 
     Attributes:
         ended_s: When nginx wrote its line, in seconds since 1970.
-        status: What the client got.
+        status: What the client got; 499 where it left before its answer, or before it had sent its photograph whole.
         took_ms: From its first byte to the last byte of the answer, by nginx's clock.
         by: The address of the worker whose answer the client got; None where nginx answered by itself.
         worker_ms: For how long that worker was asked.
@@ -74,7 +77,10 @@ def _request(fields: dict[str, Any], by: str | None) -> Request | None:
         ended_s, took_s = float(fields["msec"]), float(fields["request_s"])
         asked_s = _BETWEEN.split(fields["upstream_response_s"])[-1]
         worker_s = took_s if asked_s in _NO_ANSWER else float(asked_s)
-        return Request(ended_s, int(fields["status"]), took_s * 1000, by, worker_s * 1000)
+        status = int(fields["status"])
+        if status in _CUT_SHORT and fields["response_bytes"] < _LEAST_BYTES:
+            status = _CLIENT_LEFT
+        return Request(ended_s, status, took_s * 1000, by, worker_s * 1000)
     except (ValueError, KeyError, TypeError):
         return None
 
