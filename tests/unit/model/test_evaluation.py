@@ -11,7 +11,8 @@ from PIL import Image
 
 from imagerec_model.errors import ModelError
 from imagerec_model.evaluation import evaluate, labelled, wilson
-from imagerec_worker.bundle import Bundle
+from imagerec_worker.bundle import Bundle, ClassName
+from tests.unit.worker.conftest import write_colour_bundle
 
 
 @pytest.mark.parametrize(("right", "of"), [(0, 10), (1, 1), (4, 6), (61, 100), (19_000, 20_000)])
@@ -46,6 +47,14 @@ def test_right_answers_are_counted(colours: Bundle, tmp_path: Path) -> None:
 def test_labels_are_read_from_the_names(colours: Bundle, tmp_path: Path) -> None:
     red, blue = square(tmp_path / "n00000001_red.png", 0), square(tmp_path / "n00000003_sky.png", 2)
     assert labelled(colours, tmp_path) == [(red, 0), (blue, 2)]
+
+
+def test_the_class_of_a_learnt_model_may_have_underscores(tmp_path: Path) -> None:
+    classes = tuple(ClassName(name, name) for name in ("bell", "bell_pepper", "caf\xe9"))
+    bundle = write_colour_bundle(tmp_path / "bundle", classes=classes)
+    names = {"bell_1.png": 0, "bell_pepper_1.png": 1, "bell_pepper_of_a_market.png": 1, "cafe\u0301_1.png": 2}
+    files = [(square(tmp_path / name, 0), label) for name, label in sorted(names.items())]
+    assert labelled(bundle, tmp_path) == files
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("holiday.png", "holiday.png begins with no class"), (None, "no file")])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -65,18 +66,26 @@ def decode(path: Path, size: int, crop: float) -> Pixels:
 
 
 def labelled(bundle: Bundle, folder: Path) -> list[tuple[Path, int]]:
-    """Return the photographs of a folder with their classes, by the WordNet id that begins each file's name.
+    """Return the photographs of a folder with their classes, by the class's wnid that begins each file's name.
 
     Raises:
         ModelError: a name begins with no class of the bundle, or the folder is empty.
     """
     classes = {entry.wnid: index for index, entry in enumerate(bundle.classes)}
     files = sorted(path for path in folder.glob("*") if path.is_file())
-    strange = [path.name for path in files if path.name.split("_")[0] not in classes]
+    labels = {path: _class_of(path.name, classes) for path in files}
+    strange = [path.name for path, label in labels.items() if label is None]
     if strange or not files:
         wrong = f"{strange[0]} begins with no class of {bundle.name}" if files else "no file is there"
         raise ModelError(f"{folder} is no folder of labelled photographs: {wrong}; name them <wnid>_<anything>")
-    return [(path, classes[path.name.split("_")[0]]) for path in files]
+    return [(path, label) for path, label in labels.items() if label is not None]
+
+
+def _class_of(name: str, classes: Mapping[str, int]) -> int | None:
+    """Return the class of the longest wnid that begins a file's name; that of a learnt class may have underscores."""
+    parts = unicodedata.normalize("NFC", name).split("_")
+    begins = ("_".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+    return next((classes[begin] for begin in begins if begin in classes), None)
 
 
 def evaluate(bundle: Bundle, files: Sequence[tuple[Path, int]]) -> Evaluation:
