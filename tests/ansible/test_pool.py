@@ -243,21 +243,21 @@ def test_prometheus_is_told_of_the_pool_and_of_the_requests_on_this_machine(pool
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
+    ("method", "path", "status", "slug"),
     [
-        ("POST", "/workers", 405),
-        ("POST", "/healthz", 405),
-        ("POST", "/live-figures", 405),
-        ("GET", "/live-figures?since=soon", 400),
-        ("GET", "/live-figures?since=-1", 400),
-        ("POST", "/history", 405),
-        ("GET", "/history?hours=2", 400),
+        ("POST", "/workers", 405, "method-not-allowed"),
+        ("POST", "/healthz", 405, "method-not-allowed"),
+        ("POST", "/live-figures", 405, "method-not-allowed"),
+        ("GET", "/live-figures?since=soon", 400, "bad-parameter"),
+        ("GET", "/live-figures?since=-1", 400, "bad-parameter"),
+        ("POST", "/history", 405, "method-not-allowed"),
+        ("GET", "/history?hours=2", 400, "bad-parameter"),
     ],
 )
-def test_a_wrong_request_is_a_problem_document(pool: Pool, method: str, path: str, status: int) -> None:
+def test_a_wrong_request_is_a_problem_document(pool: Pool, method: str, path: str, status: int, slug: str) -> None:
     answer = requests.request(method, f"http://127.0.0.1:{pool.port}{path}", timeout=10)
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
-    assert answer.json()["status"] == status
+    assert (answer.json()["status"], answer.json()["type"]) == (status, f"/problems/{slug}")
 
 
 def lines_of(pool: Pool, path: str) -> list[dict[str, Any]]:

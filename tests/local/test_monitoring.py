@@ -209,7 +209,7 @@ def test_the_history_is_what_prometheus_has_kept(watched: Watched) -> None:
     assert newest["errors"] == newest["refused"] == newest["lost"] == 0
     assert points["requests"][0] is None  # an hour ago nobody watched
     nobody = requests.get(f"{watched.deployment.url}/history?hours=3", timeout=60)
-    assert (nobody.status_code, nobody.json()["type"]) == (400, "/problems/bad-request")
+    assert (nobody.status_code, nobody.json()["type"]) == (400, "/problems/bad-parameter")
 
 
 def test_a_changed_objective_is_read_by_the_same_process_and_changes_nothing_else(watched: Watched) -> None:

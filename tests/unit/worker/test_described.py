@@ -193,6 +193,18 @@ def test_each_status_of_an_address_is_told(description: dict[str, Any]) -> None:
     assert told == {path: set(statuses.split()) for path, statuses in STATUSES.items()}
 
 
+def test_the_type_of_a_problem_is_left_to_the_problem(description: dict[str, Any]) -> None:
+    """A worker's 429 is `busy`, that of a limit of the balancer is not."""
+    told = {
+        answer["description"]
+        for entry in description["paths"].values()
+        for method in TRIED
+        for answer in entry.get(method, {"responses": {}})["responses"].values()
+        if "application/problem+json" in answer["content"]
+    }
+    assert told == {"A problem; its type says which."}
+
+
 LENGTH: dict[str, Any] = {"type": "integer", "minimum": 1}
 TOP: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 20, "default": 5}
 PARAMETERS: dict[tuple[str, str], dict[str, Any]] = {

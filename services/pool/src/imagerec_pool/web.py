@@ -35,14 +35,14 @@ def create_app(agent: Agent, autoscaler: Path | None = None, prometheus: str | N
     async def live_figures(request: web.Request) -> web.Response:
         since = request.query.get("since")
         if since is not None and not (since.isascii() and since.isdigit()):
-            return _problem(400, "bad-request", "Bad request", _SINCE)
+            return _problem(400, "bad-parameter", "Bad parameter", _SINCE)
         told = agent.figures.tell(agent.report(), None if since is None else int(since[:18]))
         return _json(told)
 
     async def history(request: web.Request) -> web.Response:
         hours = request.query.get("hours", str(WINDOWS_H[0]))
         if hours not in map(str, WINDOWS_H):
-            return _problem(400, "bad-request", "Bad request", _HOURS)
+            return _problem(400, "bad-parameter", "Bad parameter", _HOURS)
         told = await kept.tell(int(hours))
         if told is None:
             return _problem(503, "unavailable", "Service unavailable", _LATE)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from imagerec_worker import openapi_figures, openapi_v2
-from imagerec_worker.errors import PROBLEMS
 from imagerec_worker.openapi_schemas import COUNT, FILE, SHARE, TEXT, Json, answered, asked, described, listed, refer
 from imagerec_worker.preprocess import FORMATS
 from imagerec_worker.recognition import TOP, TOP_DEFAULT, TOP_MAX, Timing
 from imagerec_worker.service import Service
 
 BOTH, WORKER, BALANCER = openapi_v2.BOTH, ["worker"], ["balancer"]
+# A worker and the balancer have other types for one status.
+_PROBLEM = answered("A problem; its type says which.", refer("Problem"), "application/problem+json")
 
 
 def document(service: Service) -> Json:
@@ -47,19 +48,13 @@ def document(service: Service) -> Json:
 
 def _operation(served_by: list[str], what: str, good: Json, *bad: int, **more: Any) -> Json:
     problems = {
-        str(status): _problem(status) for status in sorted({*bad, *(openapi_v2.PASSED_ON if served_by == BOTH else ())})
+        str(status): _PROBLEM for status in sorted({*bad, *(openapi_v2.PASSED_ON if served_by == BOTH else ())})
     }
     return {"summary": what, "x-served-by": served_by, **more, "responses": {"200": good, **problems}}
 
 
 def _get(served_by: list[str], what: str, schema: Json, *bad: int, **more: Any) -> Json:
     return {"get": _operation(served_by, what, answered("As asked.", schema), *bad, **more)}
-
-
-def _problem(status: int) -> Json:
-    slugs = [problem.slug for problem in PROBLEMS if problem.status == status]
-    what = f"A problem: {', '.join(slugs)}." if slugs else "A problem."
-    return answered(what, refer("Problem"), "application/problem+json")
 
 
 def _paths(service: Service) -> Json:
