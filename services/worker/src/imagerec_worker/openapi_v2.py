@@ -9,13 +9,12 @@ from imagerec_worker.v2_request import BATCH_MAX, HEADER_LENGTH, IGNORED, IMAGE,
 
 BOTH = ["worker", "balancer"]
 # What the balancer says by itself of any request that it passes on.
-PASSED_ON = (400, 401, 408, 414, 429, 431, 502, 503)
+PASSED_ON = (400, 401, 414, 429, 431, 502, 503)
 _PARAMETERS: Json = {"type": "object"}
 _ERRORS = {
     400: "The request, or a photograph in it, is not right.",
     401: "A key is needed.",
     404: "There is no such model or version.",
-    408: "The request did not arrive in time.",
     413: "The request, or a photograph in it, is too large.",
     414: "The address is too long.",
     429: "Busy, or too many requests.",
