@@ -239,8 +239,24 @@ def test_by_another_method_nobody_is_asked(told: Between, method: str, path: str
     """Of some methods the agent would say by plain text that it knows none of that name."""
     status, fields, body = told.ask(f"{method} {path}".encode(), client="127.0.0.1")
     assert (status, fields["content-type"]) == (405, "application/problem+json")
-    assert json.loads(body)["type"] == "/problems/method-not-allowed"
+    assert (json.loads(body)["type"], fields["allow"]) == ("/problems/method-not-allowed", "GET, HEAD")
     assert told.agent.heard + told.autoscaler.heard + told.heard() == []
+
+
+@pytest.mark.parametrize(
+    ("question", "allowed"),
+    [
+        ("POST /", "GET, HEAD"),
+        ("TRACE /v2", "GET, HEAD"),
+        ("TRACE /predict?top=1", "OPTIONS, POST"),
+        ("TRACE /v2/models/m/infer", "OPTIONS, POST"),
+        ("GET /predict", "OPTIONS, POST"),  # by the worker
+        ("DELETE /version", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_by_another_method_each_address_says_which_it_takes(hops: Hops, question: str, allowed: str) -> None:
+    status, fields, _ = hops.ask(question.encode())
+    assert (status, fields["allow"]) == (405, allowed)
 
 
 def test_an_http_version_that_nobody_speaks_is_a_problem_document(hops: Hops) -> None:
