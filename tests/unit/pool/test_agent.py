@@ -310,22 +310,27 @@ def test_cutting_off_goes_on_after_a_passing_error(
     assert len(asked) == 4
 
 
-def test_a_name_that_is_not_found_is_looked_up_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_looked_up_again_and_has_all_its_addresses(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.servers.write_text("server worker.example:1;  # worker1\n")
     found: list[str] = []
 
     async def getaddrinfo(_loop: object, *_: object, **__: object) -> list[tuple[object, ...]]:
         if not found:
             raise OSError(-3, "Temporary failure in name resolution")
-        return [(2, 1, 6, "", (found[0], 1))]
+        return [(2, 1, 6, "", (address, 1)) for address in found]
 
     monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
     loop = Loop(settings)
     loop.look(5)
     assert loop.agent._upstreams == {"worker.example:1": "worker1"}
-    found.append("127.0.0.9")
-    loop.look(30)
-    assert loop.agent._upstreams == {"127.0.0.9:1": "worker1"}
+    for addresses in (["127.0.0.9"], ["127.0.0.9", "127.0.0.8"], ["127.0.0.7"]):
+        found[:] = addresses
+        loop.now_s += 60
+        loop.look(2)
+        assert loop.agent._upstreams == {f"{address}:1": "worker1" for address in addresses}
+        assert sorted(loop.agent._places("worker1")) == [(address, 1) for address in sorted(addresses)]
 
 
 def test_the_kernel_is_asked_once_for_all_workers_and_not_for_each_question(

@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import pytest
 
 from imagerec_pool import kernel
+from imagerec_pool.under_way import UnderWay
 from tests.lossy import swallow
 
 CLIENT = """
@@ -84,6 +85,21 @@ def test_of_many_servers_each_has_its_own_count(listener: socket.socket) -> None
             assert [len(found) for found in kernel.under_way(servers).values()] == [1, 0, 0]
         finally:
             client.kill()
+
+
+def test_a_worker_of_two_addresses_has_the_connections_to_both() -> None:
+    with ExitStack() as stack:
+        port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        stack.enter_context(socket.create_server(("127.0.0.2", port)))
+        places = [(address, port) for address in ("127.0.0.1", "127.0.0.2")]
+        for address, _ in places:
+            command = [sys.executable, "-c", CLIENT, address, str(port)]
+            client = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            stack.callback(client.kill)
+            assert client.stdout is not None
+            assert client.stdout.readline() == "connected\n"
+        known = UnderWay(lambda: {"worker1": places, "worker2": []}, lambda _: None)
+        assert known.counts(1.0) == {"worker1": 2}
 
 
 @pytest.mark.parametrize("kind", [2, 3], ids=["refused", "ended early"])

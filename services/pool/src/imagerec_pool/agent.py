@@ -54,7 +54,7 @@ class Agent:
         self.begun = asyncio.Event()
         self._may_cut = True
         self._connections = UnderWay(
-            lambda: {name: self._place(name) for name in self._servers}, lambda text: self._notice("count", text)
+            lambda: {name: self._places(name) for name in self._servers}, lambda text: self._notice("count", text)
         )
         self._said: dict[str, str] = {}
         self._text = ""
@@ -89,7 +89,7 @@ class Agent:
                 continue
             serves = self._pool[name].state == UP
             probe.tick(now_s, passed_s, self._settings.probe_interval_s, serves=serves)
-            if self._arrivals.grow(name, probe.waited_s, self._place(name), now_s):
+            if self._arrivals.grow(name, probe.waited_s, self._places(name), now_s):
                 probe.moved()
         late = self._connections.late(now_s)
         seen = {name: replace(probe.seen(), late_s=late.get(name, 0.0)) for name, probe in self._probes.items()}
@@ -169,8 +169,9 @@ class Agent:
 
     def _know_upstreams(self) -> None:
         self._upstreams = {
-            replace(server, address=self._addresses.of(server) or server.address).upstream: name
+            replace(server, address=address).upstream: name
             for name, server in self._servers.items()
+            for address in self._addresses.of(server) or (server.address,)
         }
 
     def _tell_nginx(self, now_s: float) -> None:
@@ -204,11 +205,10 @@ class Agent:
             _say(notice=text)
 
     def _cut_off(self, name: str, *, spare_begun: bool) -> None:
-        place = self._place(name)
-        if not self._may_cut or place is None:
+        if not self._may_cut:
             return
         try:
-            ended = kernel.cut_off(*place, spare_begun=spare_begun)
+            ended = sum(kernel.cut_off(*place, spare_begun=spare_begun) for place in self._places(name))
         except (kernel.NotAllowedError, PermissionError) as error:
             self._may_cut = False
             _say(notice=f"connections to a worker cannot be ended ({error}); nginx's own timeout remains")
@@ -220,10 +220,10 @@ class Agent:
         if ended:
             _say(worker=name, ended_connections=ended)
 
-    def _place(self, name: str) -> Place:
-        """Return a worker's address and port; None where its address is not known."""
-        address = self._addresses.of(self._servers[name])
-        return None if address is None else (address, self._servers[name].port)
+    def _places(self, name: str) -> list[Place]:
+        """Return a worker's addresses, each with its port; none while they are not known."""
+        server = self._servers[name]
+        return [(address, server.port) for address in self._addresses.of(server)]
 
 
 def _iso(seconds: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from imagerec_pool import kernel
+from imagerec_pool.under_way import Place
 
 
 class Arrivals:
@@ -17,7 +19,7 @@ class Arrivals:
         self._silent_s = silent_s
         self._before: dict[str, tuple[float, dict[bytes, int]]] = {}
 
-    def grow(self, name: str, waited_s: float, place: tuple[str, int] | None, now_s: float) -> bool:
+    def grow(self, name: str, waited_s: float, places: Collection[Place], now_s: float) -> bool:
         """Tell whether a worker has acknowledged more since it was last looked at.
 
         The kernel is asked in the second half of the time of silence, once in each quarter.
@@ -25,17 +27,17 @@ class Arrivals:
         Args:
             name: The worker's.
             waited_s: For how long it has been silent.
-            place: Its address and port; None where its address is not known.
+            places: Where it listens; nowhere while its address is not known.
             now_s: The time, on the agent's clock.
         """
-        if place is None or waited_s < self._silent_s / 2:
+        if not places or waited_s < self._silent_s / 2:
             self._before.pop(name, None)
             return False
         then_s, before = self._before.get(name, (-math.inf, {}))
         if now_s - then_s < self._silent_s / 4:
             return False
         try:
-            now = kernel.arrived(*place)
+            now = {each: count for place in places for each, count in kernel.arrived(*place).items()}
         except OSError:  # who counts what is under way says why
             return False
         self._before[name] = now_s, now

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from imagerec_pool import kernel
 
-# An address and a port; None where the address is not known.
-Place = tuple[str, int] | None
+# An address and a port.
+Place = tuple[str, int]
 # Whoever asks this program often must not make it ask the kernel as often.
 _ASKED_S = 0.3
 
@@ -16,11 +16,13 @@ class UnderWay:
     """What the kernel said last.
 
     Attributes:
-        places: Returns where each worker listens.
+        places: Returns where each worker listens; nowhere while its address is not known.
         notice: Called with what is wrong; with None when nothing is any more.
     """
 
-    def __init__(self, places: Callable[[], Mapping[str, Place]], notice: Callable[[str | None], None]) -> None:
+    def __init__(
+        self, places: Callable[[], Mapping[str, Collection[Place]]], notice: Callable[[str | None], None]
+    ) -> None:
         self.places, self.notice = places, notice
         self._told: dict[str, list[kernel.Connection]] = {}
         self._asked_s = -_ASKED_S
@@ -45,13 +47,13 @@ class UnderWay:
     def _connections(self, now_s: float) -> dict[str, list[kernel.Connection]]:
         if now_s - self._asked_s >= _ASKED_S:
             self._asked_s = now_s
-            places = {name: place for name, place in self.places().items() if place is not None}
+            places = {name: known for name, known in self.places().items() if known}
             try:
-                told = kernel.under_way(places.values())
+                told = kernel.under_way([place for known in places.values() for place in known])
             except OSError as error:
                 self._told = {}
                 self.notice(f"connections to the workers cannot be counted ({error})")
             else:
-                self._told = {name: told[place] for name, place in places.items()}
+                self._told = {name: [each for place in known for each in told[place]] for name, known in places.items()}
                 self.notice(None)
         return self._told
