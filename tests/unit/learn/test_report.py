@@ -50,7 +50,7 @@ def test_names_are_text(result: Result) -> None:
 def test_what_is_to_be_mended_is_shown(result: Result) -> None:
     page = render(result)
     assert "Fewer than 20 photographs: &lt;i&gt;red." in page
-    assert "Near-duplicates in two classes" in page
+    assert "Near-duplicates in two classes. Both are used, to learn or to examine;" in page
     assert "Near-duplicates in one class" in page
     assert "the same photograph as 00.jpg" in page
     assert "<b>&lt;i&gt;red</b> taken for <b>blue</b>" in page
