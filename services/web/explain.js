@@ -14,9 +14,10 @@ export function formatBytes(bytes, round = Math.ceil) {
 /** What a file may be at most, for people: "20 MB". */
 export const formatLimit = (bytes) => formatBytes(bytes, Math.floor);
 
-function sizeText(file, version) {
+function sizeText(file, version, detail = "") {
   if (!version) return "";
-  const { max_bytes: bytes, max_pixels: pixels } = version.limits;
+  const { max_bytes: atWorker, max_pixels: pixels } = version.limits;
+  const bytes = Number(/at most (\d+) bytes/.exec(detail)?.[1] ?? atWorker); // the balancer may allow less
   const size = file && file.size > bytes ? `This file has ${formatBytes(file.size)}. ` : "";
   return `${size}The limit is ${formatLimit(bytes)} and ${Math.floor(pixels / 1e6)} million pixels.`;
 }
@@ -68,7 +69,7 @@ export function explain(failure, version, file) {
       return {
         kind: "picture", kicker: "Not sent through", title: "That picture is too large",
         text: sentence(failure, /bytes|by \d+ pixels|not sent/)
-          || `${sizeText(file, version)} Make it smaller and try again: the network looks at a few hundred pixels only.`,
+          || `${sizeText(file, version, failure.detail)} Make it smaller and try again: the network looks at a few hundred pixels only.`,
         retry: false,
       };
     case 415:

@@ -72,6 +72,20 @@ def test_a_file_over_the_limit_is_not_sent(visit: Callable, bad_files: dict[str,
     assert here.predictions_sent() == 0
 
 
+def test_the_limit_of_whoever_refused_is_named(visit: Callable, photographs: dict[str, Path], tmp_path: Path) -> None:
+    """The balancer may allow less than the worker, which tells the page its limit."""
+    problem = {"type": "/problems/too-large", "title": "Payload too large", "status": 413}
+    problem["detail"] = "An image may have at most 1048576 bytes; send a smaller one."
+    large = tmp_path / "large.jpg"
+    large.write_bytes(photographs["coffee"].read_bytes().ljust(2 * 1024 * 1024, b"\0"))
+    here = visit(expected_console=logged(413)).open()
+    here.page.route("**/predict", lambda route: route.fulfill(status=413, json=problem))
+    here.choose(large)
+    here.page.locator("#error").wait_for()
+    text = here.text("#error-text").replace("\N{NO-BREAK SPACE}", " ")
+    assert text.startswith("This file has 2 MB. The limit is 1 MB and 50 million pixels. ")
+
+
 def test_a_good_picture_follows_a_refused_one(
     visit: Callable, bad_files: dict[str, Path], photographs: dict[str, Path]
 ) -> None:
