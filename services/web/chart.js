@@ -69,7 +69,7 @@ export function createChart(place, { title, kept = title, leastKept, lines, form
       paths.forEach((path, index) => path.setAttribute("d", pathOf(rows, lines[index].of, newest, end, steps, stepS)));
       setText(chart, "chart-end", format(end));
       setText(chart, "chart-half", format(end / 2));
-      svg.setAttribute("aria-label", inWords(`${now}, the last ${words}`, lines, all, format));
+      svg.setAttribute("aria-label", inWords(`${now}, the last ${words}`, lines, all, rows.at(-1), format));
       tell();
     },
   };
@@ -105,11 +105,11 @@ export function pathOf(rows, of, newest, end, steps, stepS = 1) {
 }
 
 /** What a chart shows, in two sentences. */
-function inWords(what, lines, all, format) {
-  const parts = lines.map(({ name }, index) => {
+function inWords(what, lines, all, newest, format) {
+  const parts = lines.map(({ name, of }, index) => {
     const values = all[index];
     if (!values.length) return `${name}: none`;
-    return `${name}: now ${format(values.at(-1))}, from ${format(Math.min(...values))} to ${format(Math.max(...values))}`;
+    return `${name}: now ${format(of(newest))}, from ${format(Math.min(...values))} to ${format(Math.max(...values))}`;
   });
   return `${what}. ${parts.join("; ")}.`;
 }

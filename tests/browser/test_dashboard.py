@@ -301,6 +301,14 @@ def test_who_does_not_see_it_hears_what_changes(visit: Callable) -> None:
     assert label.startswith("Workers in the pool, the last 5 minutes. serve: now ")
 
 
+def test_who_does_not_see_a_chart_hears_that_there_is_no_value_now(visit: Callable) -> None:
+    told = Told(pool_of(2))
+    here = open_dashboard(visit, told)
+    told.workers = pool_of(2, worker1="down", worker2="down")
+    label = "document.querySelectorAll('.chart-card svg')[1].getAttribute('aria-label')"
+    here.wait_until(f"{label}.includes('p50: now –, from 20 ms to 26 ms; p99: now –, from ')")
+
+
 def test_the_table_is_opened_by_keyboard_and_stays_as_it_was(visit: Callable) -> None:
     told = Told(pool_of(2))
     here = open_dashboard(visit, told)
