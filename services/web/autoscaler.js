@@ -45,7 +45,7 @@ function rowOf({ time, from, to, reason, metrics }) {
   const at = new Date(time);
   row.querySelector("time").dateTime = at.toISOString();
   row.querySelector("time").textContent = at.toLocaleTimeString("en-GB");
-  setText(row, "decision-change", from === to ? `stays ${to}` : `${from} → ${to}`);
+  setText(row, "decision-change", `${from} → ${to}`);
   setText(row, "decision-reason", reason);
   setText(row, "decision-metrics", metricsInWords(metrics));
   return row;
@@ -54,7 +54,7 @@ function rowOf({ time, from, to, reason, metrics }) {
 /** @returns {string} "rate hz 41.2, busy 0.93" */
 function metricsInWords(metrics) {
   return Object.entries(metrics)
-    .filter(([, value]) => value !== null && typeof value !== "object")
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? Number(value.toPrecision(3)) : value}`)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Number(value.toPrecision(3))}`)
     .join(", ");
 }
