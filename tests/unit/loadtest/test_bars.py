@@ -231,6 +231,7 @@ def test_the_optimum_is_of_the_policy_that_was_deployed(folder: RunFolder, monke
     assert asked == ["least_conn"]
 
 
+@pytest.mark.slow
 def test_a_pool_is_held_against_one_that_differs_in_who_is_awake_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,6 +247,7 @@ def test_minutes_of_a_trace_are_those_that_it_lasts(tmp_path: Path, capsys: pyte
     assert re.search("about 5[0-2] minutes", capsys.readouterr().out)  # five times 590 s, and calibration
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_trace_lasts_as_long_as_what_it_sends(tmp_path: Path, serve: Callable[..., str]) -> None:
     """Rates are counts over it: not over a longer length that was asked for, nor until the last answer came."""
     (tmp_path / "recorded.csv").write_text("".join(f"{number / 100:.2f}\n" for number in range(21)))

@@ -117,6 +117,7 @@ def command_of(pid: int) -> bytes:
     return b""
 
 
+@pytest.mark.slow
 def test_who_draws_the_view_works_for_the_run(
     serve: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

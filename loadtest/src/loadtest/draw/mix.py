@@ -25,11 +25,11 @@ def draw(folder: RunFolder, rows: list[Row]) -> list[str]:
     if not mixed:
         return []
     alone = sorted((row for row in rows if row["images"].endswith("px")), key=_load)
-    keys = sorted({(row["level"], row["image"]) for row in mixed}, key=lambda key: (key[0], _side(key[1])))
+    kinds = sorted({(row["level"], row["image"]) for row in mixed}, key=lambda kind: (kind[0], _side(kind[1])))
     series = []
-    for key, colour, marker in looks(keys):
-        own = sorted((row for row in mixed if (row["level"], row["image"]) == key), key=_load)
-        series.append((own, f"{key[1]} in the mix{level_of(own[0], mixed)}", colour, marker, "-"))
+    for kind, colour, marker in looks(kinds):
+        own = sorted((row for row in mixed if (row["level"], row["image"]) == kind), key=_load)
+        series.append((own, f"{kind[1]} in the mix{level_of(own[0], mixed)}", colour, marker, "-"))
     for level in dict.fromkeys(row["level"] for row in alone):
         own = [row for row in alone if row["level"] == level]
         series.append((own, f"{own[0]['images']} alone{level_of(own[0], alone)}", GREY, "x", "--"))
