@@ -1,8 +1,9 @@
-"""Which certificate certbot goes on renewing: the one that the balancer serves, and none after its removal."""
+"""Where certbot is asked for a certificate, and which one it goes on renewing: the one that the balancer serves."""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import jinja2
 import pytest
 
-from tests.ansible.test_unfit_hosts import played, script
+from tests.ansible.test_addresses import inventory
+from tests.ansible.test_unfit_hosts import played, said, script
 from tests.ansible.test_wiring import load
 from tests.conftest import REPOSITORY
 
@@ -107,3 +109,14 @@ def test_a_certificate_is_known_before_it_is_there() -> None:
 def test_a_certificate_is_forgotten_when_nginx_is_told_of_it_no_more() -> None:
     tasks = [task["ansible.builtin.import_tasks"] for task in load(ROLE / "tasks/main.yml")]
     assert tasks.index("forget.yml") > tasks.index("configure.yml")
+
+
+def test_a_certificate_of_an_authority_is_refused_where_nothing_installs_certbot(tmp_path: Path) -> None:
+    """As with `make up`: the page was gone by the time that certbot was missed."""
+    acme: dict[str, object] = {"balancer_tls": "acme", "balancer_tls_name": "a.test", "balancer_tls_email": "a@a.test"}
+    hosts = inventory(tmp_path, balancers={"here": acme, "own": acme | {"balancer_packages": ["nginx"]}})
+    role = {"name": "balancer", "tasks_from": "preflight"}
+    play = {"hosts": "balancers", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
+    done = played(hosts, play | {"vars": {"balancer_workers": [{"name": "worker1"}]}}, tmp_path)
+    assert re.findall(r"fatal: \[(\w+)\]", done.stdout) == ["here"], done.stdout + done.stderr
+    assert "here: balancer_tls is acme and balancer_packages is empty, so nothing installs certbot; take" in said(done)
