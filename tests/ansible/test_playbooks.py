@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,34 @@ CHANGE_NO_HOST = {
 def test_what_changes_hosts_is_alone_there(name: str) -> None:
     plays = yaml.safe_load((REPOSITORY / f"playbooks/{name}.yml").read_text())
     assert [play.get("ansible.builtin.import_playbook") for play in plays][:2] == ["known.yml", "lock.yml"]
+
+
+def test_one_host_is_taken_away_by_the_inventory_of_the_manual(tmp_path: Path) -> None:
+    """One balancer of two would keep the address that they shared. Nothing is changed here."""
+    manual = (REPOSITORY / "docs/operate.md").read_text().partition("\n## Take a host away\n")[2]
+    (text,) = re.findall(r"^ *```yaml\n(.*?)^ *```$", manual.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+    inventory = yaml.safe_load(textwrap.dedent(text))
+    shared = tmp_path / "keepalived"
+    shared.mkdir()
+    inventory["all"]["vars"] = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "run_dir": str(tmp_path),  # by which the lock is known
+        "service_provider": "supervisor",
+        "service_supervisor_dir": str(tmp_path / "supervisor"),
+        "virtual_address_config_dir": str(shared),
+        "virtual_address_hand_over": str(tmp_path / "hand-over"),
+    }
+    (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", tmp_path / "hosts.yml", "playbooks/down.yml", "--check", "-v"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert str(shared) in done.stdout.partition("TASK [virtual_address : Remove")[2].partition("TASK [")[0]
 
 
 # Stands for ssh: notes the port that it is to reach, and runs here what it is given to run.

@@ -36,7 +36,8 @@ GOOD: dict[str, object] = {
     "virtual_address_drain": ["systemctl", "reload", "some balancer.service"],
 }
 REFUSED: dict[str, tuple[dict[str, object], str]] = {
-    "one-balancer": ({"virtual_address_peer": ""}, "virtual_address needs exactly two hosts in the group balancers"),
+    "one-balancer": ({"virtual_address_peer": ""}, "exactly two hosts in the group balancers; add or remove one, or"),
+    "one-that-leaves": ({"virtual_address_peer": ""}, "keeps the address until make down is run for it, see"),
     "another-network": ({"virtual_address": "10.10.1.100/24"}, "is not of the data plane's network, 127.0.0.0/8"),
     "a-host-s-own": ({"virtual_address": "127.0.0.11/8"}, "127.0.0.11 is the slice_address of worker1"),
     "no-prefix": ({"virtual_address": "127.0.0.100"}, "127.0.0.100 lacks the prefix of its network"),
