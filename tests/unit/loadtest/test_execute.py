@@ -115,7 +115,7 @@ def test_a_calibration_that_failed_is_measured_again(
     design: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     design.write_text(BY_LOAD)
-    assert run(design, serve("--workers", "2", "--service-ms", "60")) == 1
+    assert run(design, serve("--workers", "2", "--service-ms", "250")) == 1
     assert re.search(
         r"calibration failed: 10 and \d+ requests were answered. Look at the deployment, then run the same command "
         r"with --resume\n$",
