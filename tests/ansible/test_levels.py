@@ -106,7 +106,7 @@ def test_a_worker_s_processes_are_made_from_the_code_and_the_model_that_they_run
     model: str | None, served: str
 ) -> None:
     given = {"level_bundles": {"m": {"name": "lite", "digest": "d" * 64}}, "model_before": "old-0"}
-    given |= {"release": {"stdout": "/a/code"}, "level": LEVEL | {"model": model}}
+    given |= {"worker_release": {"stdout": "/a/code"}, "level": LEVEL | {"model": model}}
     assert set_up("/deploy", SERVE, "worker_restart_on", given) == ["code", served]
 
 
