@@ -59,7 +59,7 @@ def _load(folder: RunFolder, rows: list[Row]) -> list[str]:
     axes[0].set_title("Response time")
     series = _series(rows)
     for index, (own, colour, marker, _) in enumerate(series):
-        loads = dodged([row["rho"] for row in own], index, len(series), _ASIDE_RHO)
+        loads = dodged([row["utilisation"] for row in own], index, len(series), _ASIDE_RHO)
         answered = [row["answered_hz"] for row in own]
         axes[1].errorbar(loads, answered, yerr=halves(own, "answered_ci"), color=colour, marker=marker)
         ring(axes[1], folder, own, loads, answered)
