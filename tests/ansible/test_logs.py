@@ -124,6 +124,7 @@ def balancer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
         yield started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/healthz", "/nowhere", "/status"])
 def test_what_nginx_answers_by_itself_is_written_down_within_limits(balancer: Balancer, path: str) -> None:
     name = f"own{path.replace('/', '-')}"
@@ -204,3 +205,16 @@ def test_a_log_is_rotated_by_its_size(balancer: Balancer) -> None:
     balancer.rotate()
     # nginx opens the new file when it has had the signal
     until(lambda: log.exists() and log.stat().st_ino != before, "the log is not rotated")
+
+
+def test_a_line_is_gone_after_fifteen_days_also_where_nobody_asks_any_more(balancer: Balancer) -> None:
+    """A day passes when the state of logrotate says of each log that it was rotated long ago."""
+    log, state = balancer.folder / "log/access.log", balancer.folder / "logrotate.state"
+    balancer.ask("/", 1, "old")
+    assert balancer.written("old")
+    balancer.rotate()
+    for _ in range(15):
+        state.write_text(re.sub(r"\d+-\d+-\d+-\d+:\d+:\d+", "2020-1-1-0:0:0", state.read_text()))
+        balancer.rotate()
+        until(log.exists, "nginx does not open the new log")
+    assert not balancer.written("old")
