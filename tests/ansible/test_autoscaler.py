@@ -62,6 +62,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused_before_anything_is_written(applied: tuple[Path, str], name: str) -> None:
     folder, said = applied

@@ -65,6 +65,7 @@ def has_process(number: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_without_a_word_holds_no_autoscaler(folder: Path) -> None:
     done = play(
         "awake", {"steps": [{"awake": "deployed"}, {"awake": "all"}], "keep": True}, inventory=inventory(folder)
@@ -85,6 +86,7 @@ def test_a_run_that_ends_without_a_word_holds_no_autoscaler(folder: Path) -> Non
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_an_autoscaler_is_held_at_its_least_at_all_and_decides_again(folder: Path) -> None:
     """Also after a level under whose load answers took longer than the objective, and after one that failed halfway."""
     steps = [

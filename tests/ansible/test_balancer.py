@@ -478,6 +478,7 @@ def test_while_the_agent_parts_with_clients_each_answer_is_the_last_of_its_conne
     assert heard[:3] == heard[3:]
 
 
+@pytest.mark.slow
 def test_a_renewed_certificate_is_served_after_a_reload_that_loses_nothing(
     balancer: Balancer, nginx: subprocess.Popen[bytes]
 ) -> None:

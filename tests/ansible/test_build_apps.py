@@ -174,6 +174,7 @@ def test_a_host_with_another_python_gets_wheels_for_it() -> None:
     assert "--only-binary=:all:" in options
 
 
+@pytest.mark.slow
 def test_what_is_built_does_not_pile_up(source: Path, tmp_path: Path) -> None:
     """Of each archive and wheelhouse the last used stay; one that is used again counts as used now."""
     dist = tmp_path / "dist"

@@ -65,6 +65,7 @@ def removals(folder: Path) -> list[str]:
     return ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "removals.yml")]
 
 
+@pytest.mark.slow
 def test_what_a_removal_has_left_is_removed_by_the_next_run(tmp_path: Path) -> None:
     """In place of a power cut something is mounted on a folder or a file, so the removal ends there."""
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode != 0:

@@ -85,6 +85,7 @@ def pool() -> Iterator[Pool]:
             thread.join()
 
 
+@pytest.mark.slow
 def test_a_worker_leaves_where_another_serves(pool: Pool) -> None:
     pool.say(worker1="up", worker2="up")
     done = pool.take_out("operator", "--check")
@@ -122,6 +123,7 @@ def test_a_request_that_takes_long_stops_an_operator_alone(pool: Pool) -> None:
     assert "It goes on." in done.stdout
 
 
+@pytest.mark.slow
 def test_a_deployment_takes_back_whom_a_power_cut_left_out_without_a_word(pool: Pool) -> None:
     """The file is there and its word is not; whom an operator took out stays out."""
     pool.say(worker1="up", worker2="up")
@@ -133,6 +135,7 @@ def test_a_deployment_takes_back_whom_a_power_cut_left_out_without_a_word(pool: 
         assert pool.drain.exists() == stays
 
 
+@pytest.mark.slow
 def test_an_operator_hears_whether_the_worker_serves_again(pool: Pool) -> None:
     """It does not where its balancer has others in the pool, or where no balancer runs."""
 
@@ -148,6 +151,7 @@ def test_an_operator_hears_whether_the_worker_serves_again(pool: Pool) -> None:
     assert "worker1 is taken back, and no balancer that runs has it in its pool." in take_back()
 
 
+@pytest.mark.slow
 def test_a_worker_that_has_moved_is_asked_where_it_is_now(tmp_path: Path) -> None:
     """The real agent's list has the old place. One that was not taken out is waited for too, an operator's is not."""
     moved, other = scripted.worker(), scripted.worker()

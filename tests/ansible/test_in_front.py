@@ -146,6 +146,7 @@ def rest() -> None:
 # --- other origins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/predict", "/submit", "/version", "/status", "/workers", "/healthz"])
 @pytest.mark.parametrize("origin", [ORIGIN, "http://localhost:3000"])
 def test_a_page_of_a_named_origin_may_ask(balancer: InFront, path: str, origin: str) -> None:

@@ -108,6 +108,7 @@ def clients(port: int) -> Iterator[Clients]:
         Worker.let_go.set()
 
 
+@pytest.mark.slow
 def test_the_addresses_of_one_ipv6_network_share_a_limit(clients: Clients) -> None:
     """A provider gives a client 2^64 addresses at least."""
     for forwarded in ("2001:db8::1", "2001:db8::ffff:2"):
@@ -123,6 +124,7 @@ def test_clients_that_come_by_ipv4_have_a_limit_each(clients: Clients) -> None:
     clients.hold("127.0.0.1", "127.0.0.2")
 
 
+@pytest.mark.slow
 def test_the_certificate_is_for_the_address_and_made_once(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<title>page</title>")
     with tarfile.open(tmp_path / "page.tar", "w") as archive:

@@ -67,6 +67,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return place / "good [1]", " ".join((done.stdout + done.stderr).split()).replace("''", "'")
 
 
+@pytest.mark.slow
 def test_what_cannot_work_is_refused_all_at_once(played: tuple[Path, str]) -> None:
     for name in WRONG:
         assert re.search(f"bad: .*{name}", played[1]), name
@@ -150,6 +151,7 @@ GOOD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_reload_that_has_no_effect_is_a_failure_and_is_tried_again(name: str, tmp_path: Path) -> None:
     """The programs themselves say whether they have read it: the signal arrives, and each goes on with what it had."""

@@ -125,6 +125,7 @@ def given_back(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Host]:
     return hosts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_unit_is_given_back_as_it_was(given_back: dict[str, Host], case: str) -> None:
     assert given_back[case].states() == CASES[case][1]

@@ -47,6 +47,7 @@ def test_what_changes_hosts_is_alone_there(name: str) -> None:
     assert [play.get("ansible.builtin.import_playbook") for play in plays][:2] == ["known.yml", "lock.yml"]
 
 
+@pytest.mark.slow
 def test_one_host_is_taken_away_by_the_inventory_of_the_manual(tmp_path: Path) -> None:
     """One balancer of two would keep the address that they shared. Nothing is changed here."""
     manual = (REPOSITORY / "docs/operate.md").read_text().partition("\n## Take a host away\n")[2]

@@ -388,6 +388,7 @@ def test_a_request_that_is_lost_on_the_way_is_answered_by_another(pool: Pool) ->
     pool.until_state(worker1="up")
 
 
+@pytest.mark.slow
 def test_a_busy_worker_whose_answers_keep_coming_stays(pool: Pool) -> None:
     """Its probe waits in its queue for ever here, but it answers requests.
 

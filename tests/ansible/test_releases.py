@@ -72,6 +72,7 @@ def test_a_good_release_outlives_any_number_of_broken_ones(tmp_path: Path) -> No
     assert releases(tmp_path) == {"app": ["a", "e", "f"], "models": ["a", "e", "f", "h"]}
 
 
+@pytest.mark.slow
 def test_the_record_says_what_runs_what_was_good_and_what_is_staged(tmp_path: Path) -> None:
     def names(letter: str) -> dict[str, str]:
         return {"code": f"{letter * 16}-{KIND}", "model": f"imagenet-{letter * 16}"}
@@ -172,6 +173,7 @@ def pack_application(archive: Path, *, requirements: bytes = b"") -> None:
             tar.addfile(entry, io.BytesIO(content))
 
 
+@pytest.mark.slow
 def test_what_counts_as_whole_is_whole_after_a_power_cut(tmp_path: Path) -> None:
     """An application that is marked as complete, a page that has its name, and the record of the deployments."""
     with disk(tmp_path) as own:
@@ -192,6 +194,7 @@ def test_what_counts_as_whole_is_whole_after_a_power_cut(tmp_path: Path) -> None
             assert [name for name in own.spoilt(left) if not name.endswith("/.complete")] == []
 
 
+@pytest.mark.slow
 def test_an_application_is_mended_whatever_is_cut_short_of_it(tmp_path: Path) -> None:
     """Its mark stands, and says of what sizes its files were."""
     pack_application(tmp_path / "app.tar")
@@ -211,6 +214,7 @@ def test_an_application_is_mended_whatever_is_cut_short_of_it(tmp_path: Path) ->
     assert [path.name for path in release.parent.iterdir() if path != release] == ["current"]
 
 
+@pytest.mark.slow
 def test_what_runs_stays_as_it_is_until_it_can_be_mended_whole(tmp_path: Path) -> None:
     """It is the running release that is spoilt, and the new installation fails after its environment is there."""
     pack_application(tmp_path / "app.tar")
@@ -239,6 +243,7 @@ def pack_bundle(folder: Path, text: str) -> str:
     return hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_bundle_is_mended_whatever_is_spoilt_of_it(tmp_path: Path) -> None:
     digest = pack_bundle(tmp_path / "source", "first")
     given = {"model_bundle_source": str(tmp_path / "source"), "model_bundle_digest": digest}
@@ -280,6 +285,7 @@ def pack_page(archive: Path, **files: str) -> str:
     return hashlib.sha256("\n".join(sorted(sums)).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_page_that_was_cut_off_is_unpacked_again(tmp_path: Path) -> None:
     """Unpacking stops before app.js: the third file would stand in a folder that is a file."""
     with tarfile.open(tmp_path / "page.tar", "w") as archive:

@@ -124,6 +124,7 @@ def numbers() -> dict[str, int | float]:
     return found
 
 
+@pytest.mark.slow
 def test_numbers_given_as_text_are_rendered_as_numbers(renderings: dict[str, Path]) -> None:
     """Whatever stands after `-e name=` is text to Ansible, also 40."""
     for name in FILES:

@@ -162,6 +162,7 @@ def test_a_program_whose_code_has_changed_is_started_anew(runs: Program, change:
     assert runs.answers()
 
 
+@pytest.mark.slow
 def test_a_reload_by_a_command_leaves_the_process_and_a_failure_is_told(runs: Program) -> None:
     def reload(settings: str, command: str) -> dict[str, Any]:
         return main("r", settings=settings, reload_command=["/bin/sh", "-c", command, str(runs.folder / "told")])
@@ -176,6 +177,7 @@ def test_a_reload_by_a_command_leaves_the_process_and_a_failure_is_told(runs: Pr
     assert "small is not reloaded: it cannot" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_supervisor_started_is_ended_also_without_it(runs: Program) -> None:
     assert runs.socket_folder.is_dir()
     served_by = runs.master()

@@ -108,6 +108,7 @@ def test_a_host_s_python_is_refused_by_facts(tmp_path: Path) -> None:
     assert sorted(re.findall(r"ok: \[(\w+)\] => *\n *msg: it may go on", done.stdout)) == ["newest", "oldest"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clients", "changes", "words"),
     [
@@ -195,6 +196,7 @@ def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path) -> None:
         assert words in said(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["balancer", "pool", "worker"])
 def test_a_folder_that_systemd_would_not_let_a_service_write_is_refused(tmp_path: Path, service: str) -> None:
     """Also of a service that runs: nginx itself finds nothing wrong with it, and could not be started any more."""

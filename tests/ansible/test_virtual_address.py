@@ -62,6 +62,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedP
     return play("share", {}, inventory=str(inventory)), folder
 
 
+@pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_shared_is_refused(ran: tuple[subprocess.CompletedProcess[str], Path], case: str) -> None:
@@ -208,6 +209,7 @@ def test_a_stranger_on_the_network_is_heard() -> None:
     assert json.loads(done.stdout) == [[["10.99.0.2", 77]], {"10.99.0.2": 1, "10.99.0.7": 0}]
 
 
+@pytest.mark.slow
 @as_root
 def test_what_a_stranger_has_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     usual = {"slice_address": "10.99.0.1", "virtual_address": "10.99.0.100/24", "virtual_address_peer": "10.99.0.7"}
