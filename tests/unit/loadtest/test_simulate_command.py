@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 import shlex
@@ -40,8 +41,13 @@ def test_a_run_gives_both_regimes(tmp_path: Path, capsys: pytest.CaptureFixture[
     for part in ("calibration", "levels"):
         shutil.copytree(recorded / part, run / part)
     shutil.copy(recorded / "run.json", run)
-    service = of_run(RunFolder.open(run)).service
     capacity = json.loads((run / "levels/pool4-random.json").read_text())["capacity"]["128px"]
+    opened = of_run(RunFolder.open(run)).service
+    assert opened.mean_s == pytest.approx(capacity["busy"]["service_s"], abs=1e-6)
+    assert float(opened.idle_s.mean()) == pytest.approx(capacity["idle"]["service_s"], abs=1e-6)
+    for path in itertools.chain(*((run / "calibration").glob(f"*.{kind}.*") for kind in ("idle", "busy"))):
+        path.unlink()
+    service = of_run(RunFolder.open(run)).service
     assert service.mean_s == pytest.approx(capacity["service_s"])
     assert float(service.idle_s.mean()) == pytest.approx(
         capacity["unloaded_total_s"] + capacity["overhead_s"], abs=1e-6
