@@ -35,7 +35,6 @@ BEFORE: dict[str, tuple[str, dict[str, object]]] = {
     "faster-now": (SLOW, {**MODEL, "autoscaler_service_s": 0.02}),
     "another-model": (SLOW, {"autoscaler_model": "lite0-0f"}),
     "model-unknown": (SLOW, {}),
-    "of-an-earlier-version": ('{"asleep": [], "service_s": 0.3}', {**MODEL}),
     "nothing-yet": (SLOW.replace("0.3", "null"), {**MODEL}),
     "cut-off": ('{"asleep": ["wor', {**MODEL}),
 }
@@ -91,7 +90,8 @@ def test_the_program_reads_what_the_role_writes(applied: tuple[Path, str], name:
         "texts": (2, 2, 0.5, 60),
         "machines": (1, 9, 0.25, 30),
     }[name]
-    assert settings.model == ACCEPTED[name].get("autoscaler_model", "")
+    places = {name: (worker["address"], int(worker["port"])) for name, worker in settings.workers.items()}
+    assert places == {"worker1": ("10.0.0.1", 5000), "worker2": ("fd00::2", 5001)}
     assert settings.hook == tuple(ACCEPTED[name].get("autoscaler_hook", ()))  # type: ignore[arg-type]
 
 

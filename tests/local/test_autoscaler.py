@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import socket
 import threading
 import time
@@ -94,6 +95,10 @@ def test_a_worker_sleeps_serves_under_load_and_sleeps_again_and_nothing_is_lost(
     assert (told["on"], told["minimum"], told["maximum"], told["target"]) == (True, 1, 2, 1)
     assert [(each["from"], each["to"]) for each in told["decisions"]] == [(2, 1), (1, 2), (2, 1)]
     assert told["decisions"][1]["metrics"]["arrivals_hz"] > 0
+    model = requests.get(f"{scaled.url}/version", timeout=60).json()["model"]
+    kept = json.loads((scaled.folder / ".run/balancer/state-autoscaler/standby.json").read_text())
+    # As the role calls it, which refuses an objective by it.
+    assert kept["model"] == f"{model['name']}-{model['digest'][:16]}"
 
 
 def test_one_that_an_operator_took_out_is_never_taken_back(scaled: Deployment) -> None:

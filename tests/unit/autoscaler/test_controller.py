@@ -117,16 +117,35 @@ def test_an_idle_pool_goes_to_sleep_and_a_loaded_one_is_woken(loop: Loop, capsys
 
 
 def test_what_an_answer_took_is_kept_by_its_model(make: Callable[..., Loop]) -> None:
-    loop = make(model="slow-0f")
+    loop = make()
+    loop.controller._models._said = {"worker1": "slow-0f"}
     loop.seconds(100, requests=5)
     record = json.loads(loop.settings.standby.read_text())
     assert (record["service_s"], record["model"]) == (pytest.approx(0.02), "slow-0f")
-    assert Standby(loop.settings.standby).read("fast-0f") == Kept(frozenset({"worker2", "worker3"}), 1)
+    kept = Kept(frozenset({"worker2", "worker3"}), 1, record["service_s"], "slow-0f")
+    assert Standby(loop.settings.standby).read() == kept
     for model, says in (("slow-0f", "the objective of 0.01 s is below the service time"), ("fast-0f", "")):
-        other = make(model=model, objective_s=0.01)
+        other = make(objective_s=0.01)
+        other.controller._models._said = {"worker1": model}
         other.seconds(1)
         assert says in "".join(map(str, other.controller.report()["notices"]))
         assert bool(says) == bool(other.controller.report()["notices"])
+
+
+def test_what_the_model_before_a_rollback_took_is_forgotten(make: Callable[..., Loop]) -> None:
+    """A rollback tells this program nothing, and neither does a deployment that ends early."""
+    loop = make()
+    loop.controller._models._said = {"worker1": "new-0f"}
+    loop.seconds(100, requests=5)
+    for others in ("new-0f", "old-0f"):  # one worker is back, then all
+        loop.controller._models._said = {"worker1": "old-0f", "worker2": others}
+        loop.seconds(1)
+        assert loop.controller._state is not None
+        assert loop.controller._state.service_s is None
+    loop.seconds(3, requests=5, timing="queue;dur=0.1, total;dur=40.0")
+    record = json.loads(loop.settings.standby.read_text())
+    assert (record["service_s"], record["model"]) == (pytest.approx(0.04), "old-0f")
+    assert record["asleep"] == ["worker2", "worker3"]
 
 
 def test_what_an_answer_took_is_kept_though_the_pool_stays_as_it_is(make: Callable[..., Loop]) -> None:
@@ -166,15 +185,6 @@ def test_a_restart_while_one_is_away_leaves_it_its_place(loop: Loop) -> None:
     loop.states["worker3"] = "up"
     loop.seconds(20, requests=120)
     assert loop.asleep == []
-
-
-@pytest.mark.parametrize("record", ['{"asleep": ["worker3"]}', '{"asleep": ["worker3"], "target": null}'])
-def test_a_record_of_an_earlier_version_leaves_the_pool_as_it_is(loop: Loop, record: str) -> None:
-    loop.settings.standby.write_text(record)
-    loop.start()
-    loop.seconds(3, requests=5)
-    assert loop.asleep == ["worker3"]
-    assert loop.controller.report()["target"] == 2
 
 
 @pytest.mark.parametrize("lost", ["log", "agent"])

@@ -16,6 +16,7 @@ import aiohttp
 
 from imagerec_autoscaler.access_log import AccessLog, Tally
 from imagerec_autoscaler.arrivals import second_s
+from imagerec_autoscaler.asked import Models, workers_of
 from imagerec_autoscaler.choice import UP, WAKING, sleepers, startable
 from imagerec_autoscaler.fitness import Fitness
 from imagerec_autoscaler.hold import Hold
@@ -41,7 +42,7 @@ class Controller:
     def __init__(self, settings: Settings, standby: Standby) -> None:
         self._hold, self.settings = Hold(settings), settings
         self._standby = standby
-        self._kept = standby.read(settings.model)
+        self._kept, self._models = standby.read(), Models(settings.workers)
         self._log = AccessLog(settings.access_log)
         self._hook = Hook(settings.hook, self._hook_ended)
         self._fitness = Fitness(settings.start_timeout_s)
@@ -62,13 +63,15 @@ class Controller:
             aiohttp.ClientSession(connector=agent, timeout=aiohttp.ClientTimeout(total=0.8)) as pool,
             aiohttp.ClientSession(trust_env=False) as network,
         ):
+            asking = asyncio.get_running_loop().create_task(self._models.run())
             try:
                 while True:
                     began_s = time.monotonic()
-                    told, self._turn = await asyncio.gather(self._ask(pool), turn(network, self.settings))
+                    told, self._turn = await asyncio.gather(workers_of(pool), turn(network, self.settings))
                     self.look(told, time.monotonic())
                     await asyncio.sleep(max(0.0, began_s + _LOOK_S - time.monotonic()))
             finally:
+                asking.cancel()
                 self.close()
 
     def close(self) -> None:
@@ -95,6 +98,11 @@ class Controller:
             kept = self._kept
             self._state = State(_as_many(kept.target, states, kept.asleep), service_s=kept.service_s)
             self._fitness.woken([name for name, state in states.items() if state == WAKING], now_s)
+        self._models.look([name for name, state in states.items() if state == UP and name not in self._kept.asleep])
+        model = self._models.served
+        if model is not None and model != self._kept.model:  # what an answer took was another one's
+            self._kept = replace(self._kept, model=model, service_s=None)
+            self._state = replace(self._state, service_s=None)
         unfit = self._fitness.unfit(now_s)
         absent = ", ".join(name for name in states if name in unfit and states[name] != UP)
         self._notice("unfit", absent and f"did not serve when woken: {absent}")
@@ -138,14 +146,6 @@ class Controller:
             "notices": sorted(self._said.values()),
             "decisions": list(self._decisions),
         }
-
-    async def _ask(self, pool: aiohttp.ClientSession) -> list[dict[str, Any]] | None:
-        try:
-            async with pool.get("http://pool/workers") as answer:
-                said = await answer.json()
-                return list(said["workers"])
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
-            return None
 
     def _read_log(self) -> Tally | None:
         try:
@@ -210,11 +210,11 @@ class Controller:
 
     def _put(self, asleep: set[str], states: Mapping[str, str], now_s: float) -> None:
         target, service_s = (None, None) if self._state is None else (self._state.target, self._state.service_s)
-        before, kept = self._kept, Kept(frozenset(asleep), target, service_s)
+        before, kept = self._kept, Kept(frozenset(asleep), target, service_s, self._kept.model)
         if kept == replace(before, service_s=before.service_s and service_s):  # S is kept when it is first known
             return
         try:
-            self._standby.write(kept, self.settings.model)
+            self._standby.write(kept)
         except OSError as error:
             self._notice("write", f"who sleeps cannot be written ({error}); the pool stays as it is")
             return

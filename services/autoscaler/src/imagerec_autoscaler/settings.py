@@ -34,11 +34,11 @@ class Settings:
         down_after_s: Seconds.
         start_timeout_s: Seconds in which a woken worker must serve.
         processes: Processes of each worker, by its name.
+        workers: What the inventory says of each worker, by its name: ``address`` and ``port`` are needed.
         hook: Command that is told how many workers are wanted, its last argument; empty for none.
         address: Virtual address that the acting balancer holds; empty where there is none.
         peers: Where the autoscalers of the other balancers answer, those first that go before this one.
         before: How many of them go before this one where there is no virtual address.
-        model: Name of what the workers serve; what one answer took is kept by it. Empty where it is not known.
         hold: minimum and maximum while the run of Ansible lives that has the lock of that name; empty for none.
     """
 
@@ -53,11 +53,11 @@ class Settings:
     down_after_s: float = 30.0
     start_timeout_s: float = 30.0
     processes: Mapping[str, int] = field(default_factory=dict)
+    workers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hook: tuple[str, ...] = ()
     address: str = ""
     peers: tuple[str, ...] = ()
     before: int = 0
-    model: str = ""
     hold: Mapping[str, Any] = field(default_factory=dict)
 
     @property

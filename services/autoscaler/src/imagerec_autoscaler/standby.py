@@ -22,11 +22,13 @@ class Kept:
         asleep: Who sleeps.
         target: How many shall serve; None where nothing says so.
         service_s: Seconds of one answer; None where nothing says so.
+        model: Name and digest of the model that took them; empty where it is not known.
     """
 
     asleep: frozenset[str] = frozenset()
     target: int | None = None
     service_s: float | None = None
+    model: str = ""
 
 
 class Standby:
@@ -51,20 +53,20 @@ class Standby:
         self._lock = file
         return True
 
-    def read(self, model: str) -> Kept:
-        """Return what the file says; of the seconds of one answer only those of this model."""
+    def read(self) -> Kept:
+        """Return what the file says."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             said = json.loads(self._path.read_bytes())
-            service_s = said.get("service_s") if said.get("model", "") == model else None
-            target = said.get("target")
+            service_s = said["service_s"]
             return Kept(
                 frozenset(map(str, said["asleep"])),
-                None if target is None else int(target),
+                int(said["target"]),
                 None if service_s is None else float(service_s),
+                str(said["model"]),
             )
         return Kept()
 
-    def write(self, kept: Kept, model: str) -> None:
+    def write(self, kept: Kept) -> None:
         """Say who sleeps, how many shall serve, and what one answer of which model takes.
 
         Raises:
@@ -72,8 +74,8 @@ class Standby:
         """
         aside = self._path.with_name(f".{self._path.name}.partial")
         with aside.open("w", encoding="utf-8") as file:
-            said = {"asleep": sorted(kept.asleep), "service_s": kept.service_s, "model": model, "target": kept.target}
-            json.dump(said, file)
+            said = {"asleep": sorted(kept.asleep), "service_s": kept.service_s, "model": kept.model}
+            json.dump(said | {"target": kept.target}, file)
             file.flush()
             os.fsync(file.fileno())
         aside.chmod(0o644)
