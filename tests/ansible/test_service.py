@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.ansible.evaluation import evaluated, load, tasks_named, variables_of
+from tests.ansible.evaluation import evaluated, holds, load, tasks_named, variables_of
 from tests.conftest import REPOSITORY
 
 ROLE = REPOSITORY / "roles/service"
@@ -58,6 +58,21 @@ def test_what_a_definition_says_stands_in_supervisor_s_programs() -> None:
     assert rotates["command"] == f"/bin/sh -c 'while sleep 7; do {command}; done'"
 
 
+def test_a_unit_says_each_word_as_it_is() -> None:
+    """A percent sign, a variable and a backslash would be replaced there, also within quotes."""
+    odd: dict[str, Any] = {"description": "1 %H", "environment": {"E": '5 %n "\\t"'}}
+    odd |= {"command": ["/a %h/b", "$HOME", "it's", "c\\t"], "reload_command": ["/a %h/r", "${HOME}"]}
+    unit = rendered("systemd/system/service.service", ODD | odd)
+    assert "\nExecStart=:'/a %%h/b' '$HOME' 'it'\"'\"'s' 'c\\\\t'\n" in unit
+    assert "\nExecReload=+:'/a %%h/r' '${HOME}'\n" in unit
+    assert '\nEnvironment="E=5 %%n \\"\\\\t\\""\n' in unit
+    rule = "/etc/rotate 1%h"
+    for template in ("service.service", "service.socket", "service-logs.service", "service-logs.timer"):
+        unit = rendered(f"systemd/system/{template}", ODD | odd | {"log_rotation": rule})
+        assert "\nDescription=1 %%H" in unit
+        assert ("'/etc/rotate 1%%h'" in unit) == (template == "service-logs.service")
+
+
 def test_processes_are_replaced_for_what_they_were_made_from_and_not_for_how_long_they_may_take_to_stop() -> None:
     records = said("records", ODD | {"restart_on": ["a", "b"], "reload_on": ["c", "d"], "renew_on": ["e"]})
     assert records["restart_on"].startswith("a\nb\n")
@@ -85,9 +100,8 @@ def test_the_seal_covers_every_unit_that_the_role_writes_and_what_starts_it_at_b
     written = []
     for file in ("present", "rotation"):
         for task in load(f"roles/service/tasks/systemd/{file}.yml"):
-            place = task.get("ansible.builtin.template", {}).get("dest")
-            items = task.get("loop", [""]) if place else []
-            written += [evaluated(place, known(ODD) | {"item": item}) for item in items]
+            files = evaluated(task.get("texts", {}).get("files", []), known(ODD) | task.get("vars", {}))
+            written += [each["path"] for each in files]
     assert len(written) == 4
     wants = [("multi-user", "odd.service"), ("sockets", "odd.socket"), ("timers", "odd-logs.timer")]
     links = [f"/etc/systemd/system/{target}.target.wants/{unit}" for target, unit in wants]
@@ -142,3 +156,63 @@ def test_it_is_asked_for_as_long_as_is_said_whether_each_try_is_refused_or_not_a
         slowest = waits["ansible.builtin.uri"]["timeout"] + waits["delay"]
         assert seconds <= 2 * tries <= seconds + 2
         assert slowest * tries <= 1.5 * seconds + slowest
+
+
+def refusal(task: str, role: str, given: dict[str, Any]) -> str:
+    """What the preflight under systemd says of the service that a role offers; nothing where all is well."""
+    facts = {"ansible_facts": {"processor_vcpus": 2, "memtotal_mb": 4000}}
+    offered = {"service_definition": f"{{{{ {role}_service_definition }}}}", "service_provider": "systemd"}
+    (asked,) = tasks_named("roles/service/tasks/systemd/preflight.yml", task)
+    variables = variables_of("service", offered) | variables_of(role, given | facts) | asked["vars"]
+    refuses = asked["ansible.builtin.assert"]
+    return "" if holds(refuses["that"], variables) else str(evaluated(refuses["fail_msg"], variables)).strip()
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "path"),
+    [
+        ("worker", {"worker_app_root": "/root/worker"}, "/root/worker/current/venv/bin/python"),
+        ("worker", {"worker_model_root": "/home/ann/models"}, "/home/ann/models/current"),
+        ("balancer", {"balancer_page_dir": "/home/page"}, "/home/page"),
+        (
+            "balancer",
+            {"balancer_tls": "files", "balancer_tls_certificate": "/root/c.pem", "balancer_tls_key": "/root/k.pem"},
+            "/root/c.pem, /root/k.pem",
+        ),
+        ("pool", {"pool_config_dir": "//run/user/0/pool"}, "//run/user/0/pool/pool.json"),
+        ("autoscaler", {"autoscaler_hook": ["/bin/sh", "/root/more"]}, "/root/more"),
+        ("virtual_address", {"virtual_address_config_dir": "/root/v"}, "/root/v/keepalived.conf"),
+    ],
+)
+def test_a_place_that_the_sandbox_hides_is_refused(role: str, given: dict[str, Any], path: str) -> None:
+    """nginx itself finds nothing wrong with such a certificate, and could not read it at its next start."""
+    service = f"imagerec-{role.replace('_', '-')}"
+    words = f"host: systemd hides /home, /root and /run/user from {service}, and it would read {path};"
+    assert refusal("Refuse places that the sandbox hides", role, given).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("role", "given"),
+    [
+        *((role, {}) for role in ("worker", "balancer", "pool", "autoscaler", "virtual_address")),
+        ("worker", {"worker_app_root": "/homes/worker", "worker_model_root": "/srv/home/models"}),
+        ("balancer", {"balancer_tls_certificate": "/root/c.pem"}),  # which none but `files` reads
+    ],
+)
+def test_a_place_that_the_sandbox_shows_is_not_refused(role: str, given: dict[str, Any]) -> None:
+    assert refusal("Refuse places that the sandbox hides", role, given) == ""
+
+
+@pytest.mark.parametrize(
+    ("folder", "refused"),
+    [
+        *((folder, False) for folder in ("/dev/shm", "/dev/shm/own", "/tmp/", "/run/imagerec-worker/")),
+        *((folder, True) for folder in ("/mnt/ram/", "/tmp/own", "/dev/shmem", "/dev/shm/../own")),
+    ],
+)
+def test_a_folder_for_heartbeats_is_one_that_the_sandbox_lets_a_worker_write(folder: str, *, refused: bool) -> None:
+    expected = (
+        f"host: systemd would not let imagerec-worker write {folder.rstrip('/')} (choose /dev/shm, /tmp or /var/tmp)"
+    )
+    task = "Refuse a scratch folder that the sandbox keeps read-only"
+    assert refusal(task, "worker", {"worker_tmp_dir": folder}) == (expected if refused else "")
