@@ -58,7 +58,7 @@ def test_calibration_tells_idle_from_busy_and_the_network_from_both(processes: i
     assert found.busy.service_s == pytest.approx(BUSY_S, rel=0.01)
     assert (found.idle.cv2, found.busy.cv2) == pytest.approx((0.01, 0.04), rel=0.1)
     assert set(found.busy.workers) == {"worker1", "worker2"}
-    assert found.idle.requests > 3500
+    assert found.idle.requests > 0.8 * 4000
     assert found.open_hz == pytest.approx(2 * processes / BUSY_S, rel=0.03)
     again = from_facts(found.facts()).busy
     assert again is not None

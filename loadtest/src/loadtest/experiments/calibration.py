@@ -1,7 +1,8 @@
 """What a deployment can do: its capacity from two short closed loops, its two regimes from two open ones.
 
-The closed loops are one user, and workers that always have a queue. The open ones ask for a twentieth of the capacity,
-so that nearly every request finds its worker idle, and for more than the capacity, so that hardly one does.
+The closed loops are one user, and workers that always have a queue. The open ones ask for a fifth of the capacity,
+so that most requests find their worker idle, and for more than the capacity, so that hardly one does. With longer
+pauses workers would be colder, and slower, than under any load that is measured.
 """
 
 from collections import defaultdict
@@ -18,7 +19,7 @@ from loadtest.experiments.gaps import LEAST_GAPS, are_enough, busy_gaps
 from loadtest.experiments.regimes import LEAST, after_idleness, answered_hz, network_of, when_busy
 from loadtest.generate.samples import Sample
 
-IDLE_LOAD, BUSY_LOAD = 0.05, 1.3  # of the capacity: what the two open loops ask
+IDLE_LOAD, BUSY_LOAD = 0.2, 1.3  # of the capacity: what the two open loops ask
 IDLE_MOST_S = 60.0  # the longer of them lasts no longer
 
 
