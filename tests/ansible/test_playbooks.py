@@ -47,6 +47,57 @@ def test_what_changes_hosts_is_alone_there(name: str) -> None:
     assert [play.get("ansible.builtin.import_playbook") for play in plays][:2] == ["known.yml", "lock.yml"]
 
 
+@pytest.mark.parametrize("name", ["known", "lock", "built"])
+def test_what_an_earlier_playbook_of_a_run_has_done_costs_no_process(name: str) -> None:
+    """Each is imported some seven times, and a task that is skipped is started on each host."""
+    (play,) = yaml.safe_load((REPOSITORY / f"playbooks/{name}.yml").read_text())
+    first, *others = play["tasks"]
+    assert first["ansible.builtin.meta"] == "end_host"
+    left = {task.get("register") for task in others}
+    left |= {fact for task in others for fact in task.get("ansible.builtin.set_fact", {})}
+    assert first["when"].removesuffix(" is defined") in left
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "asked"),
+    [
+        ({"run_dir": "/here"}, {}, 1),
+        ({"run_dir": "/here"}, {"ansible_python_interpreter": "/usr/bin/python3"}, 3),
+        ({}, {}, 3),
+    ],
+    ids=["local", "two Pythons", "elsewhere"],
+)
+def test_the_facts_of_a_local_deployment_are_asked_for_once(
+    tmp_path: Path, given: dict[str, str], own: dict[str, str], asked: int
+) -> None:
+    """Its hosts are one, where they have one Python; each of another one has its own."""
+    (gather,) = [
+        play
+        for play in yaml.safe_load((REPOSITORY / "playbooks/preflight.yml").read_text())
+        if any("ansible.builtin.gather_facts" in task for task in play.get("tasks", []))
+    ]
+    alike = {"hosts": "all", "connection": "local"}
+    said = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ ansible_facts.processor_vcpus }}"}}
+    say = alike | {"tasks": [{"name": "Say"} | said]}
+    (tmp_path / "facts.yml").write_text(json.dumps([gather | alike | {"tasks": gather["tasks"][:2]}, say]))
+    names = ["one", "two", "three"]
+    variables = given | {"ansible_python_interpreter": sys.executable}
+    (tmp_path / "hosts.yml").write_text(
+        json.dumps({"all": {"hosts": dict.fromkeys(names) | {"two": own}, "vars": variables}})
+    )
+    done = subprocess.run(
+        ["ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "facts.yml"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    before, _, after = done.stdout.partition("TASK [Say]")
+    assert len(re.findall(r"^ok: \[", before, re.MULTILINE)) == asked
+    assert sorted(re.findall(r"(\w+) has \d", after)) == sorted(names)
+
+
 @pytest.mark.slow
 def test_one_host_is_taken_away_by_the_inventory_of_the_manual(tmp_path: Path) -> None:
     """One balancer of two would keep the address that they shared. Nothing is changed here."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.ansible.evaluation import evaluated, tasks_named
+from tests.ansible.evaluation import evaluated, holds, tasks_named
 from tests.ansible.evaluation import load as load_trusted
 from tests.ansible.test_wiring import load, read_by, roles_used, tasks_in
 from tests.conftest import REPOSITORY
@@ -110,13 +110,14 @@ def test_what_is_installed_is_pruned_too_and_good_deployments_are_spared() -> No
 @pytest.mark.parametrize("role", ["worker", "balancer", "pool", "autoscaler"])
 def test_a_seal_covers_what_its_role_writes(role: str) -> None:
     """Whatever is done to it by hand, the next deployment looks again."""
-    tasks = tasks_in(load(REPOSITORY / f"roles/{role}/tasks/configure.yml"))
+    tasks = list(tasks_in(load(REPOSITORY / f"roles/{role}/tasks/configure.yml")))
     places = [
         task[module].get("dest", task[module].get("path", ""))
         for task in tasks
         for module in ("ansible.builtin.template", "ansible.builtin.file")
         if module in task
     ]
+    places += [file["path"] for task in tasks if "texts" in task for file in task["texts"]["files"]]
     known = {f"{role}_{name}_dir": f"/{name}" for name in ("config", "state", "runtime", "log", "page", "app", "model")}
     known |= {f"{role}_app_root": "/app", f"{role}_model_root": "/model", "python_app_root": "/app"}
     known |= {"balancer_tls_certificate": "/c", "balancer_tls_key": "/k"}
@@ -198,6 +199,21 @@ def test_what_was_built_is_kept_without_what_is_of_this_run_alone(fallen_back: d
     known |= {"got": {"stdout": '{"name": "lite2", "changed": true}'}}
     said = evaluated(keep["ansible.builtin.set_fact"], known)
     assert said == {"build_deploys": True, "build_kept": {"releases": {"page": 1}, "bundle": {"name": name}}}
+
+
+@pytest.mark.parametrize(
+    ("there", "left"),
+    [(None, True), ("", True), ('{\n    "name": "lite0"\n}\n', True), ('{\n    "name": "lite2"\n}\n', False)],
+    ids=["none", "cut short", "of another one", "the same"],
+)
+def test_word_of_the_bundle_is_left_unless_it_is_there(tmp_path: Path, there: str | None, *, left: bool) -> None:
+    if there is not None:
+        (tmp_path / "bundle.json").write_text(there)
+    (leave,) = tasks_named("playbooks/build.yml", "Leave word of the bundle for playbooks that run alone")
+    known = leave["vars"] | {"build_kept": {"bundle": {"name": "lite2"}}, "dist_dir": str(tmp_path)}
+    assert holds(leave["when"], known) is left
+    assert not holds(leave["when"], known | {"ansible_check_mode": True})
+    assert evaluated(leave["ansible.builtin.copy"]["content"], known) == '{\n    "name": "lite2"\n}\n'
 
 
 @pytest.mark.parametrize(

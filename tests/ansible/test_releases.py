@@ -212,6 +212,10 @@ def test_an_application_is_mended_whatever_is_cut_short_of_it(tmp_path: Path) ->
     texts = [release / "venv/pyvenv.cfg", *(path for path in release.glob("venv/bin/*") if not path.is_symlink())]
     assert [path.name for path in texts if ".new/" in path.read_text()] == []
     assert [path.name for path in release.parent.iterdir() if path != release] == ["current"]
+    (release.parent / "current").unlink()
+    (release.parent / "current").symlink_to("nothing")
+    assert steps(tmp_path, "install a").returncode == 0  # the whole release is left alone: it has no archive
+    assert (release.parent / "current").resolve() == release
 
 
 @pytest.mark.slow
@@ -314,6 +318,10 @@ def test_a_page_is_mended_whatever_is_spoilt_of_it(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in page.iterdir()} == whole
     assert (tmp_path / "current").resolve() == page
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([page.name, "current", "page.tar"])
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to("nothing")
+    assert steps(tmp_path, "page", page_digest=digest).returncode == 0
+    assert (tmp_path / "current").resolve() == page
 
 
 def test_pages_do_not_pile_up(tmp_path: Path) -> None:

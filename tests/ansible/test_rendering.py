@@ -166,7 +166,7 @@ def test_a_pool_that_follows_its_load_has_workers_that_sleep(renderings: dict[st
     program = "/opt/imagerec-worker/current/venv/bin/python"
     command = f"{program} -m imagerec_worker.on_demand 10.10.1.1 5000 2048 {program} -m gunicorn --config "
     unit = (folder / "imagerec-worker.service").read_text()
-    assert f"\nExecStart={command}" in unit
+    assert f"\nExecStart=:{command}" in unit
     assert "\nSuccessExitStatus=77\nRestartPreventExitStatus=77\n" in unit
     assert f"\ncommand = {command}" in (folder / "supervisor-imagerec-worker.conf").read_text()
     configuration = (folder / "gunicorn.conf.py").read_text()

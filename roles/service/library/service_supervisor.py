@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import configparser
+import stat
 import xmlrpc.client
 from pathlib import Path
 
@@ -39,6 +40,10 @@ options:
   programs:
     description: Text of the file of each program, in the order of names. present writes those that differ.
     type: list
+  folders:
+    description: What present makes first, for all to read.
+    type: list
+    default: []
   state:
     description:
       - present starts what has no process or another configuration; absent stops the programs and removes their files.
@@ -78,6 +83,21 @@ def read(file: Path) -> str:
         return ""
 
 
+def make(folders: list[str], *, dry: bool) -> bool:
+    """Make folders that all may read; return whether one was not there, or not so.
+
+    Raises:
+        NotADirectoryError: Something else has its name.
+    """
+    wrong = [path for path in map(Path, folders) if not path.is_dir() or stat.S_IMODE(path.stat().st_mode) != 0o755]
+    for path in wrong if not dry else []:
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"{path} is no folder; move it away, then run this again")
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o755)
+    return bool(wrong)
+
+
 def main() -> None:
     """Do what is asked for, and say how the first program is."""
     module = AnsibleModule(
@@ -88,6 +108,7 @@ def main() -> None:
             "names": {"type": "list", "elements": "str", "required": True},
             "configuration": {"type": "str"},
             "programs": {"type": "list", "elements": "str", "default": []},
+            "folders": {"type": "list", "elements": "path", "default": []},
             "state": {"choices": ["present", "absent", "reloaded", "restarted", "read"], "default": "present"},
             "command": {"type": "list", "elements": "str", "default": []},
             "port": {"type": "dict", "default": {}},
@@ -97,6 +118,7 @@ def main() -> None:
     state, dry = module.params["state"], module.check_mode
     supervisor = Supervisor(module.params)
     try:
+        made = state == "present" and make(module.params["folders"], dry=dry)
         altered = supervisor.altered()
         differences = [
             {"before_header": str(file), "before": read(file), "after_header": str(file), "after": text}
@@ -111,8 +133,9 @@ def main() -> None:
             supervisor.reload(module.params["command"])
         elif state == "restarted" and not dry:
             supervisor.restart(module.params["port"])
+        changed = changed or made
         running = supervisor.is_running()
-    except PermissionError as error:
+    except (PermissionError, NotADirectoryError) as error:
         module.fail_json(msg=str(error))
     except xmlrpc.client.Fault as fault:
         module.fail_json(msg=f"supervisord at {supervisor.socket} refuses: {fault.faultString}")
