@@ -151,6 +151,7 @@ MALFORMED: dict[str, tuple[dict[str, dict[str, object]], dict[str, str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", MALFORMED)
 def test_preflight_refuses_malformed_addresses(tmp_path: Path, group: str) -> None:
     """All hosts of a group at once, each with its own."""

@@ -189,6 +189,7 @@ def rested(balancer: Balancer) -> Iterator[Balancer]:
     time.sleep(1.2)
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing(configured: Balancer) -> None:
     before = configured.certificate.read_bytes()
     assert configured.configure() == 0
@@ -505,6 +506,7 @@ def test_a_renewed_certificate_is_served_after_a_reload_that_loses_nothing(
     assert balancer.configure() == 0
 
 
+@pytest.mark.slow
 def test_a_photograph_that_comes_slowly_survives_a_reload(
     balancer: Balancer, nginx: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_the_manifest_that_is_taken_without_a_word_is_the_same_slice_when_it_is_
     assert plugin.file_of(inventory) != unnamed
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_no_choice(inventory: Inventory) -> None:
     inventory.run("balancer_policy=round_robin")
     file = plugin.file_of(inventory.folder)

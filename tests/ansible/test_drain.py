@@ -99,6 +99,7 @@ def test_a_worker_leaves_where_another_serves(pool: Pool) -> None:
     assert pool.drain.read_text() == "operator\n"
 
 
+@pytest.mark.slow
 def test_the_last_that_serves_is_kept_and_one_that_does_not_serve_may_leave(pool: Pool) -> None:
     pool.say(worker1="up", worker2="down")
     done = pool.take_out("operator")
@@ -111,6 +112,7 @@ def test_the_last_that_serves_is_kept_and_one_that_does_not_serve_may_leave(pool
     assert pool.drain.exists()
 
 
+@pytest.mark.slow
 def test_a_request_that_takes_long_stops_an_operator_alone(pool: Pool) -> None:
     pool.say(worker1="up", worker2="up")
     pool.workers[0]["under_way"] = 3

@@ -182,6 +182,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_every_refusal_is_a_problem_document(hops: Hops, name: str) -> None:
     request, expected = REFUSED[name]

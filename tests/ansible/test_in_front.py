@@ -303,6 +303,7 @@ def test_what_classifies_nothing_needs_no_key(balancer: InFront, path: str) -> N
     assert balancer.ask(path, "GET").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_summary_is_whole_where_keys_are_wanted(balancer: InFront, worker: int, tmp_path: Path) -> None:
     """It has no key to classify with, and asks who answers."""
     rest()

@@ -61,6 +61,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         run.stdout.close()
 
 
+@pytest.mark.slow
 def test_of_runs_that_come_at_once_never_two_pass(site: Site) -> None:
     runs = [site.start(1) for _ in range(4)]
     said = [run.communicate()[0] for run in runs]
@@ -69,6 +70,7 @@ def test_of_runs_that_come_at_once_never_two_pass(site: Site) -> None:
     assert site.notes() == ["in", "out"] * len(passed)
 
 
+@pytest.mark.slow
 def test_the_second_is_told_who_came_first_and_what_to_do(site: Site) -> None:
     first = site.start(60)
     site.wait_for("in")
@@ -89,6 +91,7 @@ def test_the_second_is_told_who_came_first_and_what_to_do(site: Site) -> None:
     elsewhere.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_killed_run_leaves_no_lock_once_its_last_task_has_ended(site: Site, number: signal.Signals) -> None:
     first = site.start(4)

@@ -169,6 +169,7 @@ def test_nothing_is_lost_while_the_logs_are_rotated(balancer: Balancer) -> None:
     until(new_file_is_written, "nginx writes into no new file")
 
 
+@pytest.mark.slow
 def test_what_a_worker_answers_is_always_written_down_and_refusals_seldom(tmp_path: Path) -> None:
     """The rate is one that every host asks more than."""
     with running(tmp_path, rate_hz=5) as balancer:

@@ -119,6 +119,7 @@ def test_keras_is_bundled_by_the_environment_that_has_it() -> None:
     assert ".venv-keras/bin/python -m imagerec_model get 'keras'" in " ".join(planned.replace("\\", "").split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", ["C", "xx_YY.UTF-8"], ids=["plain-c", "not-generated"])
 def test_the_locale_of_the_user_does_not_matter(locale: str) -> None:
     said = words(make("experiment", "DESIGN=scalin", LC_ALL=locale, LANG=locale))

@@ -231,6 +231,7 @@ def test_the_autoscaler_knows_the_workers_that_the_balancer_asks(size: object, e
     assert names == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "deployed"), [({}, "first of first"), ({"built_bundle": {"name": "mine"}}, "mine of first")]
 )

@@ -52,6 +52,7 @@ def releases(folder: Path) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 def test_a_good_release_outlives_any_number_of_broken_ones(tmp_path: Path) -> None:
     """Four releases are tried and never found good; only a deployment that went through removes any."""
     (tmp_path / "etc").mkdir()
@@ -118,6 +119,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_failure_and_keeps_the_record(tmp_path: Path, small_disk: Path) -> None:
     for release in "ab":
         place(tmp_path, release, 0)
@@ -304,6 +306,7 @@ def test_a_page_that_was_cut_off_is_unpacked_again(tmp_path: Path) -> None:
     assert "changed=0" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_page_is_mended_whatever_is_spoilt_of_it(tmp_path: Path) -> None:
     files = {"index_html": "<title>page</title>", "style_css": "a{color:red}", "app_js": "1"}
     digest = pack_page(tmp_path / "page.tar", **files)

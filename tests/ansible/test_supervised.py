@@ -119,6 +119,7 @@ def foretold(said: str) -> list[bool]:
     return [word == "True" for word in re.findall(r"replaces: (True|False)", said)]
 
 
+@pytest.mark.slow
 def test_before_anything_runs_nothing_will_be_replaced(started: tuple[Program, str]) -> None:
     assert foretold(started[1]) == [False]
 
@@ -135,6 +136,7 @@ def test_a_second_run_changes_nothing_and_supervisor_has_the_logs_rotated(runs: 
     assert runs.master() == before
 
 
+@pytest.mark.slow
 def test_it_is_foretold_whether_processes_will_be_replaced(runs: Program) -> None:
     """A deployment takes a worker out of the pool first only where this says so."""
     changes: list[dict[str, object]] = [
@@ -151,6 +153,7 @@ def test_it_is_foretold_whether_processes_will_be_replaced(runs: Program) -> Non
     assert foretold(said.stdout) == [False, True, True, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"code": "b"}, {"code": "c", "listens": False}], ids=["listens", "listens nowhere"])
 def test_a_program_whose_code_has_changed_is_started_anew(runs: Program, change: dict[str, Any]) -> None:
     """Its reload signal would leave the first process with the code that it has read."""

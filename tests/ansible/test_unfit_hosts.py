@@ -183,6 +183,7 @@ def test_an_experiment_that_these_hosts_cannot_have_is_refused(
     assert words is None or words in said(done)
 
 
+@pytest.mark.slow
 def test_an_nginx_that_is_too_old_is_refused(tmp_path: Path) -> None:
     """Where it is installed, and where it is to be."""
     nginx = script(tmp_path / "nginx", "echo 'nginx version: nginx/1.18.0 (Ubuntu)' >&2")
@@ -237,6 +238,7 @@ def test_an_authority_would_ask_one_of_two_balancers_of_a_name(tmp_path: Path) -
     assert "own: balancer_tls" not in said(done)
 
 
+@pytest.mark.slow
 def test_an_autoscaler_that_cannot_work_is_refused_before_a_host_changes(tmp_path: Path) -> None:
     common: dict[str, object] = {"autoscaler": True, "autoscaler_state_dir": str(tmp_path)}
     slow = {"autoscaler_objective_s": 0.01, "autoscaler_service_s": 0.02}

@@ -29,6 +29,7 @@ ALSO = [pytest.param(target, marks=pytest.mark.long) for target in ("rollback", 
 LOCAL = [REPOSITORY / "inventory/local/hosts.yml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["up", "verify", "experiment", *ALSO])
 def test_a_setting_that_nothing_reads_is_refused(target: str) -> None:
     refused = make(target, "ARGS=-e balancer_polcy=random", ANSIBLE_STDOUT_CALLBACK="default")
@@ -221,6 +222,7 @@ def test_every_option_of_every_role_is_known_and_the_inventories_are_sound() -> 
         assert misnamed.misnamed(options, REPOSITORY, said) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

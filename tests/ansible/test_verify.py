@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.ansible import scripted
 from tests.ansible.plays import briefly
 from tests.conftest import local_deployment
@@ -58,6 +60,7 @@ def test_a_model_of_three_classes_gives_three_predictions(tmp_path: Path) -> Non
     assert "serves model-a 1; worker1 answered" in done.stdout
 
 
+@pytest.mark.slow
 def test_workers_of_different_models_are_named_and_one_model_is_right_whichever(tmp_path: Path) -> None:
     """It may run in another checkout than the deployment, after a rollback, or after a deployment onto other hosts."""
 

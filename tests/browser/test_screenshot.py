@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 SCREENSHOT = Path(__file__).parents[2] / "services" / "web" / "screenshot.png"
 MAX_BYTES = 600_000
 
 
+@pytest.mark.slow
 def test_the_screenshot_shows_an_answer(visit: Callable, photographs: dict[str, Path], tmp_path: Path) -> None:
     here = visit(width=1200, color_scheme="light", reduced_motion="reduce").open()
     for name in ("rocket", "coffee", "chelsea"):

@@ -216,6 +216,7 @@ def test_served_and_offline_answers_are_identical(deployment: Deployment) -> Non
         assert [each["probability"] for each in served] == pytest.approx([each["probability"] for each in offline])
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_refused_before_anything_changes(tmp_path: Path) -> None:
     system = local_deployment(tmp_path)
     port = int(system.url.rpartition(":")[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 import requests
 import yaml
 from skimage import data
@@ -19,6 +20,7 @@ def listening(system: Deployment) -> set[str]:
     return {answer.headers["X-Worker"] for answer in answers if answer.status_code == 200}
 
 
+@pytest.mark.slow
 def test_workers_move_one_after_the_other_and_nothing_is_lost(deployment: Deployment) -> None:
     cat = jpeg(data.chelsea())
     everybody = dict.fromkeys(deployment.workers, "up")
