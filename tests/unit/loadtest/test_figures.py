@@ -276,6 +276,20 @@ def test_a_cell_of_one_trial_has_no_bar(scaling: tuple[RunFolder, list[dict[str,
     plt.close(cells)
 
 
+def test_the_largest_difference_from_theory_is_that_of_the_points(
+    scaling: tuple[RunFolder, list[dict[str, Any]]],
+) -> None:
+    """Also of a load that is above 0.8 by the speed that the workers were found to have."""
+    folder, rows = scaling
+    (worst,) = (row for row in rows if row["utilisation"] == 0.8 and row["pool_size"] == 4)
+    worst |= {"mg1_off": -0.91, "rho": 0.89}
+    drawn, cells = laid_out(lambda: rate.draw(folder, rows))
+    caption = " ".join(drawn.get_supxlabel().split())
+    assert "the largest difference is -91 % at ρ = 0.8 with 4 workers" in caption
+    plt.close(drawn)
+    plt.close(cells)
+
+
 def test_a_load_without_theory_stands_where_it_was_asked(scaling: tuple[RunFolder, list[dict[str, Any]]]) -> None:
     """Workers that take several photographs at once have no law of service times, and so no measured ρ."""
     folder, rows = scaling

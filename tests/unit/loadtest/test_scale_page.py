@@ -61,10 +61,6 @@ def false_conclusions(text: str) -> list[str]:
         "round_robin and least_conn leave almost no waiting on average": all(
             pools[count, 0.8, one, 1]["mean"] < 1.08 * idle for count in (1000, 10_000) for one in turns
         ),
-        "one request in a thousand waits long": all(
-            pools[count, 0.8, "round_robin", 1]["p99.9"] > 3 * pools[count, 0.8, "least_conn", 1]["p99.9"]
-            for count in (1000, 10_000)
-        ),
         "p99 may be nine times the service time": 7.5 < loads[100, 0.6, "random", 1]["p99"] / busy < 10.5,
         "held down by `max_conns`": loads[100, 0.9, "random", 1]["p99"] < 1.2 * 16 * busy,
         "each policy comes nearer to random": all(a < b < c < random[1] for a, b, c in tier.values()),
@@ -74,7 +70,8 @@ def false_conclusions(text: str) -> list[str]:
             row["p99"] > 2 * random[2] for key, row in at_once.items() if key[2] == "round_robin"
         ),
         "round_robin loses the most": lost["round_robin"] == max(lost.values()),
-        "least_conn loses many too": lost["least_conn"] > max(0.7 * lost["round_robin"], lost["random_two"]),
+        "least_conn loses more than random and random_two": lost["least_conn"]
+        > max(lost["random"], lost["random_two"]),
         "random loses the fewest and is the slowest": lost["random"] == min(lost.values())
         and max(fault, key=lambda key: fault[key]["mean"])[2] == "random",
         "Million requests a minute of CPU": min(speeds) >= 5,

@@ -45,7 +45,7 @@ def sheet(folder: Path) -> tuple[Figure, str]:
         told.append(f"{letter}: {_about(run, shown)}")
     text = (
         "Bars: Wilson's 95 % interval (a), 95 % t-interval over the trials (b, c); ± in d is such an interval of p99. "
-        "Runs of different machines: compare within a panel. "
+        "Runs of different days: compare within a panel. "
     )
     return drawn, text + " ".join(told)
 

@@ -154,7 +154,7 @@ def _theory(folder: RunFolder, axes: Axes, rows: list[Row], colour: str) -> None
 
 
 def _agreement(rows: list[Row]) -> str:
-    known = [row for row in rows if row["mg1_off"] is not None and row["rho"] <= 0.805]
+    known = [row for row in rows if row["mg1_off"] is not None and row["utilisation"] <= 0.8]
     if not known:
         return ""
     worst = max(known, key=lambda row: abs(row["mg1_off"]))
@@ -162,7 +162,7 @@ def _agreement(rows: list[Row]) -> str:
     within = abs(worst["mg1_off"]) <= _AGREES
     return (
         f"Up to ρ = 0.8 the measured mean is {'within' if within else 'not always within'} 15 % of M/G/1 (grey band): "
-        f"the largest difference is {100 * worst['mg1_off']:+.0f} % at ρ = {worst['rho']:.1f} with "
+        f"the largest difference is {100 * worst['mg1_off']:+.0f} % at ρ = {worst['utilisation']:.1f} with "
         f"{name}. Its bars are those of the measured mean. Theory knows the service times "
         "of idle and of busy workers. Near ρ = 1 it describes a "
         "steady state that a trial of seconds does not reach; dashes are simulations of trials of the same length. "

@@ -193,5 +193,5 @@ def told(facts: Mapping[str, Any]) -> str:
     else:
         known = f"{what} is known to ±{100 * facts['reached']:.1f} %"
     if facts["ended"] == "precision":
-        return f"ended by precision: {known}"
+        return f"ended by precision; with the requests that were under way then, {known}"
     return f"ended at its time limit: {known}, asked was ±{100 * facts['asked']:g} %"
