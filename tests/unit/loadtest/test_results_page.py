@@ -32,11 +32,11 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def change(table: Path, **values: str) -> None:
-    """Give columns of the first row other values."""
+def change(table: Path, cell: str = "", **values: str) -> None:
+    """Give columns of the first row, or of the first one of a cell, other values."""
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    rows[0] |= values
+    next(row for row in rows if not cell or row["cell"] == cell).update(values)
     with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -74,6 +74,24 @@ def test_a_changed_number_changes_the_page(results: Path) -> None:
     shutil.copytree(RESULTS / "reference", results / "reference", dirs_exist_ok=True, ignore=LEFT_OUT)
     change(results / "reference/rtt/summary/cells.csv", mean_s="9.0")
     assert "9000.0 ± " in results_page.render(results)
+
+
+@pytest.mark.parametrize(
+    ("rho", "says", "not_so"),
+    [
+        ("1.3", "the queue grows", "of what ours can do"),
+        ("0.7", "asks for 0.70 of what ours can do", "the queue grows"),
+    ],
+)
+def test_the_original_s_highest_rate_is_said_to_be_too_much_where_it_is(
+    results: Path, rho: str, says: str, not_so: str
+) -> None:
+    shutil.copy(RESULTS / results_page.TEMPLATE, results)
+    shutil.copytree(RESULTS / "reference", results / "reference", dirs_exist_ok=True, ignore=LEFT_OUT)
+    change(results / "reference/scaling/summary/cells.csv", "poisson-i0.01-128px", rho=rho)
+    page = results_page.render(results)
+    assert says in page
+    assert not_so not in page
 
 
 def also(folder: Path, run: str, cells: list[dict[str, object]], **tables: list[dict[str, object]]) -> None:
