@@ -225,11 +225,18 @@ class Concerned:
 
 
 def copy_checkout(folder: Path) -> Path:
-    """Copy what git knows or would add into a folder, with the environment and the files beside the checkout."""
+    """Copy what git knows or would add into a folder, with the environment and the files beside the checkout.
+
+    The copy is git's as well: some tests ask which files there are.
+    """
     copy = folder / "checkout"
-    for name in tracked():
+    names = tracked()
+    for name in names:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(REPOSITORY / name, copy / name)
+    subprocess.run(["git", "init", "--quiet", copy], check=True)
+    add = ["git", "-C", copy, "add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul"]
+    subprocess.run(add, input="\0".join(names), text=True, check=True)
     environment_here = REPOSITORY / ".venv"
     (copy / ".venv").symlink_to(environment_here if environment_here.exists() else sys.prefix)
     if (REPOSITORY.parent / "shared").exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,12 @@ def test_who_fails_also_without_a_change_has_noticed_nothing(capsys: pytest.Capt
     words = ["roles/balancer/defaults/main.yml", "--count", "1", "--", "-q", "tests/unit/test_nowhere.py"]
     assert mutate.main(words) == 2
     assert "these fail also where nothing is changed:" in capsys.readouterr().err
+
+
+def test_a_test_in_the_copy_may_ask_git_for_the_files(tmp_path: Path) -> None:
+    copy = mutate.copy_checkout(tmp_path)
+    asked = subprocess.run(["git", "ls-files"], cwd=copy, capture_output=True, text=True, check=True)
+    assert asked.stdout.splitlines() == mutate.tracked()
 
 
 def test_the_changed_module_is_the_one_that_is_imported(tmp_path: Path) -> None:
