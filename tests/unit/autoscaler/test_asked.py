@@ -47,6 +47,7 @@ def test_the_model_is_that_of_all_who_serve(monkeypatch: pytest.MonkeyPatch) -> 
         await until(lambda: models.served == "")
         assert questions == ["worker1", "worker2"]
         models.look(["worker2"])  # the other one is replaced
+        assert models.served == f"lite0-{'b' * 16}"  # what is away counts no more
         has["worker1"] = "b" * 64
         models.look(["worker1", "worker2"])
         await until(lambda: questions == ["worker1", "worker2", "worker1"])
@@ -63,7 +64,13 @@ def test_the_model_is_that_of_all_who_serve(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     "junk",
-    [b"", b"[]", b'{"model": {"name": "lite0", "digest": 7}}', b"[" * 60_000, b'"' + b"a" * 70_000 + b'"'],
+    [
+        b"",
+        b"[]",
+        b'{"model": {"name": "lite0", "digest": 7}}',
+        b"[" * 60_000,
+        b'{"model": {"name": "lite1", "digest": "b"}}' + b" " * 70_000,
+    ],
     ids=["nothing", "no model", "no digest", "nested", "long"],
 )
 def test_one_that_did_not_say_it_is_asked_again(monkeypatch: pytest.MonkeyPatch, junk: bytes) -> None:
