@@ -132,6 +132,12 @@ def test_what_an_answer_took_is_kept_by_its_model(make: Callable[..., Loop]) -> 
         assert bool(says) == bool(other.controller.report()["notices"])
 
 
+def test_who_sleeps_is_kept_though_nothing_else_is_known(tmp_path: Path) -> None:
+    standby, kept = Standby(tmp_path / "standby.json"), Kept(frozenset({"worker2"}))
+    standby.write(kept)
+    assert standby.read() == kept
+
+
 def test_what_the_model_before_a_rollback_took_is_forgotten(make: Callable[..., Loop]) -> None:
     """A rollback tells this program nothing, and neither does a deployment that ends early."""
     loop = make()

@@ -57,10 +57,10 @@ class Standby:
         """Return what the file says."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             said = json.loads(self._path.read_bytes())
-            service_s = said["service_s"]
+            target, service_s = said["target"], said["service_s"]
             return Kept(
                 frozenset(map(str, said["asleep"])),
-                int(said["target"]),
+                None if target is None else int(target),
                 None if service_s is None else float(service_s),
                 str(said["model"]),
             )
