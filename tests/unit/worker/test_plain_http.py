@@ -158,7 +158,8 @@ def test_both_ends_are_told_whatever_their_addresses_are(address: Any, peer: Any
     assert tuple(environ.get(name) for name in names) == told
 
 
-def test_a_body_that_a_signal_cuts_in_two_is_read_whole_and_no_further() -> None:
+def test_a_body_that_a_signal_cuts_in_two_is_read_whole_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_http, "_PATIENCE_US", 0)  # the signal comes first, however slow the machine is
     client, server = socket.socketpair()
 
     def send_the_rest(*_: object) -> None:
@@ -173,9 +174,20 @@ def test_a_body_that_a_signal_cuts_in_two_is_read_whole_and_no_further() -> None
             assert environ is not None
             assert environ["wsgi.input"].read() == b"body"
             assert server.recv(100) == b"GET / HTTP/1.1"
-            assert server.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_late_body_is_waited_for_without_limit_once_another_process_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, server = socket.socketpair()
+    monkeypatch.setattr(plain_http.offload, "hand_over", lambda: client.sendall(b"dyGET / HTTP/1.1"))
+    with client, server:
+        client.sendall(request("POST /predict HTTP/1.1", "Content-Length: 4", body=b"bo"))
+        environ = plain_http.Listener(Config(), SERVER).receive(server, PEER)
+        assert environ is not None
+        assert environ["wsgi.input"].read() == b"body"
+        assert server.recv(100) == b"GET / HTTP/1.1"
+        assert server.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
 
 
 LINES = strategies.one_of(
