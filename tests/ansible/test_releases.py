@@ -20,6 +20,7 @@ from typing import Any
 import pip
 import pytest
 
+from tests.ansible.evaluation import holds, load
 from tests.ansible.plays import play
 from tests.conftest import REPOSITORY
 from tests.power import disk
@@ -338,6 +339,35 @@ def test_pages_do_not_pile_up(tmp_path: Path) -> None:
     done = steps(tmp_path, "prune-pages a")
     assert done.returncode == 0, done.stdout
     assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["a", "e", "f"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "prunes"),
+    [
+        (["current", "now", "b", "c"], False),
+        (["current", "now"], False),
+        (["current", "now", "b", "c", "d"], True),
+        (["current", "now", "b.old"], True),
+        (["current", "now", "b.{unfinished}"], True),
+    ],
+)
+@pytest.mark.parametrize(
+    ("file", "said", "unfinished"),
+    [
+        ("roles/python_app/tasks/prune.yml", ["sizes", "mark", "sizes", "now"], "new"),
+        ("roles/balancer/tasks/prune.yml", ["digest", "now"], "partial"),
+    ],
+)
+def test_where_nothing_is_old_nothing_is_pruned(
+    file: str, said: list[str], unfinished: str, beside: list[str], *, prunes: bool
+) -> None:
+    """What was there is told by the command that looked at the release; where that is new, nothing is known."""
+    (task,) = load(file)
+    known = {"python_app_keep": "3", "balancer_page_digest": "digest"}
+    lines = [*said, *(name.format(unfinished=unfinished) for name in beside)]
+    for told, expected in ((lines, prunes), ([], True)):
+        found = {"__python_app_said": told, "__balancer_page": {"stdout_lines": told}}
+        assert holds(task["when"], task["vars"] | known | found) is expected, told
 
 
 def test_what_the_balancer_wrote_goes_with_it(tmp_path: Path) -> None:
