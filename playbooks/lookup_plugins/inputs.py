@@ -43,7 +43,7 @@ FACTS = (
 )
 # Ansible's own, what this run has found out, and the wiring of all hosts, of which a role gets its part by its options.
 _OTHERS = re.compile(
-    "(__|ansible_|role_|play_|host_inputs|host_unchanged|inventory_dir|inventory_file|service_sealed|worker_deployment).*"
+    "(__|ansible_|role_|play_|host_inputs|host_unchanged|inventory_dir|inventory_file|service_replaces|service_sealed|worker_deployment).*"
     "|hostvars|groups|group_names|vars|omit|choices|pool_entry|built_releases|built_bundle"
 )
 

@@ -118,16 +118,17 @@ def test_a_seal_covers_what_its_role_writes(role: str) -> None:
         if module in task
     ]
     places += [file["path"] for task in tasks if "texts" in task for file in task["texts"]["files"]]
-    known = {f"{role}_{name}_dir": f"/{name}" for name in ("config", "state", "runtime", "log", "page", "app", "model")}
+    known = {f"{role}_{name}_dir": f"/{name}" for name in ("config", "state", "runtime", "log", "page", "pool")}
     known |= {f"{role}_app_root": "/app", f"{role}_model_root": "/model", "python_app_root": "/app"}
-    known |= {"balancer_tls_certificate": "/c", "balancer_tls_key": "/k"}
+    known |= {"balancer_tls_certificate": "/c", "balancer_tls_key": "/k", "balancer_packages": []}
     seals = [
         given["service_seal_covers"]
         for _, asked, given in uses("service", "workers", "balancers", "autoscaler")
         if asked.get("tasks_from") == "seal"
     ]
     (covers,) = [evaluated(said, known) for said in seals if f"{role}_config_dir" in said]
-    files = {str(evaluated(place, known)) for place in places if f"{role}_config_dir" in place}
+    own = (f"{role}_config_dir", f"{role}_pool_dir")
+    files = {str(evaluated(place, known)) for place in places if any(name in place for name in own)}
     assert files
     assert files - set(covers) == set()
 
@@ -158,7 +159,6 @@ SEALED = {"intact": True, "inputs": "digest"}
         ({}, True),
         ({"service_sealed": SEALED | {"intact": False}}, False),
         ({"service_sealed": SEALED | {"inputs": "other"}}, False),
-        ({"service_provider": "systemd"}, False),
         ({"ansible_check_mode": True}, False),
         ({"thorough": "true"}, False),
         ({"thorough": "false"}, True),
@@ -166,7 +166,7 @@ SEALED = {"intact": True, "inputs": "digest"}
 )
 def test_a_host_is_passed_by_only_where_nothing_can_have_changed(given: dict[str, Any], *, unchanged: bool) -> None:
     (offer,) = tasks_named("playbooks/tasks/unchanged.yml", "Offer whether that is what it was made from")
-    known = {"service_sealed": SEALED, "host_inputs": "digest", "service_provider": "supervisor"} | given
+    known = {"service_sealed": SEALED, "host_inputs": "digest"} | given
     assert evaluated(offer["ansible.builtin.set_fact"]["host_unchanged"], known) is unchanged
 
 

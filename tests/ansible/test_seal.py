@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -71,10 +72,13 @@ def seal(host: Path, server: HTTPServer) -> dict[str, Any]:
     """A seal of the host as it is, written where the host's other files are."""
     names = ("etc", "etc/nginx.conf", "current", "current/*", "release/**", "certificate.pem", "not-there")
     content = {
+        "name": "odd",
         "inputs": "digest",
+        "overlook": " down",
         "ready_url": f"http://127.0.0.1:{server.server_address[1]}/readyz",
         "ready_socket": "",
         "supervisor": {},
+        "units": [],
         "at_s": time.time(),
         "covers": service_seal.states([str(host / name) for name in names]),
     }
@@ -122,6 +126,12 @@ def test_what_was_changed_by_hand_is_seen(
     assert f"{why} is not as it was left" in said["why"]
 
 
+def test_what_another_program_marks_is_overlooked(host: Path, seal: dict[str, Any]) -> None:
+    del seal
+    (host / "etc/nginx.conf").write_text("listen 1 down;")
+    assert service_seal.read(host / "seal")["intact"]
+
+
 def test_a_service_that_is_not_ready_is_seen(host: Path, server: HTTPServer, seal: dict[str, Any]) -> None:
     server.status = 503  # type: ignore[attr-defined]
     assert service_seal.read(host / "seal")["why"] == f"{seal['ready_url']} does not answer 200"
@@ -131,6 +141,54 @@ def test_a_service_whose_supervisord_is_gone_is_seen(host: Path, seal: dict[str,
     seal["supervisor"] = {"socket": str(host / "supervisor.sock"), "programs": ["worker1"]}
     (host / "seal").write_text(json.dumps(seal))
     assert service_seal.read(host / "seal")["why"] == "supervisor does not run worker1"
+
+
+@pytest.fixture
+def systemctl(host: Path, seal: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Says why a seal of two units does not count, where systemd says this of them and of the service's process."""
+
+    def says(*states: str, pid: int = 0) -> str:
+        (host / "bin").mkdir()
+        program = host / "bin/systemctl"
+        program.write_text(f"#!/bin/sh\n[ $1 = show ] && exec echo {pid}\nprintf '%s\\n' {' '.join(states)}\nexit 3\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+        (host / "seal").write_text(json.dumps(seal | {"units": ["odd.service", "odd.socket"]}))
+        return str(service_seal.read(host / "seal")["why"])
+
+    return says
+
+
+@pytest.mark.parametrize(
+    ("states", "why"),
+    [
+        (("active", "active"), ""),
+        (("active", "failed"), "odd.socket is not active"),
+        (("inactive", "active"), "odd.service is not active"),
+        (("activating", "inactive"), "odd.service is not active"),
+    ],
+)
+def test_each_unit_has_to_be_active(systemctl: Callable[..., str], states: tuple[str, ...], why: str) -> None:
+    assert systemctl(*states) == why
+
+
+def test_a_systemd_that_does_not_answer_leaves_no_seal(systemctl: Callable[..., str]) -> None:
+    assert systemctl() != ""
+
+
+def test_a_process_of_before_an_update_is_seen(systemctl: Callable[..., str]) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # what is deleted below /tmp is no package's
+        program = Path(folder, "sleeps")
+        shutil.copy(shutil.which("sleep") or "", program)
+        with subprocess.Popen([program, "60"]) as process:
+            program.unlink()
+            try:
+                assert (
+                    systemctl("active", "active", pid=process.pid)
+                    == f"the process runs {program} as it was before an update"
+                )
+            finally:
+                process.kill()
 
 
 @pytest.mark.parametrize("age_s", [-60, 86401], ids=["of-the-future", "of-yesterday"])

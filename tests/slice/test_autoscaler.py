@@ -49,7 +49,7 @@ def asleep(system: Slice) -> bool:
 
 def test_who_is_not_needed_is_stopped_and_a_deployment_leaves_it_so(scaled: Slice) -> None:
     eventually("three sleep", lambda: asleep(scaled))
-    hosts = recap(scaled.play("playbooks/workers.yml", variables=WANTED).stdout)
+    hosts = recap(scaled.play("playbooks/workers.yml", variables=WANTED | {"thorough": "true"}).stdout)
     assert {name: hosts[name]["changed"] for name in WORKERS} == dict.fromkeys(WORKERS, 0)
 
 

@@ -84,4 +84,5 @@ def test_an_updated_program_is_run_by_the_next_deployment(deployed: Slice) -> No
     after = main_pid(deployed)
     assert after != before
     assert deployed.on("balancer", f"sudo readlink /proc/{after}/exe").strip() == "/usr/sbin/nginx"
-    assert recap(deployed.play("playbooks/balancers.yml").stdout)["balancer"]["changed"] == 0
+    again = deployed.play("playbooks/balancers.yml", variables={"thorough": "true"})
+    assert recap(again.stdout)["balancer"]["changed"] == 0

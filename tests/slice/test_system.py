@@ -59,10 +59,15 @@ def test_all_four_workers_answer_and_their_shares_are_even(deployed: Slice) -> N
 
 
 @pytest.mark.slow
-def test_a_second_run_changes_nothing(deployed: Slice) -> None:
-    hosts = recap(deployed.deploy().stdout)
+@pytest.mark.parametrize(("options", "looks"), [((), False), (("ARGS=-e thorough=true",), True)])
+def test_a_second_run_changes_nothing(deployed: Slice, options: tuple[str, ...], *, looks: bool) -> None:
+    """One that passes by what is as it was left, and one that looks at everything."""
+    output = deployed.deploy(*options).stdout
+    hosts = recap(output)
     assert set(hosts) >= HOSTS
     assert {host: counts["changed"] for host, counts in hosts.items()} == dict.fromkeys(hosts, 0)
+    tasks = ("Write gunicorn's configuration", "Write the whole nginx.conf", "Write the agent's settings")
+    assert [task in output for task in tasks] == [looks] * len(tasks)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.running import not_active, outdated_files, process_of
 from ansible.module_utils.supervised import RUNNING, UnixConnection, about, connect
 
 DOCUMENTATION = """
@@ -38,6 +39,9 @@ options:
       Files, folders and links; a folder's content is not looked at. With /* behind a folder, each file right in it.
       With /** behind it, the size of each file below it, without Python's caches.
     type: list
+  overlook:
+    description: Text in a covered file that counts as if it were not there.
+    type: str
   inputs:
     description: Digest of what the deployment was made from.
     type: str
@@ -47,9 +51,15 @@ options:
   ready_socket:
     description: The Unix socket where it answers; empty where it listens on an address.
     type: str
+  name:
+    description: Of the service.
+    type: str
   supervisor:
     description: The socket of supervisord and the names of the programs, where supervisor keeps them.
     type: dict
+  units:
+    description: The units that are active, where systemd keeps them.
+    type: list
 author: imagerec
 """
 RETURN = """
@@ -67,6 +77,7 @@ why:
   type: str
 """
 A_DAY_S = 86400
+KEPT = ("name", "inputs", "overlook", "ready_url", "ready_socket", "supervisor", "units")
 
 
 def sizes_below(folder: str) -> str:
@@ -76,7 +87,7 @@ def sizes_below(folder: str) -> str:
     return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()
 
 
-def state_of(path: str) -> list[Any] | None:
+def state_of(path: str, overlook: str = "") -> list[Any] | None:
     """Return the kind, mode, owner and content of a file, a folder or a link; None where there is nothing."""
     if path.endswith("/**"):
         return ["tree", sizes_below(path[:-3])]
@@ -84,20 +95,22 @@ def state_of(path: str) -> list[Any] | None:
         about = os.lstat(path)
     except FileNotFoundError:
         return None
-    content = hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
+    content = ""
+    if Path(path).is_file():
+        content = hashlib.sha256(Path(path).read_bytes().replace(overlook.encode(), b"")).hexdigest()
     if stat.S_ISLNK(about.st_mode):
         return ["link", str(Path(path).readlink()), content]
     kind = "folder" if stat.S_ISDIR(about.st_mode) else "file"
     return [kind, stat.S_IMODE(about.st_mode), about.st_uid, content]
 
 
-def states(covers: list[str]) -> dict[str, list[Any] | None]:
+def states(covers: list[str], overlook: str = "") -> dict[str, list[Any] | None]:
     """Return the state of each path that is covered."""
     paths: list[str] = []
     for each in covers:
         folder = Path(each[:-2])
         paths += sorted(str(file) for file in folder.iterdir() if file.is_file()) if each.endswith("/*") else [each]
-    return {path: state_of(path) for path in paths}
+    return {path: state_of(path, overlook) for path in paths}
 
 
 def is_supervised(path: str, name: str) -> bool:
@@ -123,12 +136,16 @@ def difference(seal: dict[str, Any], now_s: float) -> str:
     if not 0 <= now_s - seal["at_s"] <= A_DAY_S:
         return "it was sealed more than a day ago"
     for path, state in seal["covers"].items():
-        if state_of(path) != state:
+        if state_of(path, seal["overlook"]) != state:
             return f"{path} is not as it was left"
     supervisor = seal["supervisor"]
     for program in supervisor["programs"] if supervisor else []:
         if not is_supervised(supervisor["socket"], program):
             return f"supervisor does not run {program}"
+    for unit in not_active(seal["units"]):
+        return f"{unit} is not active"
+    for file in outdated_files(process_of(seal["name"], supervisor.get("socket"))):
+        return f"the process runs {file} as it was before an update"
     return "" if is_ready(seal["ready_url"], seal["ready_socket"]) else f"{seal['ready_url']} does not answer 200"
 
 
@@ -153,9 +170,12 @@ def main() -> None:
             "state": {"choices": ["present", "read", "absent"], "default": "read"},
             "covers": {"type": "list", "elements": "path", "default": []},
             "inputs": {"type": "str", "default": ""},
+            "overlook": {"type": "str", "default": ""},
             "ready_url": {"type": "str", "default": ""},
             "ready_socket": {"type": "str", "default": ""},
+            "name": {"type": "str", "default": ""},
             "supervisor": {"type": "dict", "default": {}},
+            "units": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -167,8 +187,8 @@ def main() -> None:
         try:
             path.unlink(missing_ok=True)
             if wanted["state"] == "present":
-                seal = {key: wanted[key] for key in ("inputs", "ready_url", "ready_socket", "supervisor")}
-                seal |= {"at_s": time.time(), "covers": states(wanted["covers"])}
+                seal = {key: wanted[key] for key in KEPT}
+                seal |= {"at_s": time.time(), "covers": states(wanted["covers"], wanted["overlook"])}
                 beside = path.with_name(f"{path.name}.new")
                 beside.write_text(json.dumps(seal, indent=1) + "\n", encoding="utf-8")
                 beside.replace(path)
