@@ -88,6 +88,7 @@ def until(condition: Any, what: str) -> None:
 def test_an_upload_that_reaches_the_limit_is_lost_and_nothing_else(group: Group, tmp_path: Path) -> None:
     bundle = write_colour_bundle(tmp_path / "bundle")
     worker_class = "imagerec_worker.gunicorn_worker.ImageWorker"
+    log = tmp_path / "gunicorn.log"
     server = start_server(bundle.path, worker_class, tmp_path, "--workers", "2")
     try:
         # The master enters, and forks processes anew that are counted from their first page on.
@@ -98,6 +99,7 @@ def test_an_upload_that_reaches_the_limit_is_lost_and_nothing_else(group: Group,
         small = picture()
         for _ in range(10):
             assert server.exchange(head(len(small)) + small).startswith(b"HTTP/1.1 200 ")
+        until(lambda: len(group.pids()) == 3, "a child of a late body has no end")
         before = set(group.pids())
         group.limit(group.held() + ROOM_BYTES)
         file = io.BytesIO()
@@ -120,8 +122,7 @@ def test_an_upload_that_reaches_the_limit_is_lost_and_nothing_else(group: Group,
         assert [answer[:12] for answer in lost] in ([], [b""])
         assert set(statuses) == {b"HTTP/1.1 200"}
         # One that ends closes its connections before it leaves the group.
-        until(lambda: set(group.pids()) == before, "the processes are not those that served before")
-        log = tmp_path / "gunicorn.log"
+        until(lambda: set(group.pids()) == before, f"the processes are not {before}, see {log}")
 
         def is_said() -> bool:
             """Whether its parent says it, which looks after its children when it is asked."""
