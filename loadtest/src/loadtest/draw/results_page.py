@@ -100,6 +100,7 @@ class Runs:
             `calibrations` and `disturbed`, how many there were and how many of them something else disturbed;
             `lag_p50_s` and `lag_p99_s`, by how much the generator sent late, as the median over the trials that count
             and have requests enough for the quantile;
+            `models`, the names of the networks that were served, in the order of the levels' names;
             `commits`, short and sorted; `dirty`, whether one of its levels came from changed files; `processors` of the
             workers' hosts; `minutes` that its design takes.
 
@@ -117,6 +118,7 @@ class Runs:
             "trials": len(trials),
             "invalid": sum(trial["invalid"] is not None for trial in trials),
             "unwatched": sum(trial.get("others") is None for trial in trials),
+            "models": list(dict.fromkeys(level["version"]["model"]["name"] for level in levels)),
             "calibrations": len(told),
             "disturbed": sum(bool(reasons) for reasons in told.values()),
             **{name: _median([trial[name] for trial in trials if not trial["invalid"]]) for name in LAGS},
