@@ -61,7 +61,7 @@ def false_conclusions(text: str) -> list[str]:
         "round_robin and least_conn leave almost no waiting on average": all(
             pools[count, 0.8, one, 1]["mean"] < 1.08 * idle for count in (1000, 10_000) for one in turns
         ),
-        "p99 may be six times the service time": 4.5 < loads[100, 0.6, "random", 1]["p99"] / busy < 7.5,
+        "p99 may be six times the service time": 5.0 < loads[100, 0.6, "random", 1]["p99"] / busy < 7.0,
         "held down by `max_conns`": loads[100, 0.9, "random", 1]["p99"] < 1.2 * 16 * busy,
         "each policy comes nearer to random": all(a < b < c < random[1] for a, b, c in tier.values()),
         "least_conn and round_robin stay better": all(tier[one][-1] < tier["random_two"][-1] for one in turns),
@@ -69,7 +69,8 @@ def false_conclusions(text: str) -> list[str]:
         "round_robin far more than least_conn": all(
             row["p99"] > 2 * random[2] for key, row in at_once.items() if key[2] == "round_robin"
         ),
-        "least_conn and round_robin lose more than random and random_two": min(lost[one] for one in turns)
+        "least_conn loses the most": lost["least_conn"] == max(lost.values()),
+        "round_robin loses more than random and random_two": lost["round_robin"]
         > max(lost["random"], lost["random_two"]),
         "random loses the fewest and is the slowest": lost["random"] == min(lost.values())
         and max(fault, key=lambda key: fault[key]["mean"])[2] == "random",
