@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -22,6 +24,12 @@ options:
     description: What they shall be. Folders above are made as well. Folders are removed with what they hold.
     choices: [directory, absent]
     required: true
+  own:
+    description:
+      - Those of the folders that anybody could have made first. One that is not this user's is refused before any is
+        made, and so is a link.
+    type: list
+    default: []
 extends_documentation_fragment: ansible.builtin.files
 author: imagerec
 """
@@ -35,17 +43,30 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def is_foreign(path: Path) -> bool:
+    """Tell whether something is there that is no folder of this user; a link is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid()
+
+
 def main() -> None:
     """Do it for each path, and say which were changed."""
     module = AnsibleModule(
         argument_spec={
             "paths": {"type": "list", "elements": "path", "required": True},
             "state": {"choices": ["directory", "absent"], "required": True},
+            "own": {"type": "list", "elements": "path", "default": []},
         },
         add_file_common_args=True,
         supports_check_mode=True,
     )
     state, changed = module.params["state"], []
+    for path in map(Path, module.params["own"]):
+        if is_foreign(path):
+            module.fail_json(msg=f"{path} belongs to another user or is no folder; remove it, then run this again")
     for path in map(Path, module.params["paths"]):
         try:
             there = path.exists() or path.is_symlink()
