@@ -23,7 +23,7 @@ def generator(run: Run) -> means.Mean:
     rounds: dict[int, list[float]] = {}
     for key in systems(run):
         for trial in run.of(key, _LOAD) if run.facts["decoders"][key] == _DECODER else ():
-            rounds.setdefault(trial.number, []).append(1e3 * trial.client_cpu_s / max(trial.images, 1))
+            rounds.setdefault(trial.number, []).append(_client_ms(trial))
     return means.mean([statistics.geometric_mean(each) for each in rounds.values()])
 
 
@@ -56,10 +56,33 @@ def own(run: Run, key: str) -> means.Mean:
     return means.difference([one.cpu_ms - one.nginx_ms - limit.cpu_ms for one, limit in _pairs(run, key)])
 
 
+def room(run: Run, other: str, times: float) -> means.Mean:
+    """Return the CPU ms beyond decoding and inference with which a system is so many times as fast as another.
+
+    It holds where nothing but the cores limits both, and the generator takes as much for both.
+    """
+    pairs = _pairs(run, other)
+    return means.difference(
+        [(one.cpu_ms + _client_ms(one)) / times - _client_ms(one) - limit.cpu_ms for one, limit in pairs]
+    )
+
+
+def left_ms(run: Run, photographs_hz: float) -> float:
+    """Return the CPU milliseconds that are left for HTTP at a rate, when decoding, inference and generator have theirs.
+
+    A system that spends more falls behind, however it spends it. Below 0: they alone take more than the cores have.
+    """
+    return 1e3 * run.facts["machine_cores"] / photographs_hz - network(run).value - generator(run).value
+
+
 def busy(run: Run, key: str) -> float:
     """Return the share of the machine's cores that the system and the generator kept busy."""
     cores = run.facts["machine_cores"]
     return means.mean([(one.cpu_s + one.client_cpu_s) / one.wall_s / cores for one, _ in _pairs(run, key)]).value
+
+
+def _client_ms(trial: Trial) -> float:
+    return 1e3 * trial.client_cpu_s / max(trial.images, 1)
 
 
 def _pairs(run: Run, key: str) -> list[tuple[Trial, Trial]]:

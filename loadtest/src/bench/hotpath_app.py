@@ -1,4 +1,4 @@
-"""The worker's application without the part that `BENCH_WITHOUT` names; the processes of `make hotpath` serve it."""
+"""What the processes of `make hotpath` serve: the worker's application, without the part that `BENCH_WITHOUT` names."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from deployed.local import free_ports
 from loadtest.errors import LoadtestError
 
 BARE = "decode and inference"
+LEAST = "the least that a worker in Python does"
 CORE = max(os.sched_getaffinity(0))
 # What the balancer sends with every photograph.
 _HEADERS = (
@@ -35,6 +36,7 @@ class Way(NamedTuple):
 
     without: str = ""
     worker_class: str = "imagerec_worker.gunicorn_worker.ImageWorker"
+    application: str = "bench.hotpath_app:app"
     socket: bool = False
     kept: bool = False
     checkout: Path = REPOSITORY
@@ -45,6 +47,7 @@ WAYS = {
     "all by Flask": Way(without="layer"),
     "without ids and lines": Way(without="lines"),
     "through a unix socket": Way(socket=True),
+    LEAST: Way(worker_class="bench.hotpath_least.LeastWorker", application="bench.hotpath_least:app"),
     "gunicorn's gthread": Way(worker_class="gthread"),
     "gunicorn's gthread, connections kept": Way(worker_class="gthread", kept=True),
 }
@@ -107,7 +110,7 @@ def serving(ways: Mapping[str, Way], bundle: Path, images: Path, folder: Path) -
             place.mkdir()
             address = f"unix:{place}/socket" if way.socket else f"127.0.0.1:{own}"
             command = [sys.executable, "-m", "gunicorn", "--bind", address, "--worker-class", way.worker_class]
-            command += ["--no-control-socket", "bench.hotpath_app:app"]
+            command += ["--no-control-socket", way.application]
             started.append(_started(command, place, way, bundle))
             kept = "keepalive 1;" if way.kept else ""
             http.append(f"upstream {place.name} {{ server {address}; {kept} }}")
@@ -141,6 +144,8 @@ def _started(command: Sequence[str], folder: Path, way: Way, bundle: Path) -> su
         "IMAGEREC_BUNDLE": str(bundle),
         "PROMETHEUS_MULTIPROC_DIR": str(folder),
         "BENCH_WITHOUT": way.without,
+        "BENCH_BUNDLE": str(bundle),
+        "BENCH_DECODER": "served",
     }
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(  # noqa: S603  our own programs

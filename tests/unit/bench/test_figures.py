@@ -220,9 +220,19 @@ def test_what_http_costs_is_the_difference_from_the_limit_of_the_same_round() ->
     assert "take 8.00 (8.00 to 8.00) ms in process" in text
     assert "The generator takes 0.80 (0.80 to 0.80) ms" in text
     assert "would reach 0.91 of the limit" in text
+    # Two cores at 60 and at 96 photographs a second; 16.8 ms with mosec, 1.03 times as many in the same time.
+    assert "At 50% of the limit the cores have 24.53 ms left" in text
+    assert "At 80% of the limit the cores have 12.03 ms left" in text
+    assert "1.03 times as fast as mosec may spend 7.51 (7.51 to 7.51) ms beyond" in text
     assert "| nginx, one listener | 8.00 (8.00 to 8.00) | 0.30 (0.30 to 0.30) | 7.70 (7.70 to 7.70) |" in text
     assert "| mosec: the same decoder | 8.00 (8.00 to 8.00) | – | 8.00 (8.00 to 8.00) |" in text
     assert "as documented" not in text  # another decoder has another limit
+
+
+def test_a_rate_that_takes_all_cores_leaves_nothing_for_http() -> None:
+    text = section("What HTTP costs", changed(run(), lambda _: False, lambda one: one, limit_hz=180.0))
+    assert "At 50% of the limit the cores have 5.42 ms left" in text
+    assert "At 80% of the limit the cores have nothing left for HTTP" in text
 
 
 def test_what_the_generator_takes_is_one_value_a_round() -> None:
