@@ -8,6 +8,7 @@ their archives, and the error if any.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -57,8 +58,13 @@ def settle(aside: Path, target: Path) -> None:
 def build_wheel(source: Path, wheels: Path) -> tuple[Path, bool]:
     """Build a source folder's wheel into a folder; return its path there and whether it differs from before.
 
-    The backend builds reproducibly, so the same sources give the same bytes.
+    A note beside the wheel says of which sources it is, so the same sources are not built again.
     """
+    note, sources = wheels / f".{source.name}.json", {"sources": digest_of(sources_of(source), source)}
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # none yet, or a power cut spoilt it
+        known = json.loads(note.read_text())
+        if known == noted(sources, target := wheels / known["wheel"]):
+            return target, False
     with tempfile.TemporaryDirectory(dir=wheels, prefix=".building-") as aside:
         run(
             [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", aside, str(source)],
@@ -66,10 +72,20 @@ def build_wheel(source: Path, wheels: Path) -> tuple[Path, bool]:
         )
         built = next(Path(aside).glob("*.whl"))
         target = wheels / built.name
-        if target.exists() and target.read_bytes() == built.read_bytes():
-            return target, False
+        changed = not target.exists() or target.read_bytes() != built.read_bytes()
         built.replace(target)
-    return target, True
+    note.write_text(json.dumps(noted(sources, target)))
+    return target, changed
+
+
+def sources_of(folder: Path) -> list[Path]:
+    """Return the files of a source folder, without what Python leaves there."""
+    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+def noted(sources: dict[str, str], wheel: Path) -> dict[str, str]:
+    """Return what is noted of a wheel."""
+    return sources | {"wheel": wheel.name, "digest": digest_of([wheel])}
 
 
 def pip_platform(platform: str) -> list[str]:
@@ -138,9 +154,10 @@ def prune(folder: Path) -> None:
                 path.unlink()
 
 
-def digest_of(files: list[Path]) -> str:
-    """Return one sha256 over the names and contents of files."""
-    sums = [f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+def digest_of(files: list[Path], folder: Path | None = None) -> str:
+    """Return one sha256 over the names and contents of files; their names within a folder, where one is given."""
+    names = {file: file.relative_to(folder) if folder else file.name for file in files}
+    sums = [f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file, name in names.items()]
     return hashlib.sha256("\n".join(sorted(sums)).encode()).hexdigest()
 
 

@@ -84,7 +84,36 @@ def test_unchanged_sources_change_nothing(source: Path, tmp_path: Path) -> None:
     _, third = build_apps.build_wheel(source, wheels)
     assert third
     assert wheel.read_bytes() != before
-    assert [path.name for path in wheels.iterdir()] == [wheel.name]
+    assert sorted(path.name for path in wheels.iterdir()) == [".source.json", wheel.name]
+
+
+def test_the_same_sources_are_built_once_and_what_was_spoilt_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel, _ = build_apps.build_wheel(source, tmp_path)
+    built, note = wheel.read_bytes(), tmp_path / ".source.json"
+    (source / "src/tiny/__pycache__").mkdir()
+    (source / "src/tiny/__pycache__/left.pyc").touch()
+    run, built_again = build_apps.run, []
+
+    def counted(command: list[str], remedy: str) -> None:
+        built_again.append(command)
+        run(command, remedy)
+
+    monkeypatch.setattr(build_apps, "run", counted)
+    assert build_apps.build_wheel(source, tmp_path) == (wheel, False)
+    assert built_again == []
+    for spoil, differs in (
+        (lambda: wheel.write_bytes(built[:-1]), True),
+        (wheel.unlink, True),
+        (lambda: note.write_text(note.read_text()[:-1]), False),
+        (lambda: note.write_text("[]"), False),
+        (lambda: (source / "src/tiny/__init__.py").rename(source / "src/tiny/other.py"), True),
+    ):
+        spoil()
+        assert build_apps.build_wheel(source, tmp_path) == (wheel, differs)
+        assert build_apps.build_wheel(source, tmp_path) == (wheel, False)
+    assert len(built_again) == 5
 
 
 def test_a_package_that_cannot_be_had_is_an_error_with_a_remedy_and_leaves_nothing_finished(
@@ -105,7 +134,7 @@ def test_what_is_built_is_whole_after_a_power_cut(source: Path, tmp_path: Path) 
         assert answer["releases"] == json.loads((own.folder / "dist/releases.json").read_text())
         with own.cut() as left:
             assert len(list((left / "dist/releases").iterdir())) == 2
-            # A wheel is compared with the one that each run builds.
+            # A wheel is compared with its note, and is built again.
             assert [name for name in own.spoilt(left) if not name.startswith("dist/wheels/")] == []
 
 
