@@ -24,11 +24,8 @@ from typing import Any
 
 # Newest first; pip takes a wheel only for a platform named here. 2.36 is the oldest C library among the targets.
 GLIBC_MINORS = range(36, 4, -1)
-
-
 # Of each archive and wheelhouse the last used stay: of this deployment, of one onto another inventory, of one before.
 KEPT = 3
-
 PAGE_SUFFIXES = {".html", ".js", ".css", ".svg"}
 
 
@@ -60,7 +57,8 @@ def build_wheel(source: Path, wheels: Path) -> tuple[Path, bool]:
 
     A note beside the wheel says of which sources it is, so the same sources are not built again.
     """
-    note, sources = wheels / f".{source.name}.json", {"sources": digest_of(sources_of(source), source)}
+    files = [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    note, sources = wheels / f".{source.name}.json", digest_of(files, source)
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # none yet, or a power cut spoilt it
         known = json.loads(note.read_text())
         if known == noted(sources, target := wheels / known["wheel"]):
@@ -78,14 +76,9 @@ def build_wheel(source: Path, wheels: Path) -> tuple[Path, bool]:
     return target, changed
 
 
-def sources_of(folder: Path) -> list[Path]:
-    """Return the files of a source folder, without what Python leaves there."""
-    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-
-
-def noted(sources: dict[str, str], wheel: Path) -> dict[str, str]:
+def noted(sources: str, wheel: Path) -> dict[str, str]:
     """Return what is noted of a wheel."""
-    return sources | {"wheel": wheel.name, "digest": digest_of([wheel])}
+    return {"sources": sources, "wheel": wheel.name, "digest": digest_of([wheel])}
 
 
 def pip_platform(platform: str) -> list[str]:
