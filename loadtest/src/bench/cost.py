@@ -72,7 +72,8 @@ def left_ms(run: Run, photographs_hz: float) -> float:
 
     A system that spends more falls behind, however it spends it. Below 0: they alone take more than the cores have.
     """
-    return 1e3 * run.facts["machine_cores"] / photographs_hz - network(run).value - generator(run).value
+    cores: int = run.facts["machine_cores"]
+    return 1e3 * cores / photographs_hz - network(run).value - generator(run).value
 
 
 def busy(run: Run, key: str) -> float:
