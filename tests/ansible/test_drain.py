@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.ansible import scripted
+from tests.ansible.evaluation import evaluated, tasks_named
 from tests.ansible.plays import briefly
 from tests.conftest import free_ports
 from tests.power import disk
@@ -193,6 +194,17 @@ def test_a_worker_that_has_moved_is_asked_where_it_is_now(tmp_path: Path) -> Non
                     assert pool.drain.exists() == (word == "operator\n")
             finally:
                 agent.terminate()
+
+
+def test_who_does_not_come_back_is_told_why_by_each_balancer_that_answers() -> None:
+    (report,) = tasks_named("playbooks/pool/undrain.yml", "Report what the balancers say of it")
+    workers = [{"name": "worker1", "why": "silent"}, {"name": "worker2", "why": ""}]
+    for results, said in (
+        ([{"json": {"workers": workers}}, {"msg": "refused"}], ["silent"]),
+        ([{"msg": "refused"}], ["no balancer answers"]),
+    ):
+        known = {"pool_returned": {"results": results}, "inventory_hostname": "worker1"}
+        assert evaluated(report["vars"]["said"], known) == said
 
 
 def test_an_operator_s_word_outlives_a_power_cut(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

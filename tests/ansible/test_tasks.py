@@ -66,6 +66,15 @@ def test_what_its_program_could_refuse_is_checked_before_it_lands() -> None:
     assert {"gunicorn.conf.py", "nginx.conf", "rules.yml", "keepalived.conf"} <= checked
 
 
+def test_what_is_the_same_of_all_hosts_is_said_once() -> None:
+    entries = [entry for path in CODE if isinstance(content := load(path), list) for entry in content]
+    plays = [entry for entry in entries if entry.get("hosts", "localhost") != "localhost"]
+    said = [task for task in tasks_in(plays) if f"{BUILTIN}debug" in task]
+    of_each_host = {"Say what is now", "Say where to look"}
+    assert {task["name"] for task in said if task.get("run_once") is not True} == of_each_host
+    assert len(said) > len(of_each_host)
+
+
 def test_hosts_are_asked_without_a_proxy() -> None:
     """A proxy of the environment is for the world outside."""
     plays = [play for path in CODE if path.name == "verify.yml" for play in load(path)]
