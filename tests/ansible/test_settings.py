@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from tests.ansible.evaluation import refusals
+from tests.ansible.evaluation import evaluated, load, refusals, variables_of
+from tests.conftest import REPOSITORY
 
 TWO = [{"name": "worker1", "processes": 2}, {"name": "worker2", "processes": 4}]
 EVERY = ["prometheus", "alertmanager", "blackbox_exporter", "nginx_exporter", "node_exporter"]
@@ -108,3 +110,25 @@ def test_a_setting_is_taken_to_its_border_and_refused_by_its_name_beyond(role: s
         for value in refused:
             said = refusals(role, USUAL[role] | besides | {name: value})
             assert [each for each in said if name in each], (name, value, said)
+
+
+RANGE = re.compile(r"(?:choose|give)(?: another of)? ([\d.]+) to ([\d.]+)(?: |,|$)")
+RANGES = [
+    (path.parts[-3], each["holds"], each["otherwise"])
+    for path in sorted(REPOSITORY.glob("roles/*/vars/main.yml"))
+    for each in (load(f"roles/{path.parts[-3]}/vars/main.yml") or {}).get(f"__{path.parts[-3]}_requirements", [])
+    if RANGE.search(each["otherwise"])
+]
+
+
+def test_the_range_that_a_message_names_is_the_one_that_holds() -> None:
+    assert len(RANGES) > 6
+    wrong = []
+    for role, holds, otherwise in RANGES:
+        name = re.findall(r"\{\{ (\w+)", otherwise)[0]
+        low, high = (json.loads(number) for number in RANGE.findall(otherwise)[0])
+        for value, is_within in ((low, True), (high, True), (low - 1, False), (high + 1, False)):
+            given = USUAL[role] | {name: value} | (ENCRYPTED if role == "balancer" else {})  # its port counts with TLS
+            if evaluated(holds, variables_of(role, given)) is not is_within:
+                wrong.append((name, value))
+    assert wrong == []
